@@ -1,0 +1,38 @@
+//! One file per architecture with the asm that touches a thread's area; this table says which one applies.
+//!
+//! Each file provides `SUPPORTED`, `SIGNATURE`, `arm`, `disarm` and `thread_block`. Where none applies (another operating
+//! system, an architecture without a file, Miri, or a build with `--cfg rseq_portable`), `none.rs` stands in and
+//! sections compile to the portable mode alone.
+
+/// Defines the macro that tells `rseq-macros` which emitter a section needs. The name is that of the emitter's file.
+/// The parenthesis hands it a `$`, which a macro can't write into another macro by itself.
+macro_rules! emitter {
+    (($d:tt) $name:ident) => {
+        /// Hands the tokens of a section on to its compiler, with the name of this target's emitter in front.
+        #[doc(hidden)]
+        #[macro_export]
+        macro_rules! __with_emitter {
+                            ($d facade:tt $d compiler:ident $d($d tokens:tt)*) => {
+                                $d facade::__private::$d compiler! { [$d facade] [$name] $d($d tokens)* }
+                            };
+                        }
+    };
+}
+
+cfg_select! {
+    all(
+        target_arch = "x86_64",
+        target_pointer_width = "64",
+        target_os = "linux",
+        not(any(miri, rseq_portable)),
+    ) => {
+        mod x86_64;
+        pub(crate) use x86_64::*;
+        emitter!(($) x86_64);
+    }
+    _ => {
+        mod none;
+        pub(crate) use none::*;
+        emitter!(($) none);
+    }
+}

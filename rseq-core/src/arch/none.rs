@@ -1,0 +1,40 @@
+//! No restartable sequences: every section finds no CPU to run on and goes the portable way.
+
+use core::ptr::{null, null_mut};
+
+use crate::abi::{CPU_ID_REGISTRATION_FAILED, Rseq};
+use crate::thread::{Armed, ThreadBlock};
+
+/// Sections aren't restartable here.
+pub(crate) const SUPPORTED: bool = false;
+
+/// No area is ever registered, so there is no signature to agree on.
+pub(crate) const SIGNATURE: u32 = 0;
+
+/// Nothing is addressed from it.
+pub(crate) fn thread_pointer() -> usize {
+    0
+}
+
+/// Nothing to adopt.
+pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
+    (null(), null())
+}
+
+/// No thread has a block.
+pub(crate) fn thread_block() -> *mut ThreadBlock {
+    null_mut()
+}
+
+/// Arms nothing and reports a CPU that no slot belongs to.
+#[inline(always)]
+pub(crate) fn arm() -> Armed {
+    Armed { descriptor: null_mut(), area: null_mut(), cpu: CPU_ID_REGISTRATION_FAILED as usize, cpus: 0 }
+}
+
+/// Disarms nothing.
+///
+/// # Safety
+/// None needed; the other architectures want the calling thread's area.
+#[inline(always)]
+pub(crate) unsafe fn disarm(_area: *mut Rseq) {}

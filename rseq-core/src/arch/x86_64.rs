@@ -1,0 +1,137 @@
+//! x86-64, after the Intel SDM (volume 2), the System V ABI's AMD64 supplement (thread pointer in `fs:[0]`), "ELF handling for
+//! thread-local storage" (initial-exec) and the kernel's `tools/testing/selftests/rseq/rseq-x86.h` (signature).
+
+use core::arch::{asm, global_asm};
+use core::mem::offset_of;
+
+use crate::abi::{Descriptor, Rseq};
+use crate::thread::{Armed, FAST, Fast, ThreadBlock};
+
+/// Sections are restartable here.
+pub(crate) const SUPPORTED: bool = true;
+
+/// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else. With the three bytes
+/// `0f b9 3d` in front it decodes as `ud1 <sig>(%rip),%edi`, which traps if it is ever executed.
+pub(crate) const SIGNATURE: u32 = 0x5305_3053;
+
+/// The symbol of this image's thread block. The version is part of it, because two versions of this crate may be linked
+/// into one program.
+macro_rules! thread_block {
+    () => {
+        concat!("__rseq_dsl_thread_", env!("CARGO_PKG_VERSION_MAJOR"), "_", env!("CARGO_PKG_VERSION_MINOR"), "_", env!("CARGO_PKG_VERSION_PATCH"))
+    };
+}
+
+// Static TLS, not `thread_local!`: it is there before the first access, and needs no call from a shared object either.
+// Hidden, so that each image (the executable, every shared object) has its own: an image that is unloaded must not leave an
+// abort address behind in a descriptor that others go on using.
+global_asm!(
+    ".pushsection .text.unlikely.rseq_dsl,\"ax\",@progbits",
+    ".byte 0x0f, 0xb9, 0x3d",  // ud1, with the signature as its displacement
+    ".long {signature}",       // the signature
+    "22: notrack jmp r11",     // abort handler of every thread descriptor: go on to the section's own
+    ".popsection",
+    ".pushsection .tdata,\"awT\",@progbits",
+    ".balign 32",
+    concat!(".globl ", thread_block!()),
+    concat!(".hidden ", thread_block!()),
+    concat!(".type ", thread_block!(), ",@object"),
+    concat!(".size ", thread_block!(), ",64"),
+    concat!(thread_block!(), ":"),
+    ".long 0, 0",              // descriptor: version, flags
+    ".quad 22b, 0, 22b",       // descriptor: start, length 0, abort
+    ".long 0, -1",             // own area: cpu_id_start, cpu_id = uninitialised
+    ".quad 0",                 // own area: rseq_cs
+    ".long 0, 0, 0, 0",        // own area: flags, node_id, mm_cid, slice_ctrl
+    ".popsection",
+    signature = const SIGNATURE,
+);
+
+/// The address from which static TLS is addressed.
+pub(crate) fn thread_pointer() -> usize {
+    let pointer;
+    // SAFETY: reads the first word of the thread's control block, where the ABI keeps its address.
+    unsafe { asm!("mov {pointer}, fs:[0]", pointer = out(reg) pointer, options(nostack, readonly, preserves_flags)) };
+    pointer
+}
+
+/// The addresses of glibc's `__rseq_offset` and `__rseq_size` in a static executable, where there is no dynamic symbol table
+/// to look them up in; null where the libc that was linked has none.
+pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
+    let (offset, size);
+    // SAFETY: loads two addresses from the global offset table, which the linker sets to 0 for an undefined weak symbol.
+    unsafe {
+        asm!(
+            ".weak __rseq_offset",
+            ".weak __rseq_size",
+            "mov {offset}, [rip + __rseq_offset@GOTPCREL]",  // offset = &__rseq_offset
+            "mov {size}, [rip + __rseq_size@GOTPCREL]",      // size = &__rseq_size
+            offset = out(reg) offset,
+            size = out(reg) size,
+            options(nostack, readonly, preserves_flags),
+        );
+    }
+    (offset, size)
+}
+
+/// The calling thread's block.
+#[inline(always)]
+pub(crate) fn thread_block() -> *mut ThreadBlock {
+    let block: *mut ThreadBlock;
+    // SAFETY: reads the thread pointer, which the ABI keeps in the first word of the thread's control block, and adds the
+    // symbol's offset from it; writes nothing but the output.
+    unsafe {
+        asm!(
+            "mov {block}, fs:[0]",                                           // block = thread pointer
+            concat!("add {block}, [rip + ", thread_block!(), "@gottpoff]"),  // block += offset of the thread block
+            block = out(reg) block,
+            options(nostack, readonly),
+        );
+    }
+    block
+}
+
+/// Arms the thread descriptor and reads the CPU afterwards.
+#[inline(always)]
+pub(crate) fn arm() -> Armed {
+    let (descriptor, area, cpu, cpus): (*mut Descriptor, *mut Rseq, usize, usize);
+    // SAFETY: `FAST` holds the distance from a thread's block to its area, so both lie in the calling thread's static TLS. The one
+    // store goes to `rseq_cs`. The descriptor that comes into force covers the window that this thread published last, where it is
+    // not now; its abort address never changes.
+    unsafe {
+        asm!(
+            "mov {td}, fs:[0]",                                           // td = thread pointer
+            concat!("add {td}, [rip + ", thread_block!(), "@gottpoff]"),  // td += offset of the thread block
+            "mov {area}, [rip + {fast} + {area_offset}]",                 // area = FAST.area_offset
+            "add {area}, {td}",                                           // area += td
+            "mov [{area} + 8], {td}",                                     // area->rseq_cs = td: armed
+            "mov {cpu:e}, [{area} + 4]",                                  // cpu = area->cpu_id
+            "mov {cpus}, [rip + {fast} + {cpus_offset}]",                 // cpus = FAST.cpus
+            td = out(reg) descriptor,
+            area = out(reg) area,
+            cpu = out(reg) cpu,
+            cpus = lateout(reg) cpus,
+            fast = sym FAST,
+            area_offset = const offset_of!(Fast, area_offset),
+            cpus_offset = const offset_of!(Fast, cpus),
+            options(nostack),
+        );
+    }
+    Armed { descriptor, area, cpu, cpus }
+}
+
+/// Takes whatever descriptor is in force out of force.
+///
+/// # Safety
+/// `area` is the calling thread's area.
+#[inline(always)]
+pub(crate) unsafe fn disarm(area: *mut Rseq) {
+    // SAFETY: the caller's. One store, so that the kernel sees the old value or NULL; the memory clobber keeps what comes before it before it.
+    unsafe {
+        asm!(
+            "mov qword ptr [{area} + 8], 0",  // area->rseq_cs = NULL
+            area = in(reg) area,
+            options(nostack, preserves_flags),
+        );
+    }
+}

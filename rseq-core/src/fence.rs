@@ -1,0 +1,113 @@
+//! Fences: what may be taken for granted about the sections of other CPUs.
+//!
+//! A fence interrupts the CPUs where threads of this process run (`membarrier(2)` with
+//! `MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ`, Linux 5.10): whatever section is under way there starts again. So after a flag was
+//! set and the fence has returned, no section commits that didn't see the flag.
+
+use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst, fence};
+
+use crate::cpu::{self, CpuId};
+use crate::mode::{self, Mode};
+use crate::portable;
+use crate::section;
+use crate::sys::{self, Errno};
+
+// Of `include/uapi/linux/membarrier.h`.
+const PRIVATE_EXPEDITED_RSEQ: i32 = 1 << 7;
+const REGISTER_PRIVATE_EXPEDITED_RSEQ: i32 = 1 << 8;
+const FLAG_CPU: u32 = 1;
+
+/// A fence couldn't be made: the kernel lacks it (before 5.10) or refuses it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FenceError {
+    errno: Errno,
+}
+
+impl FenceError {
+    /// The system's error number, as of `membarrier(2)`.
+    #[must_use]
+    pub fn errno(self) -> i32 {
+        self.errno
+    }
+}
+
+impl fmt::Display for FenceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no fence for restartable sequences: membarrier failed with errno {} (Linux 5.10 has it)", self.errno)
+    }
+}
+
+impl core::error::Error for FenceError {}
+
+/// After it returns, no section of this process that began before the call can still commit.
+///
+/// It aborts such sections of other threads, and the calling thread's own if it is called from inside one. Sections that begin later see every
+/// store made before the call. In portable mode it waits for the sections under way to end.
+///
+/// ```
+/// rseq::fence::all()?;
+/// # Ok::<(), rseq::fence::FenceError>(())
+/// ```
+///
+/// # Errors
+/// If the kernel lacks the fence (before Linux 5.10) or a seccomp filter refuses it.
+pub fn all() -> Result<(), FenceError> {
+    stop(None)
+}
+
+/// As [`all`], for the sections that run on this CPU, or use this slot.
+///
+/// ```
+/// let cpu = rseq::CpuId::new(0).expect("every machine has a CPU");
+/// rseq::fence::cpu(cpu)?;
+/// # Ok::<(), rseq::fence::FenceError>(())
+/// ```
+///
+/// # Errors
+/// As [`all`].
+pub fn cpu(cpu: CpuId) -> Result<(), FenceError> {
+    stop(Some(cpu))
+}
+
+/// Whether fences can be made.
+pub(crate) fn available() -> bool {
+    match mode::decide() {
+        Mode::Rseq(_) => register().is_ok(),
+        Mode::Portable(_) => true,
+    }
+}
+
+/// Stops the sections on this slot, or on all.
+fn stop(slot: Option<CpuId>) -> Result<(), FenceError> {
+    fence(SeqCst);
+    if let Mode::Rseq(_) = mode::decide() {
+        // The kernel leaves the calling thread out.
+        section::disarm_this_thread();
+        register()?;
+        match slot {
+            None => interrupt(0, 0)?,
+            Some(slot) if slot == cpu::shared_slot() => {}
+            Some(slot) => interrupt(FLAG_CPU, slot.get() as i32)?,
+        }
+    }
+    // In either mode: threads without registration run their sections under a lock.
+    portable::fence(slot);
+    fence(SeqCst);
+    Ok(())
+}
+
+fn interrupt(flags: u32, cpu: i32) -> Result<(), FenceError> {
+    sys::membarrier(PRIVATE_EXPEDITED_RSEQ, flags, cpu).map_err(|errno| FenceError { errno })
+}
+
+/// Announces to the kernel, once, that this process makes fences. Early kernels don't list the command among those
+/// they have, so trying is the only way to know.
+fn register() -> Result<(), FenceError> {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if !DONE.load(Relaxed) {
+        sys::membarrier(REGISTER_PRIVATE_EXPEDITED_RSEQ, 0, 0).map_err(|errno| FenceError { errno })?;
+        DONE.store(true, Relaxed);
+    }
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! The run-time half of [`rseq-dsl`](https://crates.io/crates/rseq-dsl): registers threads with the kernel, decides
+//! whether restartable sequences can be used, and offers the portable mode, per-CPU slots and fences.
+//!
+//! Use it through `rseq-dsl`, whose `rseq!` compiles the sections. This crate is `no_std` and depends on `libc` alone.
+#![no_std]
+
+#[cfg(not(all(unix, not(miri))))]
+extern crate alloc;
+
+pub mod abi;
+mod arch;
+mod cpu;
+pub mod fence;
+mod mode;
+mod percpu;
+mod place;
+pub mod portable;
+mod register;
+mod section;
+mod status;
+mod sys;
+mod thread;
+
+pub use cpu::{CpuId, slots};
+pub use mode::{Mode, Reason, Registrar};
+pub use percpu::PerCpu;
+pub use place::{Place, Word};
+pub use section::quiesce;
+pub use status::{Kernel, Libc, Status, status};
+
+/// What the expansion of `rseq!` uses. Not for people: it may change in every release.
+#[doc(hidden)]
+pub mod expansion {
+    pub use crate::place::{Raw, Shared, Target, target};
+    pub use crate::section::{Section, count, relax};
+}

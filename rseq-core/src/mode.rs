@@ -1,0 +1,168 @@
+//! Restartable sequences or the portable mode: one decision for the whole process, made by the first section.
+
+use core::ffi::CStr;
+use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::Release};
+
+use crate::status::Kernel;
+use crate::sys::{self, Errno};
+use crate::thread::FAST;
+use crate::{arch, cpu, portable, register};
+
+/// How sections run in this process. Decided once, by the first section or the first call of [`status`](crate::status()).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// As restartable sequences.
+    Rseq(Registrar),
+    /// Under a lock per slot, for the reason given.
+    Portable(Reason),
+}
+
+/// Who registered the threads' areas with the kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Registrar {
+    /// The C library, for each thread as it starts (glibc from 2.35).
+    Libc,
+    /// This crate, for each thread in its first section.
+    Own,
+}
+
+/// Why restartable sequences aren't in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Reason {
+    /// [`portable::force`], or `RSEQ_MODE=portable` in the environment.
+    Forced,
+    /// This build has none: another architecture or system, Miri, or `--cfg rseq_portable`.
+    NotBuilt,
+    /// The kernel doesn't know the system call: older than 4.18, built without it, or an emulator such as valgrind, qemu-user
+    /// or gVisor.
+    NoKernelSupport,
+    /// The kernel refused the registration with this error number, as under a seccomp filter.
+    Refused(i32),
+    /// The thread that asked first has an area of somebody else's (another library, or an image with its own copy of this crate).
+    OtherArea,
+    /// The kernel is one of those that neither clear nor abort: arm64 from 6.19 up to 7.0.13.
+    BrokenKernel,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forced => f.write_str("forced by portable::force or RSEQ_MODE=portable"),
+            Self::NotBuilt => {
+                f.write_str("not built for this target (architecture, system, Miri or --cfg rseq_portable)")
+            }
+            Self::NoKernelSupport => {
+                f.write_str("the kernel has no rseq system call (too old, configured out, or an emulator)")
+            }
+            Self::Refused(errno) => {
+                write!(f, "the kernel refused the registration with errno {errno} (a seccomp filter?)")
+            }
+            Self::OtherArea => f.write_str("another library registered its own area for the first thread that asked"),
+            Self::BrokenKernel => f.write_str("this kernel doesn't restart sections (arm64 6.19 to 7.0.13); update it"),
+        }
+    }
+}
+
+/// Set to `portable`, it keeps a program off restartable sequences.
+const VARIABLE: &CStr = c"RSEQ_MODE";
+
+/// The decision, encoded; 0 before it is made.
+static DECISION: AtomicU32 = AtomicU32::new(0);
+
+impl Mode {
+    /// A non-zero number: what it is in the low byte, the error number above.
+    fn encode(self) -> u32 {
+        match self {
+            Self::Rseq(Registrar::Libc) => 1,
+            Self::Rseq(Registrar::Own) => 2,
+            Self::Portable(Reason::Forced) => 3,
+            Self::Portable(Reason::NotBuilt) => 4,
+            Self::Portable(Reason::NoKernelSupport) => 5,
+            Self::Portable(Reason::OtherArea) => 6,
+            Self::Portable(Reason::BrokenKernel) => 7,
+            Self::Portable(Reason::Refused(errno)) => 8 | (errno as u32) << 8,
+        }
+    }
+
+    fn decode(code: u32) -> Option<Self> {
+        Some(match code & 0xff {
+            0 => return None,
+            1 => Self::Rseq(Registrar::Libc),
+            2 => Self::Rseq(Registrar::Own),
+            3 => Self::Portable(Reason::Forced),
+            4 => Self::Portable(Reason::NotBuilt),
+            5 => Self::Portable(Reason::NoKernelSupport),
+            6 => Self::Portable(Reason::OtherArea),
+            7 => Self::Portable(Reason::BrokenKernel),
+            _ => Self::Portable(Reason::Refused((code >> 8) as Errno)),
+        })
+    }
+}
+
+/// The mode, decided now if it wasn't. Takes no lock, so that a signal handler may come in between.
+pub(crate) fn decide() -> Mode {
+    let mode = Mode::decode(DECISION.load(Acquire)).unwrap_or_else(|| settle(probe()));
+    if let Mode::Rseq(registrar) = mode {
+        // Every thread that comes here writes the same two numbers: nobody has to wait for the first.
+        FAST.open(register::area_offset(registrar), cpu::possible());
+    }
+    mode
+}
+
+/// Makes `proposal` the decision unless there is one. The first wins, and all go by it.
+pub(crate) fn settle(proposal: Mode) -> Mode {
+    let code = proposal.encode();
+    match DECISION.compare_exchange(0, code, Release, Acquire) {
+        Ok(_) => {
+            portable::prepare_for_forks();
+            proposal
+        }
+        Err(first) => Mode::decode(first).unwrap_or(proposal),
+    }
+}
+
+fn probe() -> Mode {
+    if !arch::SUPPORTED {
+        return Mode::Portable(Reason::NotBuilt);
+    }
+    if sys::environment_says(VARIABLE, c"portable") {
+        return Mode::Portable(Reason::Forced);
+    }
+    if Kernel::running().is_some_and(|kernel| kernel.breaks_rseq()) {
+        return Mode::Portable(Reason::BrokenKernel);
+    }
+    if register::libc_area().is_some() {
+        return Mode::Rseq(Registrar::Libc);
+    }
+    match register::own_area() {
+        Ok(()) => Mode::Rseq(Registrar::Own),
+        Err(sys::NO_SUCH_CALL) => Mode::Portable(Reason::NoKernelSupport),
+        Err(sys::INVALID) => Mode::Portable(Reason::OtherArea),
+        Err(errno) => Mode::Portable(Reason::Refused(errno)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mode, Reason, Registrar};
+
+    #[test]
+    fn every_mode_survives_its_encoding() {
+        let reasons = [
+            Reason::Forced,
+            Reason::NotBuilt,
+            Reason::NoKernelSupport,
+            Reason::Refused(1),
+            Reason::Refused(133),
+            Reason::OtherArea,
+            Reason::BrokenKernel,
+        ];
+        let modes = [Registrar::Libc, Registrar::Own].map(Mode::Rseq).into_iter().chain(reasons.map(Mode::Portable));
+        for mode in modes {
+            assert_eq!(Mode::decode(mode.encode()), Some(mode));
+        }
+        assert_eq!(Mode::decode(0), None);
+    }
+}

@@ -1,0 +1,213 @@
+//! The portable mode: the same sections with a lock per slot, wherever restartable sequences can't be used.
+//!
+//! A section locks one slot for its whole length and gets that slot's index. A second section on the same thread, be it called from
+//! `prepare` or run by a signal handler, works on the same slot and revokes the outer one, which then aborts and starts again, just
+//! as the kernel would have it. So nothing deadlocks; an outer section that is revoked without end, because its `prepare` always
+//! runs another section, panics after [`MOST_REVOCATIONS`] attempts. (Restartable sequences can't tell: there it repeats forever.)
+//!
+//! The mode never mixes with the other one on the same data: threads that the kernel refuses in a process that runs
+//! restartable sequences share a slot that no CPU has.
+
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+
+use crate::cpu::{self, CpuId};
+use crate::mode::{self, Mode, Reason};
+use crate::sys;
+
+/// So many attempts in a row of one section, each revoked by another section of the same thread, are taken for a
+/// mistake in its `prepare`.
+pub const MOST_REVOCATIONS: u32 = 100_000;
+
+/// The most slots that portable mode spreads threads over.
+const LOCKS: usize = 64;
+
+/// A slot's lock. On two cache lines, because processors fetch them in pairs.
+///
+/// All but `owner` is written by the owner alone, or by a signal handler on top of it, which leaves `depth` as it was.
+#[repr(align(128))]
+struct Lock {
+    /// The [`sys::thread_id`] of the thread inside, 0 for none.
+    owner: AtomicUsize,
+    /// How many sections that thread is inside of; stays 1 when it leaves the last.
+    depth: AtomicU32,
+    /// The depth of the section that began last. A section at another depth was revoked by one that began later.
+    valid: AtomicU32,
+    /// How many commits in a row found their section revoked.
+    revocations: AtomicU32,
+}
+
+/// The locks of the slots 0 to 63, and that of the shared slot.
+static TABLE: [Lock; LOCKS + 1] = [const {
+    Lock {
+        owner: AtomicUsize::new(0),
+        depth: AtomicU32::new(1),
+        valid: AtomicU32::new(0),
+        revocations: AtomicU32::new(0),
+    }
+}; LOCKS + 1];
+
+/// How many commits apart aborts are injected, 0 for never.
+static INJECT: AtomicU32 = AtomicU32::new(0);
+
+/// Chooses the portable mode for this process.
+///
+/// ```standalone_crate
+/// # // In a process of its own: doctests are.
+/// rseq::portable::force().expect("no section has run yet");
+/// assert!(matches!(rseq::status().mode(), rseq::Mode::Portable(_)));
+/// ```
+///
+/// # Errors
+/// The mode that is in force, if it was already decided to be [`Mode::Rseq`]: modes never mix.
+pub fn force() -> Result<(), Mode> {
+    match mode::settle(Mode::Portable(Reason::Forced)) {
+        Mode::Portable(_) => Ok(()),
+        decided => Err(decided),
+    }
+}
+
+/// Makes every `period`-th commit of the process abort in portable mode, so that tests reach what a program does about
+/// aborts; 0 turns it off.
+///
+/// ```standalone_crate
+/// use rseq::{rseq, PerCpu};
+/// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+///
+/// static HITS: PerCpu<AtomicU64> = PerCpu::new();
+/// rseq::portable::force().unwrap();
+/// rseq::portable::inject_aborts(2);
+/// let mut aborts = 0;
+/// for _ in 0..10 {
+///     rseq! {
+///         prepare |cpu| { let slot = &HITS[cpu]; let next = slot.load(Relaxed) + 1; }
+///         commit store(slot, next)
+///         abort { aborts += 1; }
+///     }
+/// }
+/// assert_eq!(HITS.iter().map(|slot| slot.load(Relaxed)).sum::<u64>(), 10);
+/// assert!(aborts > 0);
+/// ```
+pub fn inject_aborts(period: u32) {
+    INJECT.store(period, Relaxed);
+}
+
+impl Lock {
+    fn of(slot: CpuId) -> &'static Self {
+        if slot == cpu::shared_slot() { &TABLE[LOCKS] } else { &TABLE[slot.get()] }
+    }
+
+    fn enter(&self) {
+        let this = sys::thread_id();
+        let depth = if self.owner.load(Relaxed) == this {
+            self.depth.load(Relaxed) + 1
+        } else {
+            self.acquire(this);
+            1
+        };
+        self.depth.store(depth, Relaxed);
+        self.valid.store(depth, Relaxed);
+    }
+
+    fn acquire(&self, this: usize) {
+        let mut round = 0;
+        while self.owner.compare_exchange_weak(0, this, Acquire, Relaxed).is_err() {
+            sys::wait(round);
+            round = round.saturating_add(1);
+        }
+    }
+
+    fn leave(&self) {
+        match self.depth.load(Relaxed) {
+            // The depth stays, for a handler that comes before the store: it must not take itself for the outermost.
+            1 => self.owner.store(0, Release),
+            depth => self.depth.store(depth - 1, Relaxed),
+        }
+    }
+
+    fn pass(&self) {
+        self.enter();
+        self.leave();
+    }
+
+    /// Whether the innermost section may commit: none began after it.
+    fn admits(&self) -> bool {
+        let valid = self.valid.load(Relaxed) == self.depth.load(Relaxed);
+        let revocations = if valid { 0 } else { self.revocations.load(Relaxed) + 1 };
+        self.revocations.store(revocations, Relaxed);
+        valid
+    }
+}
+
+/// Begins a section in portable mode, on a slot that depends on the thread alone: so a nested section meets its outer one.
+pub(crate) fn enter() -> CpuId {
+    // Threads' ids are often addresses that differ in their upper bits: a multiplication by 2^64 / golden ratio spreads them.
+    let spread = (sys::thread_id() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    enter_slot(CpuId::checked(spread as usize % LOCKS.min(cpu::possible())))
+}
+
+/// Begins a section on the slot that no CPU has.
+pub(crate) fn enter_shared() -> CpuId {
+    enter_slot(cpu::shared_slot())
+}
+
+fn enter_slot(slot: CpuId) -> CpuId {
+    Lock::of(slot).enter();
+    slot
+}
+
+/// Runs the commit of the section that holds this slot, unless it was revoked; says whether it ran.
+///
+/// # Panics
+/// If sections on this slot were revoked [`MOST_REVOCATIONS`] times in a row.
+pub(crate) fn commit(slot: CpuId, publish: impl FnOnce()) -> bool {
+    let lock = Lock::of(slot);
+    // A handler between the test and the store would run its section in between.
+    let committed = sys::without_signals(|| {
+        let committed = lock.admits() && !injected_abort();
+        if committed {
+            publish();
+        }
+        committed
+    });
+    assert!(
+        committed || lock.revocations.load(Relaxed) < MOST_REVOCATIONS,
+        "an rseq! section aborted {MOST_REVOCATIONS} times in a row in portable mode: its `prepare` runs another section each \
+         time, so it can never commit; move the inner section out of `prepare`"
+    );
+    committed
+}
+
+/// Ends the section that holds this slot.
+pub(crate) fn leave(slot: CpuId) {
+    Lock::of(slot).leave();
+}
+
+fn injected_abort() -> bool {
+    static COMMITS: AtomicU32 = AtomicU32::new(0);
+    match INJECT.load(Relaxed) {
+        0 => false,
+        period => COMMITS.fetch_add(1, Relaxed).wrapping_add(1).is_multiple_of(period),
+    }
+}
+
+/// Waits until no portable section that began before is left on this slot, or on any; revokes those of the calling thread itself.
+pub(crate) fn fence(slot: Option<CpuId>) {
+    match slot {
+        None => TABLE.iter().for_each(Lock::pass),
+        Some(slot) if slot == cpu::shared_slot() || slot.get() < LOCKS => Lock::of(slot).pass(),
+        // Portable mode uses no such slot.
+        Some(_) => {}
+    }
+}
+
+/// Frees the locks that other threads held when a child was forked: they don't exist in it.
+pub(crate) fn prepare_for_forks() {
+    unsafe extern "C" fn in_child() {
+        for lock in &TABLE {
+            if lock.owner.load(Relaxed) != sys::thread_id() {
+                lock.owner.store(0, Release);
+            }
+        }
+    }
+    sys::at_fork_in_child(in_child);
+}

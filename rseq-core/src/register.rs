@@ -1,0 +1,142 @@
+//! Registration of threads with the kernel: libc's where it has one, else our own.
+
+use core::ffi::c_void;
+use core::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+
+use crate::abi::{CPU_ID_REGISTRATION_FAILED, CPU_ID_UNINITIALIZED, FLAG_UNREGISTER, ORIGINAL_LENGTH, Rseq};
+use crate::mode::Registrar;
+use crate::sys::{self, Errno};
+use crate::thread::{OWN_AREA, ThreadBlock};
+use crate::{arch, cpu};
+
+/// Where libc keeps each thread's area.
+#[derive(Clone, Copy)]
+pub(crate) struct LibcArea {
+    /// From the thread pointer, in bytes.
+    offset: isize,
+    /// The bytes in use, as libc reports them: 20 or 32 for the original ABI, from glibc 2.41 the kernel's feature size.
+    pub(crate) active: u32,
+}
+
+/// libc's areas, if it registered the main thread's.
+///
+/// glibc exports `__rseq_offset` and `__rseq_size` from 2.35 on; the size is 0 if it registered nothing
+/// (manual, "Restartable Sequences"). They are looked up by name, because an import would keep the program from starting on an older glibc.
+pub(crate) fn libc_area() -> Option<LibcArea> {
+    let (offset, active) = if cfg!(target_feature = "crt-static") {
+        arch::linked_libc_symbols()
+    } else {
+        (sys::symbol(c"__rseq_offset").cast::<isize>(), sys::symbol(c"__rseq_size").cast::<u32>())
+    };
+    if offset.is_null() || active.is_null() {
+        return None;
+    }
+    // SAFETY: glibc's documented types of the two constants, which were written before any of our code ran.
+    let (offset, active) = unsafe { (*offset, *active) };
+    (active > 0).then_some(LibcArea { offset, active })
+}
+
+/// The distance from a thread's block to its area.
+pub(crate) fn area_offset(registrar: Registrar) -> isize {
+    match (registrar, libc_area()) {
+        (Registrar::Libc, Some(area)) => {
+            // Both lie in static TLS, at distances from the thread pointer that are the same in every thread.
+            let area = arch::thread_pointer().wrapping_add_signed(area.offset);
+            area.wrapping_sub(arch::thread_block().addr()).cast_signed()
+        }
+        _ => OWN_AREA,
+    }
+}
+
+/// The calling thread's area under this registrar.
+fn area(registrar: Registrar) -> *mut Rseq {
+    arch::thread_block().wrapping_byte_offset(area_offset(registrar)).cast()
+}
+
+/// The bytes of an area that were registered, and those of them that the kernel fills.
+pub(crate) fn length(registrar: Registrar) -> u32 {
+    match (registrar, libc_area()) {
+        // glibc registers at least the original structure, also where it reports fewer bytes as active.
+        (Registrar::Libc, Some(area)) => area.active.max(ORIGINAL_LENGTH),
+        _ => ORIGINAL_LENGTH,
+    }
+}
+
+/// Makes sure that the calling thread is registered. Says whether it runs on a CPU that has a slot.
+pub(crate) fn ensure(registrar: Registrar) -> bool {
+    let area = area(registrar);
+    // SAFETY: the calling thread's own area, in its TLS.
+    let cpu_id = unsafe { &(*area).cpu_id };
+    if cpu_id.load(Relaxed) == CPU_ID_UNINITIALIZED {
+        let _failure_shows_in_cpu_id = match registrar {
+            // A thread that libc didn't start (`clone`), or one that was unregistered behind its back.
+            // SAFETY: libc's area for exactly this purpose, which lives as long as the thread.
+            Registrar::Libc => unsafe { sys::rseq(area, length(registrar), 0, arch::SIGNATURE) },
+            Registrar::Own => own_area(),
+        };
+    }
+    (cpu_id.load(Relaxed) as usize) < cpu::possible()
+}
+
+/// Registers the calling thread's own area, and sees to it that the registration ends before the thread's memory does.
+pub(crate) fn own_area() -> Result<(), Errno> {
+    // SAFETY: the calling thread's block.
+    let area = unsafe { &raw mut (*arch::thread_block()).own_area };
+    // SAFETY: static TLS is valid until the thread has run its destructors, of which ours ends the registration.
+    let result = at_thread_exit(area).and_then(|()| unsafe { sys::rseq(area, ORIGINAL_LENGTH, 0, arch::SIGNATURE) });
+    match result {
+        Err(sys::BUSY) => Ok(()),
+        Err(errno) => {
+            // So that this thread doesn't ask again in every section.
+            // SAFETY: the area isn't registered, so no one else writes to it.
+            unsafe { (*area).cpu_id.store(CPU_ID_REGISTRATION_FAILED, Relaxed) };
+            Err(errno)
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Lets [`unregister`] run when the calling thread ends.
+///
+/// musl unmaps a detached thread's memory before the thread is gone, and the kernel kills a process whose area isn't there.
+fn at_thread_exit(area: *mut Rseq) -> Result<(), Errno> {
+    let key = exit_key()?;
+    // SAFETY: the key was created and is never deleted.
+    match unsafe { libc::pthread_setspecific(key, area.cast::<c_void>()) } {
+        0 => Ok(()),
+        errno => Err(errno),
+    }
+}
+
+/// The key whose destructor is [`unregister`], created once.
+fn exit_key() -> Result<libc::pthread_key_t, Errno> {
+    /// One more than the key, because 0 is one.
+    static KEY: AtomicU64 = AtomicU64::new(0);
+    if let Some(key) = KEY.load(Acquire).checked_sub(1) {
+        return Ok(key as libc::pthread_key_t);
+    }
+    // From now on libc refers to code of this image.
+    sys::keep_loaded(unregister as *const c_void)?;
+    let mut created = 0;
+    // SAFETY: the destructor is a function of this image, which stays loaded.
+    match unsafe { libc::pthread_key_create(&mut created, Some(unregister)) } {
+        0 => {}
+        errno => return Err(errno),
+    }
+    match KEY.compare_exchange(0, u64::from(created) + 1, Release, Acquire) {
+        Ok(_) => Ok(created),
+        Err(first) => {
+            // SAFETY: created above, and nobody else has it.
+            unsafe { libc::pthread_key_delete(created) };
+            Ok((first - 1) as libc::pthread_key_t)
+        }
+    }
+}
+
+/// Ends a thread's own registration. A section in a later destructor of the same thread registers it again.
+unsafe extern "C" fn unregister(area: *mut c_void) {
+    // SAFETY: the area that this thread registered; it stays valid here.
+    let _not_registered_any_more = unsafe { sys::rseq(area.cast(), ORIGINAL_LENGTH, FLAG_UNREGISTER, arch::SIGNATURE) };
+}
+
+const _: () = assert!(core::mem::offset_of!(ThreadBlock, own_area).is_multiple_of(core::mem::align_of::<Rseq>()));

@@ -1,0 +1,148 @@
+//! A section from its first instruction to its last, as the expansion of `rseq!` drives it.
+
+use core::mem::forget;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use crate::abi::{Descriptor, Rseq};
+use crate::cpu::CpuId;
+use crate::mode::{self, Mode};
+use crate::portable;
+use crate::thread::FAST;
+use crate::{arch, register, sys};
+
+/// A section that has begun: its descriptor is armed, or it holds a slot in portable mode. Whatever way the section is left, dropping this
+/// takes it out of force; a commit that succeeded has done so already.
+#[derive(Debug)]
+pub struct Section {
+    descriptor: *mut Descriptor,
+    area: *mut Rseq,
+    index: CpuId,
+}
+
+impl Section {
+    /// Arms the thread's descriptor and reads the CPU, in this order; in portable mode, locks a slot.
+    #[inline(always)]
+    pub fn enter() -> Self {
+        loop {
+            let armed = arch::arm();
+            // One comparison for an id that has no slot, a thread that isn't registered (its id is a huge number), the
+            // portable mode and a process that hasn't decided yet (no id has a slot).
+            if armed.cpu < armed.cpus {
+                return Self { descriptor: armed.descriptor, area: armed.area, index: CpuId::checked(armed.cpu) };
+            }
+            if let Some(index) = enter_slowly() {
+                return Self { descriptor: arch::thread_block().cast(), area: FAST.area(), index };
+            }
+        }
+    }
+
+    /// The section holds a slot instead of being armed. In portable mode no index is below that number of CPUs, and in the other mode
+    /// the shared slot's isn't.
+    #[inline(always)]
+    fn is_portable(&self) -> bool {
+        self.index.get() >= FAST.cpus()
+    }
+
+    /// The slot that the section works on.
+    #[inline(always)]
+    pub fn index(&self) -> CpuId {
+        self.index
+    }
+
+    /// The thread descriptor, for the commit block to publish its window in.
+    #[inline(always)]
+    pub fn descriptor(&self) -> *mut Descriptor {
+        self.descriptor
+    }
+
+    /// The thread's area, for the commit block's check and disarming.
+    #[inline(always)]
+    pub fn area(&self) -> *mut Rseq {
+        self.area
+    }
+
+    /// The commit block has published and disarmed: nothing is left to do.
+    #[inline(always)]
+    pub fn committed(self) {
+        forget(self);
+    }
+
+    /// The commit block went to its abort handler, or there is none: publishes now if the section holds a slot in portable mode. Says
+    /// whether it did; nothing is in force afterwards.
+    #[cold]
+    #[inline(never)]
+    pub fn commit_portably(self, publish: impl FnOnce()) -> bool {
+        self.is_portable() && portable::commit(self.index, publish)
+    }
+}
+
+impl Drop for Section {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: the area of the thread that armed it: a section never changes threads, being neither Send nor able to await.
+        unsafe { arch::disarm(self.area) };
+        if self.is_portable() {
+            portable::leave(self.index);
+        }
+    }
+}
+
+/// What a section does whose CPU has no slot: decides the mode, registers the thread, or locks a slot. Without an index, the
+/// section begins again and will find its CPU.
+#[cold]
+#[inline(never)]
+fn enter_slowly() -> Option<CpuId> {
+    disarm_this_thread();
+    match mode::decide() {
+        Mode::Portable(_) => Some(portable::enter()),
+        Mode::Rseq(registrar) if register::ensure(registrar) => None,
+        Mode::Rseq(_) => Some(portable::enter_shared()),
+    }
+}
+
+/// Makes sure that no section which the calling thread is inside of can commit. For what `prepare` may do only at this price: the
+/// section starts again and finds it done.
+pub(crate) fn disarm_this_thread() {
+    // SAFETY: the calling thread's area, by the same computation as in `arm`.
+    unsafe { arch::disarm(FAST.area()) };
+}
+
+/// One more abort of a section.
+#[inline(always)]
+pub const fn count(aborts: u32) -> u32 {
+    aborts.saturating_add(1)
+}
+
+/// What a section without an `abort` clause does after each abort: after a run of them it gives the processor away once, because whoever
+/// keeps interrupting may have to finish first.
+#[cold]
+#[inline(never)]
+pub fn relax() {
+    const RUN: u32 = 64;
+    /// The aborts of all threads: a count of its own for every section would cost those that don't abort.
+    static ABORTS: AtomicU32 = AtomicU32::new(0);
+    if ABORTS.fetch_add(1, Relaxed) % RUN == RUN - 1 {
+        sys::yield_now();
+    }
+}
+
+/// Makes sure that no thread of the process refers to a window of this image (executable or shared object) any more, so that it
+/// may be unloaded.
+///
+/// The caller sees to it that no thread is inside a section of the image, nor begins one. Sections disarm when they end, so
+/// on the way out of them nothing is left behind; this is the proof for a descriptor that an abandoned section (`longjmp`)
+/// left in force. Where this crate registered the threads itself, the image stays loaded whatever is asked, because
+/// the kernel and libc still refer to it.
+///
+/// ```
+/// # fn main() -> Result<(), rseq::fence::FenceError> {
+/// rseq::quiesce()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// As [`fence::all`](crate::fence::all).
+pub fn quiesce() -> Result<(), crate::fence::FenceError> {
+    crate::fence::all()
+}

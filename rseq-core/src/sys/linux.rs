@@ -1,0 +1,100 @@
+//! What only Linux has.
+
+use core::ffi::CStr;
+
+use super::{Errno, Rseq};
+
+/// There is no such system call.
+pub(crate) const NO_SUCH_CALL: Errno = libc::ENOSYS;
+/// The calling thread has another area, or this one under another length or signature (`rseq_register` in `kernel/rseq.c`).
+pub(crate) const INVALID: Errno = libc::EINVAL;
+/// The calling thread has this very area already.
+pub(crate) const BUSY: Errno = libc::EBUSY;
+
+fn outcome(result: libc::c_long) -> Result<(), Errno> {
+    // SAFETY: points to the calling thread's errno.
+    if result == 0 { Ok(()) } else { Err(unsafe { *libc::__errno_location() }) }
+}
+
+/// `rseq(2)`: registers `area` for the calling thread, or ends its registration.
+///
+/// # Safety
+/// `area` is valid for as long as the thread runs or until its registration has ended, and is used for nothing else.
+pub(crate) unsafe fn rseq(area: *mut Rseq, length: u32, flags: i32, signature: u32) -> Result<(), Errno> {
+    // SAFETY: the caller's; the kernel checks length, alignment and signature.
+    outcome(unsafe { libc::syscall(libc::SYS_rseq, area, length, flags, signature) })
+}
+
+/// `membarrier(2)`.
+pub(crate) fn membarrier(command: i32, flags: u32, cpu: i32) -> Result<(), Errno> {
+    // SAFETY: takes no pointer.
+    outcome(unsafe { libc::syscall(libc::SYS_membarrier, command, flags, cpu) })
+}
+
+/// Whether the kernel knows time-slice extensions (Linux 7.0, where it is configured).
+pub(crate) fn has_slice_extension() -> bool {
+    const PR_RSEQ_SLICE_EXTENSION: i32 = 79;
+    const GET: libc::c_ulong = 1;
+    const UNUSED: libc::c_ulong = 0;
+    // SAFETY: takes no pointer; kernels without it answer EINVAL.
+    unsafe { libc::prctl(PR_RSEQ_SLICE_EXTENSION, GET, UNUSED, UNUSED, UNUSED) >= 0 }
+}
+
+/// An entry of the auxiliary vector, 0 if there is none.
+pub(crate) fn auxiliary(entry: u32) -> usize {
+    // SAFETY: has no precondition.
+    unsafe { libc::getauxval(libc::c_ulong::from(entry)) as usize }
+}
+
+/// Where the executable is loaded: its program headers follow its ELF header.
+pub(super) fn executable_base() -> usize {
+    const ELF_HEADER: usize = size_of::<libc::Elf64_Ehdr>();
+    auxiliary(libc::AT_PHDR as u32).wrapping_sub(ELF_HEADER)
+}
+
+/// The start of a small file in `buffer`, `None` if it can't be read.
+fn read<'b>(path: &CStr, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    // SAFETY: the path is a C string.
+    let file = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    if file < 0 {
+        return None;
+    }
+    // SAFETY: the buffer is writable for its length.
+    let length = unsafe { libc::read(file, buffer.as_mut_ptr().cast(), buffer.len()) };
+    // SAFETY: our own file, closed once.
+    unsafe { libc::close(file) };
+    buffer.get(..usize::try_from(length).ok()?)
+}
+
+/// One more than the highest possible CPU id, as the kernel lists them.
+pub(super) fn listed_cpus() -> Option<u32> {
+    end_of_list(read(c"/sys/devices/system/cpu/possible", &mut [0; 256])?)
+}
+
+/// One more than the highest number of a list such as `0-3,8-11`; `None` if it isn't such a list.
+fn end_of_list(list: &[u8]) -> Option<u32> {
+    const MOST: u32 = 1 << 16;
+    let list = core::str::from_utf8(list).ok()?.trim_ascii();
+    let mut end = 0;
+    for range in list.split(',') {
+        let last = range.rsplit('-').next()?;
+        end = end.max(last.parse::<u32>().ok()?.checked_add(1)?);
+    }
+    (end <= MOST).then_some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::end_of_list;
+
+    #[test]
+    fn lists_of_cpus() {
+        assert_eq!(end_of_list(b"0\n"), Some(1));
+        assert_eq!(end_of_list(b"0-1\n"), Some(2));
+        assert_eq!(end_of_list(b"0-3,8-11,64"), Some(65));
+        assert_eq!(end_of_list(b""), None);
+        assert_eq!(end_of_list(b"none"), None);
+        assert_eq!(end_of_list(b"0-4294967295"), None);
+        assert_eq!(end_of_list(b"0-99999999"), None);
+    }
+}

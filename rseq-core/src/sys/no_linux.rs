@@ -1,0 +1,37 @@
+//! What only Linux has, where there is no Linux (or Miri stands in for it).
+
+use super::{Errno, Rseq};
+
+pub(crate) const NO_SUCH_CALL: Errno = 38;
+pub(crate) const INVALID: Errno = 22;
+pub(crate) const BUSY: Errno = 16;
+
+/// No kernel to register with.
+///
+/// # Safety
+/// None needed.
+pub(crate) unsafe fn rseq(_area: *mut Rseq, _length: u32, _flags: i32, _signature: u32) -> Result<(), Errno> {
+    Err(NO_SUCH_CALL)
+}
+
+pub(crate) fn membarrier(_command: i32, _flags: u32, _cpu: i32) -> Result<(), Errno> {
+    Err(NO_SUCH_CALL)
+}
+
+pub(crate) fn has_slice_extension() -> bool {
+    false
+}
+
+pub(crate) fn auxiliary(_entry: u32) -> usize {
+    0
+}
+
+pub(super) fn listed_cpus() -> Option<u32> {
+    None
+}
+
+/// Unknown.
+#[cfg(all(unix, not(miri)))]
+pub(super) fn executable_base() -> usize {
+    0
+}

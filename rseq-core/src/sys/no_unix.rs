@@ -1,0 +1,70 @@
+//! What every Unix has, where there is no Unix (or Miri stands in for it).
+
+use core::ffi::{CStr, c_void};
+use core::ptr::null;
+use core::time::Duration;
+
+use super::Errno;
+
+pub(crate) fn symbol(_name: &CStr) -> *const c_void {
+    null()
+}
+
+/// Nothing is ever unloaded.
+pub(crate) fn keep_loaded(_address: *const c_void) -> Result<(), Errno> {
+    Ok(())
+}
+
+pub(crate) fn environment_says(_name: &CStr, _value: &CStr) -> bool {
+    false
+}
+
+/// As many slots as threads are likely to run at once.
+pub(super) fn configured_cpus() -> u32 {
+    16
+}
+
+pub(crate) fn release(_buffer: &mut [u8; 65]) -> &str {
+    ""
+}
+
+cfg_select! {
+    unix => {
+        /// Miri has the call.
+        pub(crate) fn thread_id() -> usize {
+            // SAFETY: has no precondition.
+            unsafe { libc::pthread_self() as usize }
+        }
+    }
+    windows => {
+        pub(crate) fn thread_id() -> usize {
+            #[link(name = "kernel32")]
+            unsafe extern "system" {
+                safe fn GetCurrentThreadId() -> u32;
+            }
+            GetCurrentThreadId() as usize
+        }
+    }
+    _ => {
+        /// A system without threads.
+        pub(crate) fn thread_id() -> usize {
+            1
+        }
+    }
+}
+
+pub(crate) fn yield_now() {
+    core::hint::spin_loop();
+}
+
+pub(super) fn sleep(_time: Duration) {
+    core::hint::spin_loop();
+}
+
+/// There are no signals to hold back.
+pub(crate) fn without_signals<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
+
+/// There is no fork.
+pub(crate) fn at_fork_in_child(_handler: unsafe extern "C" fn()) {}

@@ -1,0 +1,107 @@
+//! What every Unix has.
+
+use core::ffi::{CStr, c_void};
+use core::mem::MaybeUninit;
+use core::ptr::null_mut;
+use core::time::Duration;
+
+use super::{Errno, executable_base};
+
+/// The address of a dynamic symbol of the whole program, null if there is none.
+pub(crate) fn symbol(name: &CStr) -> *const c_void {
+    // SAFETY: the name is a C string, and the default handle is always valid.
+    unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }
+}
+
+/// Keeps the image (executable or shared object) that holds this address loaded until the process ends.
+pub(crate) fn keep_loaded(address: *const c_void) -> Result<(), Errno> {
+    let mut image = MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: writable for the structure that the call fills.
+    if unsafe { libc::dladdr(address, image.as_mut_ptr()) } == 0 {
+        // A static executable.
+        return Ok(());
+    }
+    // SAFETY: the call succeeded, and zeroes are valid for what it may have left alone.
+    let image = unsafe { image.assume_init() };
+    if image.dli_fbase.addr() == executable_base() {
+        return Ok(());
+    }
+    // SAFETY: the loader's own name of the image, which NOLOAD only looks up.
+    let handle = unsafe { libc::dlopen(image.dli_fname, libc::RTLD_NOW | libc::RTLD_NOLOAD | libc::RTLD_NODELETE) };
+    if handle.is_null() { Err(libc::ENOENT) } else { Ok(()) }
+}
+
+/// Whether the environment variable is set to exactly this value.
+pub(crate) fn environment_says(name: &CStr, value: &CStr) -> bool {
+    // SAFETY: the name is a C string.
+    let found = unsafe { libc::getenv(name.as_ptr()) };
+    // SAFETY: not null, so it is a C string of the environment, which nobody may change while others read it.
+    !found.is_null() && unsafe { CStr::from_ptr(found) } == value
+}
+
+/// The number of CPUs that the C library knows of; at least 1.
+pub(super) fn configured_cpus() -> u32 {
+    // SAFETY: has no precondition.
+    unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) }.clamp(1, 1 << 16) as u32
+}
+
+/// The system's release (`uname -r`), copied into `buffer` as far as it fits.
+pub(crate) fn release(buffer: &mut [u8; 65]) -> &str {
+    let mut names = MaybeUninit::<libc::utsname>::uninit();
+    // SAFETY: writable for the structure that the call fills.
+    if unsafe { libc::uname(names.as_mut_ptr()) } != 0 {
+        return "";
+    }
+    // SAFETY: the call succeeded, so it filled every field with a C string.
+    let release = unsafe { CStr::from_ptr((&raw const (*names.as_ptr()).release).cast()) }.to_bytes();
+    let length = release.len().min(buffer.len());
+    buffer[..length].copy_from_slice(&release[..length]);
+    core::str::from_utf8(&buffer[..length]).unwrap_or("")
+}
+
+/// A number that no other running thread of this process has, never 0.
+pub(crate) fn thread_id() -> usize {
+    // SAFETY: has no precondition.
+    unsafe { libc::pthread_self() as usize }
+}
+
+/// Gives the processor away once.
+pub(crate) fn yield_now() {
+    // SAFETY: has no precondition.
+    unsafe { libc::sched_yield() };
+}
+
+/// Sleeps for less than a second, or until a signal comes.
+pub(super) fn sleep(time: Duration) {
+    let time = libc::timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+    // SAFETY: reads one structure, writes nothing.
+    unsafe { libc::nanosleep(&time, null_mut()) };
+}
+
+/// Runs `work` with every asynchronous signal held back. Those that an instruction raises (`SIGSEGV` and its kin) aren't:
+/// the kernel would kill the process instead of running their handlers.
+pub(crate) fn without_signals<R>(work: impl FnOnce() -> R) -> R {
+    const RAISED: [libc::c_int; 6] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS];
+    let mut held = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the first call initialises `held`, the next ones change it, the last reads it and writes `before`. None
+    // can fail on valid arguments.
+    unsafe {
+        libc::sigfillset(held.as_mut_ptr());
+        for signal in RAISED {
+            libc::sigdelset(held.as_mut_ptr(), signal);
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, held.as_ptr(), before.as_mut_ptr());
+    }
+    let result = work();
+    // SAFETY: the call above wrote `before`.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), null_mut()) };
+    result
+}
+
+/// Runs `handler` in the child of every later `fork`.
+pub(crate) fn at_fork_in_child(handler: unsafe extern "C" fn()) {
+    // SAFETY: a function of this image; the C library forgets it when the image is unloaded. Failure (no memory) leaves the
+    // child without the handler, which matters only if it was forked during a portable commit.
+    unsafe { libc::pthread_atfork(None, None, Some(handler)) };
+}

@@ -1,0 +1,62 @@
+//! What a thread owns, and where its sections find it.
+
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
+
+use crate::abi::{Descriptor, Rseq};
+use crate::arch;
+
+/// A thread's static TLS: the descriptor that its sections publish their window in, and the area for the kernel in case
+/// that libc registered none.
+#[repr(C, align(32))]
+pub(crate) struct ThreadBlock {
+    /// The thread descriptor. It always covers one window, whole: the one that the thread published last.
+    pub(crate) descriptor: Descriptor,
+    /// The area that this crate registers where libc has none.
+    pub(crate) own_area: Rseq,
+}
+
+/// The result of arming.
+pub(crate) struct Armed {
+    pub(crate) descriptor: *mut Descriptor,
+    pub(crate) area: *mut Rseq,
+    /// The thread's `cpu_id`.
+    pub(crate) cpu: usize,
+    /// Ids below this one have a slot.
+    pub(crate) cpus: usize,
+}
+
+/// The two words that a section loads before it begins; written once, when the mode is decided.
+pub(crate) struct Fast {
+    /// The distance in bytes from a thread's block to its area. It is the same for every thread, because both lie in static TLS.
+    pub(crate) area_offset: AtomicIsize,
+    /// CPU ids below this number have a slot. 0 until the mode is decided and in portable mode, so that every section
+    /// goes the slow way first.
+    pub(crate) cpus: AtomicUsize,
+}
+
+/// The offset of the own area, which is also right before anything is known: its `cpu_id` says that it isn't registered.
+pub(crate) const OWN_AREA: isize = offset_of!(ThreadBlock, own_area) as isize;
+
+/// Where every section looks first.
+pub(crate) static FAST: Fast = Fast { area_offset: AtomicIsize::new(OWN_AREA), cpus: AtomicUsize::new(0) };
+
+impl Fast {
+    /// The calling thread's area, as far as is known.
+    #[inline]
+    pub(crate) fn area(&self) -> *mut Rseq {
+        arch::thread_block().wrapping_byte_offset(self.area_offset.load(Relaxed)).cast()
+    }
+
+    #[inline(always)]
+    pub(crate) fn cpus(&self) -> usize {
+        self.cpus.load(Relaxed)
+    }
+
+    /// Lets sections run restartably. A thread that sees one of the two stores without the other still goes the slow way:
+    /// an old offset leads to an unregistered area, an old number of CPUs is 0.
+    pub(crate) fn open(&self, area_offset: isize, cpus: usize) {
+        self.area_offset.store(area_offset, Relaxed);
+        self.cpus.store(cpus, Relaxed);
+    }
+}

@@ -1,0 +1,235 @@
+//! What a section must be beyond its syntax. Everything wrong is reported, not only the first thing.
+
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::visit::{self, Visit};
+use syn::{Block, Expr, ExprAsync, ExprAwait, ExprBreak, ExprClosure, ExprContinue, ExprYield, Item, Macro};
+
+use crate::error::{self, Errors};
+use crate::syntax::ast::{Clause, ClauseKind, Index, Keyword, Section};
+
+/// Macros that print, format or allocate.
+const UNFIT_FOR_PREPARE: &[&str] =
+    &["print", "println", "eprint", "eprintln", "dbg", "format", "vec", "write", "writeln", "format_args"];
+
+/// The section that the clauses make up, if they do.
+pub fn section(clauses: Vec<Clause>, errors: &mut Errors) -> Option<Section> {
+    order(&clauses, errors);
+    let mut first = true;
+    let (mut index, mut prepare, mut form, mut result, mut abort) = (None, None, None, None, None);
+    for clause in clauses {
+        match clause.kind {
+            ClauseKind::Prepare { index: named, body } => {
+                own_index(named, first, &mut index, errors);
+                code(&body, Part::Armed, errors);
+                prepare.get_or_insert(body);
+            }
+            ClauseKind::Commit { index: named, form: written } => {
+                own_index(named, first, &mut index, errors);
+                code(&written.place, Part::Armed, errors);
+                code(&written.value, Part::Armed, errors);
+                form.get_or_insert(written);
+            }
+            ClauseKind::Result(value) => {
+                code(&value, Part::AtRest, errors);
+                result.get_or_insert(value);
+            }
+            ClauseKind::Abort(written) => {
+                code(&written.body, Part::AtRest, errors);
+                abort.get_or_insert(written);
+            }
+            ClauseKind::Broken(_) => {}
+        }
+        first = false;
+    }
+    form.map(|form| Section { index, prepare, form, result, abort })
+}
+
+/// Each clause at most once, in their order, and a commit among them.
+fn order(clauses: &[Clause], errors: &mut Errors) {
+    let mut latest: Option<Keyword> = None;
+    let mut seen = Vec::new();
+    for Clause { keyword: span, kind } in clauses {
+        let keyword = kind.keyword();
+        if seen.contains(&keyword) {
+            match keyword {
+                Keyword::Commit => errors.at(*span, error::TWO_COMMITS),
+                other => errors.at(*span, error::twice(&format!("`{}`", other.word()))),
+            }
+        } else if let Some(later) = latest.filter(|later| *later > keyword) {
+            errors.at(*span, error::order(keyword.word(), &format!("`{}`", later.word())));
+        }
+        latest = latest.max(Some(keyword));
+        seen.push(keyword);
+    }
+    if !seen.contains(&Keyword::Commit) {
+        errors.at(clauses.last().map_or_else(Span::call_site, |clause| clause.keyword), error::NO_COMMIT);
+    }
+}
+
+/// The index belongs to the first clause.
+fn own_index(named: Option<Index>, first: bool, index: &mut Option<Index>, errors: &mut Errors) {
+    match named {
+        Some(named) if !first => errors.at(named.name.span(), error::INDEX_PLACE),
+        Some(named) => *index = Some(named),
+        None => {}
+    }
+}
+
+/// When a piece of the user's code runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// With the descriptor armed.
+    Armed,
+    /// With nothing armed.
+    AtRest,
+}
+
+/// A piece of ordinary Rust in a section.
+trait Code: ToTokens {
+    fn visit(&self, visitor: &mut Visitor<'_>);
+}
+
+impl Code for Block {
+    fn visit(&self, visitor: &mut Visitor<'_>) {
+        visitor.visit_block(self);
+    }
+}
+
+impl Code for Expr {
+    fn visit(&self, visitor: &mut Visitor<'_>) {
+        visitor.visit_expr(self);
+    }
+}
+
+fn code(code: &impl Code, part: Part, errors: &mut Errors) {
+    code.visit(&mut Visitor { part, loops: 0, errors });
+}
+
+/// Looks for what ordinary Rust in a section can't do.
+struct Visitor<'e> {
+    part: Part,
+    /// How many of the user's own loops surround the place that is visited.
+    loops: u32,
+    errors: &'e mut Errors,
+}
+
+impl Visitor<'_> {
+    fn jump(&mut self, span: Span, word: &str, labelled: bool) {
+        if !labelled && self.loops == 0 {
+            self.errors.at(span, error::unlabelled(word));
+        }
+    }
+
+    fn in_loop(&mut self, visit: impl FnOnce(&mut Self)) {
+        self.loops += 1;
+        visit(self);
+        self.loops -= 1;
+    }
+
+    /// Code of its own, where `break` has nothing to do with the loops outside.
+    fn apart(&mut self, visit: impl FnOnce(&mut Self)) {
+        let loops = std::mem::replace(&mut self.loops, 0);
+        visit(self);
+        self.loops = loops;
+    }
+
+    /// Whether a macro may be called, by its name.
+    fn macro_name(&mut self, name: &syn::Ident) {
+        if self.part == Part::AtRest {
+            return;
+        }
+        if name == "rseq" {
+            self.errors.at(name.span(), error::NESTED);
+        } else if UNFIT_FOR_PREPARE.iter().any(|unfit| name == unfit) {
+            self.errors.at(name.span(), error::macro_in_prepare(&name.to_string()));
+        }
+    }
+
+    /// What can be told of the arguments of a macro, which need not be Rust: the macros called and the awaits in them.
+    fn macro_arguments(&mut self, tokens: TokenStream) {
+        let mut before: [Option<TokenTree>; 2] = [None, None];
+        for token in tokens {
+            match (&before, &token) {
+                ([_, Some(TokenTree::Ident(name))], TokenTree::Punct(bang)) if bang.as_char() == '!' => {
+                    self.macro_name(name);
+                }
+                ([_, Some(TokenTree::Punct(dot))], TokenTree::Ident(word))
+                    if dot.as_char() == '.' && word == "await" =>
+                {
+                    self.errors.at(word.span(), error::AWAIT);
+                }
+                _ => {}
+            }
+            if let TokenTree::Group(group) = &token {
+                self.macro_arguments(group.stream());
+            }
+            let [_, last] = before;
+            before = [last, Some(token)];
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Visitor<'_> {
+    fn visit_expr_await(&mut self, node: &'ast ExprAwait) {
+        self.errors.at(node.await_token.span, error::AWAIT);
+        visit::visit_expr_await(self, node);
+    }
+
+    fn visit_expr_yield(&mut self, node: &'ast ExprYield) {
+        self.errors.at(node.yield_token.span, error::YIELD);
+        visit::visit_expr_yield(self, node);
+    }
+
+    fn visit_expr_break(&mut self, node: &'ast ExprBreak) {
+        self.jump(node.break_token.span, "break", node.label.is_some());
+        visit::visit_expr_break(self, node);
+    }
+
+    fn visit_expr_continue(&mut self, node: &'ast ExprContinue) {
+        self.jump(node.continue_token.span, "continue", node.label.is_some());
+    }
+
+    fn visit_expr_loop(&mut self, node: &'ast syn::ExprLoop) {
+        self.in_loop(|this| visit::visit_expr_loop(this, node));
+    }
+
+    fn visit_expr_while(&mut self, node: &'ast syn::ExprWhile) {
+        self.in_loop(|this| visit::visit_expr_while(this, node));
+    }
+
+    fn visit_expr_for_loop(&mut self, node: &'ast syn::ExprForLoop) {
+        // What is looped over is evaluated outside of the loop.
+        self.visit_expr(&node.expr);
+        self.in_loop(|this| this.visit_block(&node.body));
+    }
+
+    fn visit_expr_closure(&mut self, node: &'ast ExprClosure) {
+        // In an `async` closure the awaits are its own.
+        if node.asyncness.is_none() {
+            self.apart(|this| visit::visit_expr_closure(this, node));
+        }
+    }
+
+    fn visit_expr_async(&mut self, _: &'ast ExprAsync) {
+        // A future made here is not awaited here.
+    }
+
+    fn visit_item(&mut self, node: &'ast Item) {
+        self.apart(|this| visit::visit_item(this, node));
+    }
+
+    fn visit_item_fn(&mut self, node: &'ast syn::ItemFn) {
+        // In an `async fn` the awaits are its own.
+        if node.sig.asyncness.is_none() {
+            visit::visit_item_fn(self, node);
+        }
+    }
+
+    fn visit_macro(&mut self, node: &'ast Macro) {
+        if let Some(segment) = node.path.segments.last() {
+            self.macro_name(&segment.ident);
+        }
+        self.macro_arguments(node.tokens.clone());
+    }
+}

@@ -1,0 +1,61 @@
+//! The compiler behind [`rseq-dsl`](https://crates.io/crates/rseq-dsl)'s `rseq!`. Use it through that crate: the macros here
+//! expect the tokens that its shell puts in front of a section.
+//!
+//! What happens, in this order: [`syntax`] parses the clauses, [`check`] collects what is wrong with them, [`lower`] turns
+//! them into the steps of the protocol ([`ir`]), [`emit`] writes those as Rust and, for the window, as asm of the
+//! target's architecture. `RSEQ_PRINT=1` in the environment of the compiler prints the steps of every section.
+
+extern crate proc_macro;
+
+mod check;
+mod emit;
+mod error;
+mod ir;
+mod lower;
+#[cfg(feature = "mutants")]
+mod mutants;
+mod syntax;
+#[cfg(test)]
+mod tests;
+
+use proc_macro2::TokenStream;
+
+use crate::emit::Context;
+use crate::error::Errors;
+use crate::ir::Program;
+
+/// `[facade path] [emitter] section`: compiles a section for the emitter's architecture.
+#[doc(hidden)]
+#[proc_macro]
+pub fn section(tokens: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    expand(tokens.into(), |program, _| program).into()
+}
+
+/// `[facade path] [emitter] [mutation] section`: compiles a section with one step of the protocol left out.
+#[cfg(feature = "mutants")]
+#[doc(hidden)]
+#[proc_macro]
+pub fn mutant(tokens: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    expand(tokens.into(), mutants::apply).into()
+}
+
+/// The way through the compiler. `change` may alter the program by what stands between the emitter and the section.
+fn expand(tokens: TokenStream, change: impl FnOnce(Program, &[String]) -> Program) -> TokenStream {
+    let (context, options, tokens) = match Context::split(tokens) {
+        Ok(parts) => parts,
+        Err(error) => return error.to_compile_error(),
+    };
+    let mut errors = Errors::default();
+    let clauses = syntax::parse(tokens, &mut errors);
+    let section = check::section(clauses, &mut errors);
+    match section.filter(|_| errors.is_empty()) {
+        Some(section) => {
+            let program = change(lower::program(section), &options);
+            if std::env::var_os("RSEQ_PRINT").is_some_and(|value| value == "1") {
+                eprintln!("{program}");
+            }
+            emit::program(&program, &context)
+        }
+        None => errors.into_tokens(),
+    }
+}

@@ -1,0 +1,29 @@
+//! From a checked section to the steps of the watched-prepare protocol.
+
+use crate::ir::{OnAbort, Program, Step};
+use crate::syntax::ast::{Form, Section};
+
+/// Any Rust may run between arming and the commit block, because the kernel notes every interruption of it: it takes the
+/// descriptor out of force, and the check at the window's start sees that.
+pub fn program(section: Section) -> Program {
+    let Form { order, place, value } = section.form;
+    let mut steps = vec![Step::Guard, Step::Arm];
+    steps.extend(section.index.map(|index| Step::Index { name: index.name, kind: index.kind }));
+    steps.extend(section.prepare.map(Step::Prepare));
+    steps.push(Step::Operands { place, value });
+    steps.extend([Step::Publish, Step::Start, Step::CheckArmed, Step::Commit(order), Step::Post, Step::Disarm]);
+    let abort = match section.abort {
+        Some(abort) => OnAbort::Run { count: abort.count, body: abort.body },
+        None => OnAbort::Relax,
+    };
+    Program { location: location(), steps, abort, result: section.result }
+}
+
+/// Where the macro is called. Unknown outside of a compiler, as in unit tests.
+fn location() -> String {
+    if !proc_macro::is_available() {
+        return String::new();
+    }
+    let span = proc_macro::Span::call_site();
+    format!("{}:{}:{}", span.file(), span.line(), span.column())
+}

@@ -1,0 +1,206 @@
+//! Parses clause by clause. After a mistake it goes on with the next clause, so that all mistakes are found at once.
+
+use proc_macro2::{Span, TokenStream, TokenTree};
+use syn::ext::IdentExt;
+use syn::parse::{ParseStream, Parser};
+use syn::punctuated::Punctuated;
+use syn::{Block, Expr, Ident, Result, Token, parenthesized, token};
+
+use super::ast::{Abort, Clause, ClauseKind, Form, Index, Keyword, Order};
+use crate::error::{self, Errors};
+
+/// The clauses in the order in which they stand.
+pub fn parse(tokens: TokenStream, errors: &mut Errors) -> Vec<Clause> {
+    let parser = |input: ParseStream<'_>| Ok(clauses(input, errors));
+    // The parser takes every token and never fails, so there is no error here.
+    parser.parse2(tokens).unwrap_or_default()
+}
+
+fn clauses(input: ParseStream<'_>, errors: &mut Errors) -> Vec<Clause> {
+    let mut clauses = Vec::new();
+    while !input.is_empty() {
+        match start(input) {
+            Some((keyword, span)) => {
+                let kind = clause(keyword, span, input, errors).unwrap_or_else(|error| {
+                    errors.push(error);
+                    skip_to_clause(input);
+                    ClauseKind::Broken(keyword)
+                });
+                clauses.push(Clause { keyword: span, kind });
+            }
+            None => {
+                let found = input.fork().parse::<TokenTree>().map(|token| token.to_string());
+                errors.at(input.span(), error::no_clause(&summary(&found.unwrap_or_default())));
+                skip_to_clause(input);
+            }
+        }
+    }
+    clauses
+}
+
+/// Takes the keyword of a clause.
+fn start(input: ParseStream<'_>) -> Option<(Keyword, Span)> {
+    let keyword = peek(input)?;
+    let span = input.span();
+    match keyword {
+        Keyword::Result => input.parse::<Token![=>]>().is_ok(),
+        _ => input.call(Ident::parse_any).is_ok(),
+    }
+    .then_some((keyword, span))
+}
+
+fn peek(input: ParseStream<'_>) -> Option<Keyword> {
+    if input.peek(Token![=>]) {
+        return Some(Keyword::Result);
+    }
+    Keyword::from_word(&input.fork().call(Ident::parse_any).ok()?)
+}
+
+/// Passes over what belongs to no clause.
+fn skip_to_clause(input: ParseStream<'_>) {
+    while !input.is_empty() && peek(input).is_none() && input.parse::<TokenTree>().is_ok() {}
+}
+
+fn clause(keyword: Keyword, span: Span, input: ParseStream<'_>, errors: &mut Errors) -> Result<ClauseKind> {
+    Ok(match keyword {
+        Keyword::Prepare => ClauseKind::Prepare { index: index(input, errors)?, body: block(keyword, input)? },
+        Keyword::Critical => return Err(syn::Error::new(span, error::CRITICAL)),
+        Keyword::Commit => ClauseKind::Commit { index: index(input, errors)?, form: form(input)? },
+        Keyword::Result => ClauseKind::Result(result(span, input)?),
+        Keyword::Abort => ClauseKind::Abort(Abort { count: count(input)?, body: block(keyword, input)? }),
+    })
+}
+
+/// `|name|` or `|name: Kind|`, if it is there.
+fn index(input: ParseStream<'_>, errors: &mut Errors) -> Result<Option<Index>> {
+    let Some(inside) = between_bars(input)? else { return Ok(None) };
+    let parser = |input: ParseStream<'_>| {
+        let name = name(input)?;
+        let kind = if input.is_empty() {
+            None
+        } else {
+            input.parse::<Token![:]>()?;
+            Some(input.parse::<syn::Path>()?)
+        };
+        Ok((name, kind))
+    };
+    let (name, path) = at_own_tokens(parser, inside, error::INDEX)?;
+    let kind = path.and_then(|path| path.segments.last().map(|segment| segment.ident.clone()));
+    match &kind {
+        Some(kind) if kind == "MmCid" => errors.at(kind.span(), error::MM_CID),
+        Some(kind) if kind != "CpuId" => errors.at(kind.span(), error::INDEX),
+        _ => {}
+    }
+    Ok(Some(Index { name, kind }))
+}
+
+/// `|n|`, if it is there.
+fn count(input: ParseStream<'_>) -> Result<Option<Ident>> {
+    between_bars(input)?.map(|inside| at_own_tokens(name, inside, error::COUNT)).transpose()
+}
+
+/// A name or `_`.
+fn name(input: ParseStream<'_>) -> Result<Ident> {
+    if input.peek(Token![_]) { input.call(Ident::parse_any) } else { input.parse() }
+}
+
+/// The opening bar's span and the tokens up to the closing one.
+fn between_bars(input: ParseStream<'_>) -> Result<Option<(Span, TokenStream)>> {
+    let open = input.span();
+    if input.peek(Token![||]) {
+        input.parse::<Token![||]>()?;
+        return Ok(Some((open, TokenStream::new())));
+    }
+    if !input.peek(Token![|]) {
+        return Ok(None);
+    }
+    input.parse::<Token![|]>()?;
+    let mut inside = TokenStream::new();
+    while !input.peek(Token![|]) {
+        if input.is_empty() || input.peek(token::Brace) {
+            return Err(syn::Error::new(open, "this `|` has no closing `|`"));
+        }
+        inside.extend([input.parse::<TokenTree>()?]);
+    }
+    input.parse::<Token![|]>()?;
+    Ok(Some((open, inside)))
+}
+
+/// Parses all of `inside`; a failure is reported as `message`, on those tokens or on the bar before them.
+fn at_own_tokens<T>(
+    parser: impl FnOnce(ParseStream<'_>) -> Result<T>,
+    (open, inside): (Span, TokenStream),
+    message: &str,
+) -> Result<T> {
+    let tokens = inside.clone();
+    parser.parse2(inside).map_err(|_| {
+        if tokens.is_empty() { syn::Error::new(open, message) } else { syn::Error::new_spanned(tokens, message) }
+    })
+}
+
+fn block(keyword: Keyword, input: ParseStream<'_>) -> Result<Block> {
+    if !input.peek(token::Brace) {
+        return Err(syn::Error::new(input.span(), error::no_block(keyword.word())));
+    }
+    // As one token first: a mistake inside leaves the clauses behind it readable.
+    syn::parse2(input.parse::<TokenTree>()?.into())
+}
+
+fn form(input: ParseStream<'_>) -> Result<Form> {
+    let name = input.call(Ident::parse_any).map_err(|error| syn::Error::new(error.span(), error::NO_COMMIT))?;
+    let order = match name.to_string().as_str() {
+        "store" => Order::Relaxed,
+        "store_release" => Order::Release,
+        "store_seqcst" | "store_relaxed" | "store_acquire" => return Err(syn::Error::new(name.span(), error::RELEASE)),
+        form @ ("add" | "sub" | "and" | "or" | "xor") => {
+            return Err(syn::Error::new(name.span(), error::later_form(form)));
+        }
+        other => return Err(syn::Error::new(name.span(), error::unknown_form(other))),
+    };
+    if !input.peek(token::Paren) {
+        return Err(syn::Error::new(name.span(), error::ONE_PLACE_ONE_VALUE));
+    }
+    let arguments;
+    let parenthesis = parenthesized!(arguments in input);
+    let arguments = Punctuated::<Expr, Token![,]>::parse_terminated(&arguments)?;
+    let count = arguments.len();
+    let mut arguments = arguments.into_iter();
+    match (arguments.next(), arguments.next(), arguments.next()) {
+        (Some(place), Some(value), None) => Ok(Form { order, place, value }),
+        (_, _, Some(third)) => Err(syn::Error::new_spanned(third, error::ONE_PLACE_ONE_VALUE)),
+        _ if count == 0 => Err(syn::Error::new(parenthesis.span.join(), error::ONE_PLACE_ONE_VALUE)),
+        (place, ..) => Err(syn::Error::new_spanned(place, error::ONE_PLACE_ONE_VALUE)),
+    }
+}
+
+/// The expression after `=>`: everything up to an `abort` clause, or whatever else starts a clause.
+fn result(arrow: Span, input: ParseStream<'_>) -> Result<Expr> {
+    let mut tokens = TokenStream::new();
+    while !input.is_empty() && !starts_clause_after_expression(input) {
+        tokens.extend([input.parse::<TokenTree>()?]);
+    }
+    if tokens.is_empty() {
+        return Err(syn::Error::new(arrow, error::NO_RESULT));
+    }
+    syn::parse2(tokens)
+}
+
+/// A keyword, followed by what follows it in a clause: an expression may use the word as a name.
+fn starts_clause_after_expression(input: ParseStream<'_>) -> bool {
+    let ahead = input.fork();
+    match start(&ahead) {
+        Some((Keyword::Result, _)) => true,
+        Some((Keyword::Commit, _)) => ahead.peek(Token![|]) || ahead.peek(Ident::peek_any),
+        Some(_) => ahead.peek(Token![|]) || ahead.peek(Token![||]) || ahead.peek(token::Brace),
+        None => false,
+    }
+}
+
+/// The start of a token's text, for a message.
+fn summary(text: &str) -> String {
+    const LENGTH: usize = 20;
+    if text.chars().count() <= LENGTH {
+        return text.to_owned();
+    }
+    text.chars().take(LENGTH).chain("..".chars()).collect()
+}
