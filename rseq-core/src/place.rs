@@ -1,6 +1,6 @@
 //! Where a commit stores, and what it can store there.
 
-use core::marker::PhantomData;
+use core::mem::transmute_copy;
 use core::ptr::NonNull;
 use core::sync::atomic::{
     AtomicBool, AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize, AtomicPtr, AtomicU8, AtomicU16, AtomicU32,
@@ -16,32 +16,17 @@ use core::sync::atomic::{
 /// #[repr(transparent)]
 /// struct Id(u32);
 /// // SAFETY: transparent over u32.
-/// unsafe impl rseq::Word for Id {
-///     fn to_bits(self) -> u64 { self.0.into() }
-///     unsafe fn store(place: *mut Self, value: Self, order: std::sync::atomic::Ordering) {
-///         // SAFETY: the caller's.
-///         unsafe { u32::store(place.cast(), value.0, order) }
-///     }
-/// }
+/// unsafe impl rseq::Word for Id {}
 /// ```
 ///
 /// # Safety
-/// The type has 1, 2, 4 or 8 bytes, its alignment equals its size, none of its bytes is padding, and the two functions do what they say.
+/// The type has 1, 2, 4 or 8 bytes, its alignment equals its size, and none of its bytes is padding.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be committed by one instruction",
     label = "a commit stores an integer, `bool` or pointer of 8 to 64 bits",
     note = "a type of your own of such a size can implement `rseq::Word`"
 )]
-pub unsafe trait Word: Copy {
-    /// The value's bytes as an integer, zero-extended.
-    fn to_bits(self) -> u64;
-
-    /// Stores the value atomically with this order, `Relaxed` or `Release`.
-    ///
-    /// # Safety
-    /// `place` is aligned and valid for writes, and nobody accesses it at the same time except atomically.
-    unsafe fn store(place: *mut Self, value: Self, order: Ordering);
-}
+pub unsafe trait Word: Copy {}
 
 /// Something that a section may commit to: a reference to an atomic, or a raw pointer (for which `rseq!` must stand in an `unsafe` block).
 ///
@@ -58,6 +43,8 @@ pub trait Place: sealed::Sealed {
     #[doc(hidden)]
     type Access;
     #[doc(hidden)]
+    const ACCESS: Self::Access;
+    #[doc(hidden)]
     fn address(self) -> *mut Self::Value;
 }
 
@@ -68,68 +55,117 @@ mod sealed {
 /// A place that any safe code may store to.
 #[derive(Debug, Clone, Copy)]
 pub struct Shared;
-/// A place that may be anything.
+/// A place that may point anywhere.
 #[derive(Debug, Clone, Copy)]
 pub struct Raw;
 
-/// A place once it has been computed.
+/// A place once it has been computed: of a [`Word`], because [`target`] alone makes it.
+///
+/// Nothing but [`target`] asks for a trait, so a place of the wrong type is one error, where it stands, and not another for each use.
+/// All methods take `self` by value, lest a trait of the user's that is implemented for every type comes before them.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<V, A> {
     address: *mut V,
-    access: PhantomData<A>,
+    access: A,
 }
+
+/// A value for the [`Target`] that made it.
+#[derive(Debug, Clone, Copy)]
+pub struct Value<V>(V);
 
 /// Takes a place; type errors in `rseq!`'s place land on its argument.
 #[inline(always)]
-pub fn target<P: Place>(place: P) -> Target<P::Value, P::Access> {
-    Target { address: place.address(), access: PhantomData }
+pub fn target<P, V, A>(place: P) -> Target<V, A>
+where
+    P: Place<Value = V, Access = A>,
+    V: Word,
+{
+    const { assert!(matches!(size_of::<V>(), 1 | 2 | 4 | 8), "a `Word` has 1, 2, 4 or 8 bytes") }
+    Target { address: place.address(), access: P::ACCESS }
 }
 
-impl<V> Target<V, Shared> {
+impl Shared {
     /// Safe for every reference to an atomic.
     #[inline(always)]
-    pub fn commit_to_raw_pointer(&self) {}
+    pub fn commit_to_raw_pointer(self) {}
 }
 
-impl<V> Target<V, Raw> {
+impl Raw {
     /// The section commits to a raw pointer.
     ///
     /// # Safety
     /// The pointer is aligned and valid for writes, and nobody accesses what it points to at the same time except
     /// sections on the same slot, or atomically.
     #[inline(always)]
-    pub unsafe fn commit_to_raw_pointer(&self) {}
+    pub unsafe fn commit_to_raw_pointer(self) {}
 }
 
-impl<V: Word, A> Target<V, A> {
+impl<V, A> Target<V, A> {
+    /// Whether the place is safe for everyone, for `commit_to_raw_pointer`.
+    #[inline(always)]
+    pub fn access(self) -> A {
+        self.access
+    }
+
     /// The width in bits of what is stored.
     #[inline(always)]
-    pub const fn bits(&self) -> usize {
+    pub fn bits(self) -> usize {
         size_of::<V>() * 8
     }
 
     /// The address as an operand.
     #[inline(always)]
-    pub const fn address(&self) -> *mut V {
+    pub fn address(self) -> *mut V {
         self.address
     }
 
     /// Takes a value; type errors in `rseq!`'s value land on its argument.
     #[inline(always)]
-    pub fn value(&self, value: V) -> V {
-        value
+    pub fn value(self, value: V) -> Value<V> {
+        Value(value)
     }
 
     /// The commit of the portable mode.
     ///
     /// # Safety
-    /// [`commit_to_raw_pointer`](Target::commit_to_raw_pointer)'s.
+    /// [`Raw::commit_to_raw_pointer`]'s.
     #[inline]
-    pub unsafe fn store(&self, value: V, order: Ordering) {
-        // SAFETY: the caller's; a reference to an atomic is valid for atomic stores anyhow.
-        unsafe { V::store(self.address, value, order) }
+    pub unsafe fn store(self, Value(value): Value<V>, order: Ordering) {
+        // SAFETY: `value` is a `Word` of the size that each branch takes it for. For the place: the caller's; a reference to an atomic is
+        // valid for atomic stores anyhow.
+        unsafe {
+            match size_of::<V>() {
+                POINTER => AtomicPtr::<()>::from_ptr(self.address.cast()).store(transmute_copy(&value), order),
+                1 => AtomicU8::from_ptr(self.address.cast()).store(transmute_copy(&value), order),
+                2 => AtomicU16::from_ptr(self.address.cast()).store(transmute_copy(&value), order),
+                4 => AtomicU32::from_ptr(self.address.cast()).store(transmute_copy(&value), order),
+                _ => AtomicU64::from_ptr(self.address.cast()).store(transmute_copy(&value), order),
+            }
+        }
     }
 }
+
+impl<V> Value<V> {
+    /// The value as an operand: its bytes as an integer, zero-extended.
+    #[inline(always)]
+    pub fn bits(self) -> u64 {
+        let Self(value) = self;
+        // SAFETY: a `Word` of the size that each branch takes it for.
+        unsafe {
+            match size_of::<V>() {
+                // The window stores it without the compiler's knowledge, so the provenance of a pointer must be exposed.
+                POINTER => transmute_copy::<V, *const ()>(&value).expose_provenance() as u64,
+                1 => transmute_copy::<V, u8>(&value).into(),
+                2 => transmute_copy::<V, u16>(&value).into(),
+                4 => transmute_copy::<V, u32>(&value).into(),
+                _ => transmute_copy::<V, u64>(&value),
+            }
+        }
+    }
+}
+
+/// The size of what may be a pointer.
+const POINTER: usize = size_of::<usize>();
 
 macro_rules! place {
     ([$($generic:ident)?] $atomic:ty, $value:ty) => {
@@ -137,6 +173,7 @@ macro_rules! place {
         impl<$($generic)?> Place for &$atomic {
             type Value = $value;
             type Access = Shared;
+            const ACCESS: Shared = Shared;
             #[inline(always)]
             fn address(self) -> *mut $value {
                 self.as_ptr()
@@ -146,73 +183,39 @@ macro_rules! place {
 }
 
 macro_rules! words {
-    ($([$($generic:ident)?] $value:ty, $atomic:ty, |$it:ident| $bits:expr;)*) => {$(
+    ($([$($generic:ident)?] $value:ty, $atomic:ty;)*) => {$(
         // SAFETY: of the size of its atomic, without padding.
-        unsafe impl<$($generic)?> Word for $value {
-            #[inline(always)]
-            fn to_bits(self) -> u64 {
-                let $it = self;
-                $bits
-            }
-
-            #[inline]
-            unsafe fn store(place: *mut Self, value: Self, order: Ordering) {
-                // SAFETY: the caller's.
-                unsafe { <$atomic>::from_ptr(place) }.store(value, order);
-            }
-        }
+        unsafe impl<$($generic)?> Word for $value {}
         place!([$($generic)?] $atomic, $value);
     )*};
 }
 
 words! {
-    [] bool, AtomicBool, |it| it.into();
-    [] u8, AtomicU8, |it| it.into();
-    [] u16, AtomicU16, |it| it.into();
-    [] u32, AtomicU32, |it| it.into();
-    [] u64, AtomicU64, |it| it;
-    [] usize, AtomicUsize, |it| it as u64;
-    [] i8, AtomicI8, |it| it.cast_unsigned().into();
-    [] i16, AtomicI16, |it| it.cast_unsigned().into();
-    [] i32, AtomicI32, |it| it.cast_unsigned().into();
-    [] i64, AtomicI64, |it| it.cast_unsigned();
-    [] isize, AtomicIsize, |it| it.cast_unsigned() as u64;
-    [T] *mut T, AtomicPtr<T>, |it| it.expose_provenance() as u64;
+    [] bool, AtomicBool;
+    [] u8, AtomicU8;
+    [] u16, AtomicU16;
+    [] u32, AtomicU32;
+    [] u64, AtomicU64;
+    [] usize, AtomicUsize;
+    [] i8, AtomicI8;
+    [] i16, AtomicI16;
+    [] i32, AtomicI32;
+    [] i64, AtomicI64;
+    [] isize, AtomicIsize;
+    [T] *mut T, AtomicPtr<T>;
 }
 
 // SAFETY: of a pointer's size, without padding.
-unsafe impl<T> Word for *const T {
-    #[inline(always)]
-    fn to_bits(self) -> u64 {
-        self.expose_provenance() as u64
-    }
-
-    #[inline]
-    unsafe fn store(place: *mut Self, value: Self, order: Ordering) {
-        // SAFETY: the caller's.
-        unsafe { <*mut T>::store(place.cast(), value.cast_mut(), order) }
-    }
-}
+unsafe impl<T> Word for *const T {}
 
 // SAFETY: of a pointer's size, without padding; `None` is the null pointer.
-unsafe impl<T> Word for Option<NonNull<T>> {
-    #[inline(always)]
-    fn to_bits(self) -> u64 {
-        self.map_or(0, |pointer| pointer.as_ptr().to_bits())
-    }
-
-    #[inline]
-    unsafe fn store(place: *mut Self, value: Self, order: Ordering) {
-        let value = value.map_or(core::ptr::null_mut(), NonNull::as_ptr);
-        // SAFETY: the caller's.
-        unsafe { <*mut T>::store(place.cast(), value, order) }
-    }
-}
+unsafe impl<T> Word for Option<NonNull<T>> {}
 
 impl<T: Word> sealed::Sealed for *mut T {}
 impl<T: Word> Place for *mut T {
     type Value = T;
     type Access = Raw;
+    const ACCESS: Raw = Raw;
     #[inline(always)]
     fn address(self) -> *mut T {
         self

@@ -32,8 +32,9 @@ struct Lock {
     depth: AtomicU32,
     /// The depth of the section that began last. A section at another depth was revoked by one that began later.
     valid: AtomicU32,
-    /// How many commits in a row found their section revoked.
+    /// How many commits in a row, at the depth below, found their section revoked. (Those of the sections that revoke it succeed.)
     revocations: AtomicU32,
+    revoked_depth: AtomicU32,
 }
 
 /// The locks of the slots 0 to 63, and that of the shared slot.
@@ -43,6 +44,7 @@ static TABLE: [Lock; LOCKS + 1] = [const {
         depth: AtomicU32::new(1),
         valid: AtomicU32::new(0),
         revocations: AtomicU32::new(0),
+        revoked_depth: AtomicU32::new(0),
     }
 }; LOCKS + 1];
 
@@ -131,9 +133,16 @@ impl Lock {
 
     /// Whether the innermost section may commit: none began after it.
     fn admits(&self) -> bool {
-        let valid = self.valid.load(Relaxed) == self.depth.load(Relaxed);
-        let revocations = if valid { 0 } else { self.revocations.load(Relaxed) + 1 };
-        self.revocations.store(revocations, Relaxed);
+        let depth = self.depth.load(Relaxed);
+        let valid = self.valid.load(Relaxed) == depth;
+        let known = self.revoked_depth.load(Relaxed);
+        if !valid {
+            let before = if known == depth { self.revocations.load(Relaxed) } else { 0 };
+            self.revocations.store(before + 1, Relaxed);
+            self.revoked_depth.store(depth, Relaxed);
+        } else if depth <= known {
+            self.revocations.store(0, Relaxed);
+        }
         valid
     }
 }

@@ -12,10 +12,10 @@ macro_rules! emitter {
         #[doc(hidden)]
         #[macro_export]
         macro_rules! __with_emitter {
-                            ($d facade:tt $d compiler:ident $d($d tokens:tt)*) => {
-                                $d facade::__private::$d compiler! { [$d facade] [$name] $d($d tokens)* }
-                            };
-                        }
+                                    ($d facade:tt $d compiler:ident $d($d tokens:tt)*) => {
+                                        $d facade::__private::$d compiler! { [$d facade] [$name] $d($d tokens)* }
+                                    };
+                                }
     };
 }
 

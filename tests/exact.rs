@@ -1,0 +1,317 @@
+//! Nothing is lost: threads count in per-CPU slots while they are preempted, signalled, moved and fenced, and the sum is
+//! exact. Each test has a negative control, the same run with a section that leaves one step of the protocol out: it must lose
+//! updates, or the test would prove nothing.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::panic::{catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+use std::{hint, thread};
+
+use rseq::PerCpu;
+use support::{
+    Count, Disturbance, disturbed, forced_portable, mode, must_fail, must_pass, refused, restartable,
+    with_own_registration,
+};
+
+/// A module with a counter whose sections are compiled by `$section`, with `$mutation` in front.
+macro_rules! counter {
+    ($name:ident: $($section:ident)::+, $($mutation:tt)*) => {
+        mod $name {
+            use super::*;
+
+            static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
+            static ABORTS: AtomicU64 = AtomicU64::new(0);
+
+            pub fn add(spin: u32) {
+                $($section)::+! {
+                    $($mutation)*
+                    prepare |cpu| {
+                        let slot = &SLOTS[cpu];
+                        let count = slot.load(Relaxed);
+                        for turn in 0..spin {
+                            hint::black_box(turn);
+                        }
+                    }
+                    commit store(slot, count + 1)
+                    abort { ABORTS.fetch_add(1, Relaxed); }
+                }
+            }
+
+            pub fn leave() {
+                $($section)::+! {
+                    $($mutation)*
+                    prepare |cpu| {
+                        let slot = &SLOTS[cpu];
+                        if hint::black_box(true) {
+                            return;
+                        }
+                    }
+                    commit store(slot, 0)
+                }
+            }
+
+            /// Leaves a section by a panic, without the panic hook's message.
+            #[allow(dead_code)]
+            pub fn panic() {
+                let result = catch_unwind(|| {
+                    $($section)::+! {
+                        $($mutation)*
+                        prepare |cpu| {
+                            let slot = &SLOTS[cpu];
+                            if hint::black_box(true) {
+                                resume_unwind(Box::new(()));
+                            }
+                        }
+                        commit store(slot, 0)
+                    }
+                });
+                assert!(result.is_err());
+            }
+
+            pub fn sum() -> u64 {
+                SLOTS.iter().map(|slot| slot.load(Relaxed)).sum()
+            }
+
+            pub fn aborts() -> u64 {
+                ABORTS.load(Relaxed)
+            }
+
+            pub const COUNT: Count = Count { add, leave, sum, aborts };
+            #[allow(dead_code)]
+            pub const PANICKING: Count = Count { add, leave: panic, sum, aborts };
+        }
+    };
+}
+
+counter!(whole: rseq::rseq,);
+counter!(no_check: rseq::__mutant, [no_check]);
+counter!(no_disarm: rseq::__mutant, [no_disarm]);
+counter!(no_early_disarm: rseq::__mutant, [no_early_disarm]);
+
+const EACH: u64 = 200_000;
+const EACH_OF_A_CONTROL: u64 = 50_000;
+
+fn must_be_exact(count: Count, disturbance: Disturbance) {
+    let outcome = disturbed(count, disturbance, EACH);
+    println!("{disturbance:?}: {outcome:?}");
+    assert_eq!(outcome.lost(), 0, "{disturbance:?}: {outcome:?}");
+    assert!(outcome.aborts > 0 || !restartable(), "nothing was disturbed, so nothing is proven: {outcome:?}");
+}
+
+fn control(count: Count, disturbance: Disturbance) {
+    if restartable() {
+        must_fail(|| disturbed(count, disturbance, EACH_OF_A_CONTROL).lost() != 0);
+    }
+}
+
+#[test]
+fn preempted() {
+    must_be_exact(whole::COUNT, Disturbance::Preemption);
+}
+
+#[test]
+fn preempted_without_check() {
+    control(no_check::COUNT, Disturbance::Preemption);
+}
+
+#[test]
+fn signalled() {
+    must_be_exact(whole::COUNT, Disturbance::Signals);
+}
+
+#[test]
+fn signalled_without_check() {
+    control(no_check::COUNT, Disturbance::Signals);
+}
+
+#[test]
+fn signalled_without_disarm() {
+    control(no_disarm::COUNT, Disturbance::Signals);
+}
+
+#[test]
+fn signalled_and_left_early() {
+    must_be_exact(whole::COUNT, Disturbance::SignalsLeftEarly);
+}
+
+#[test]
+fn signalled_and_left_early_without_disarm() {
+    control(no_early_disarm::COUNT, Disturbance::SignalsLeftEarly);
+}
+
+#[test]
+fn signalled_and_panicking() {
+    must_be_exact(whole::PANICKING, Disturbance::SignalsPanicking);
+}
+
+#[test]
+fn signalled_and_panicking_without_disarm() {
+    control(no_early_disarm::PANICKING, Disturbance::SignalsPanicking);
+}
+
+#[test]
+fn moved() {
+    must_be_exact(whole::COUNT, Disturbance::Migration);
+}
+
+#[test]
+fn moved_without_check() {
+    control(no_check::COUNT, Disturbance::Migration);
+}
+
+#[test]
+fn fenced() {
+    must_be_exact(whole::COUNT, Disturbance::Fences);
+}
+
+#[test]
+fn fenced_without_check() {
+    control(no_check::COUNT, Disturbance::Fences);
+}
+
+/// Threads that panic out of sections and leave them early, again and again, count exactly all the same.
+#[test]
+fn after_panics_and_early_exits() {
+    fn add(spin: u32) {
+        if spin > 0 {
+            whole::panic();
+            whole::leave();
+        }
+        whole::add(spin);
+    }
+    must_be_exact(Count { add, ..whole::COUNT }, Disturbance::Preemption);
+}
+
+#[test]
+fn after_panics_and_early_exits_without_check() {
+    fn add(spin: u32) {
+        if spin > 0 {
+            no_check::panic();
+            no_check::leave();
+        }
+        no_check::add(spin);
+    }
+    control(Count { add, ..no_check::COUNT }, Disturbance::Preemption);
+}
+
+/// A drain: `stop` is set, a fence made, and from then on no section that didn't see `stop` commits. How much the sum changed then.
+fn changes_after_stop(add_unless: fn(&AtomicBool), sum: fn() -> u64, fence: fn()) -> u64 {
+    let (stop, end) = (AtomicBool::new(false), AtomicBool::new(false));
+    let mut late = 0;
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !end.load(Relaxed) {
+                    add_unless(&stop);
+                }
+            });
+        }
+        for _ in 0..400 {
+            thread::sleep(Duration::from_micros(100));
+            stop.store(true, SeqCst);
+            fence();
+            let before = sum();
+            // The sections that began before are over when this is.
+            let wait = Instant::now() + Duration::from_micros(200);
+            while Instant::now() < wait {
+                hint::spin_loop();
+            }
+            late += sum().abs_diff(before);
+            stop.store(false, SeqCst);
+        }
+        end.store(true, SeqCst);
+    });
+    late
+}
+
+macro_rules! drained {
+    ($name:ident: $($section:ident)::+, $($mutation:tt)*) => {
+        mod $name {
+            use super::*;
+
+            static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
+
+            pub fn add_unless(stop: &AtomicBool) {
+                $($section)::+! {
+                    $($mutation)*
+                    prepare |cpu| {
+                        let slot = &SLOTS[cpu];
+                        let count = slot.load(Relaxed);
+                        if stop.load(Relaxed) {
+                            return;
+                        }
+                        for turn in 0..2000 {
+                            hint::black_box(turn);
+                        }
+                    }
+                    commit store(slot, count + 1)
+                }
+            }
+
+            pub fn sum() -> u64 {
+                SLOTS.iter().map(|slot| slot.load(Relaxed)).sum()
+            }
+        }
+    };
+}
+
+drained!(drain: rseq::rseq,);
+drained!(drain_without_check: rseq::__mutant, [no_check]);
+
+fn fence() {
+    rseq::fence::all().expect("the kernel has fences");
+}
+
+#[test]
+fn nothing_commits_after_a_fence() {
+    println!("mode: {:?}", mode());
+    assert_eq!(changes_after_stop(drain::add_unless, drain::sum, fence), 0);
+}
+
+#[test]
+fn without_fence_something_commits() {
+    must_fail(|| changes_after_stop(drain::add_unless, drain::sum, || {}) != 0);
+}
+
+#[test]
+fn without_check_a_fence_stops_nothing() {
+    if restartable() {
+        must_fail(|| changes_after_stop(drain_without_check::add_unless, drain_without_check::sum, fence) != 0);
+    }
+}
+
+/// The tests above that must hold in every mode.
+const IN_EVERY_MODE: &[&str] = &[
+    "preempted",
+    "signalled",
+    "signalled_and_left_early",
+    "signalled_and_panicking",
+    "moved",
+    "fenced",
+    "after_panics_and_early_exits",
+    "nothing_commits_after_a_fence",
+];
+
+fn in_processes(command: fn(&str) -> std::process::Command) {
+    for name in IN_EVERY_MODE {
+        must_pass(command(name));
+    }
+}
+
+#[test]
+fn exact_with_own_registration() {
+    in_processes(with_own_registration);
+}
+
+#[test]
+fn exact_in_portable_mode() {
+    in_processes(forced_portable);
+}
+
+#[test]
+fn exact_where_seccomp_refuses() {
+    in_processes(refused);
+}

@@ -1,0 +1,151 @@
+//! Sections inside sections, which the macro refuses where it sees them: called from `prepare`, run by a handler, in a child of `fork`.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::hint;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use rseq::{PerCpu, rseq};
+use support::{forced_portable, mode, must_pass};
+
+static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
+
+fn sum() -> u64 {
+    SLOTS.iter().map(|slot| slot.load(Relaxed)).sum()
+}
+
+fn inner() {
+    rseq! {
+        prepare |cpu| { let slot = &SLOTS[cpu]; let next = slot.load(Relaxed) + 1; }
+        commit store(slot, next)
+    }
+}
+
+/// Runs another section in `prepare` the first `times` times. Returns the number of aborts.
+fn outer(times: u32) -> u32 {
+    let mut aborts = 0;
+    rseq! {
+        prepare |cpu| {
+            let slot = &SLOTS[cpu];
+            let next = slot.load(Relaxed) + 1;
+            if aborts < times {
+                inner();
+            }
+        }
+        commit store(slot, next)
+        abort { aborts += 1; }
+    }
+    aborts
+}
+
+/// An inner section makes the outer one abort, in every mode, and both count.
+#[test]
+fn an_inner_section_aborts_the_outer_one() {
+    println!("mode: {:?}", mode());
+    let before = sum();
+    let aborts = outer(3);
+    assert!(aborts >= 3, "{aborts}");
+    assert_eq!(sum() - before, 4);
+}
+
+#[test]
+fn an_inner_section_aborts_the_outer_one_in_portable_mode() {
+    must_pass(forced_portable("an_inner_section_aborts_the_outer_one"));
+}
+
+/// In portable mode an endless run of inner sections is found out. It leaves nothing locked.
+#[test]
+#[ignore = "run by `endless_nesting_panics_in_portable_mode` in a process in portable mode"]
+fn endless_nesting_in_process() {
+    println!("mode: {:?}", mode());
+    let panicked = std::panic::catch_unwind(|| outer(u32::MAX)).expect_err("it can't commit");
+    let message = panicked.downcast_ref::<String>().map(String::as_str).or_else(|| panicked.downcast_ref().copied());
+    assert!(message.is_some_and(|message| message.contains("move the inner section out of `prepare`")), "{message:?}");
+    let before = sum();
+    std::thread::spawn(inner).join().expect("the slot is free");
+    inner();
+    assert_eq!(sum() - before, 2);
+}
+
+#[test]
+fn endless_nesting_panics_in_portable_mode() {
+    must_pass(forced_portable("endless_nesting_in_process"));
+}
+
+/// A child that is forked while other threads are inside sections runs its own.
+#[test]
+fn a_forked_child_runs_sections() {
+    println!("mode: {:?}", mode());
+    let end = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !end.load(Relaxed) {
+                    rseq! {
+                        prepare |cpu| {
+                            let slot = &SLOTS[cpu];
+                            let next = slot.load(Relaxed);
+                            (0..1000).for_each(|turn| { hint::black_box(turn); });
+                        }
+                        commit store(slot, next)
+                    }
+                }
+            });
+        }
+        for _ in 0..50 {
+            assert_eq!(
+                in_child(|| {
+                    let before = sum();
+                    (0..100).for_each(|_| inner());
+                    sum() - before == 100
+                }),
+                0
+            );
+        }
+        end.store(true, SeqCst);
+    });
+}
+
+#[test]
+fn a_forked_child_runs_sections_in_portable_mode() {
+    must_pass(forced_portable("a_forked_child_runs_sections"));
+}
+
+/// The child's exit code: 0 if `check` held, 1 if not, 2 if it took too long.
+fn in_child(check: impl FnOnce() -> bool) -> i32 {
+    // SAFETY: the child calls nothing but sections and `_exit`.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0);
+    if child == 0 {
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(i32::from(!check())) };
+    }
+    let end = Instant::now() + Duration::from_secs(20);
+    let mut status = 0;
+    // SAFETY: waits for the child made above, which nobody else does.
+    while unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) } == 0 {
+        if Instant::now() > end {
+            // SAFETY: the child above, not waited for yet.
+            unsafe { libc::kill(child, libc::SIGKILL) };
+            return 2;
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -1 }
+}
+
+/// The first use of a `PerCpu` inside a section starts that section again.
+#[test]
+fn the_first_use_of_slots_restarts_the_section() {
+    static FRESH: PerCpu<AtomicU32> = PerCpu::new();
+    let mut aborts = 0;
+    rseq! {
+        prepare |cpu| { let slot = &FRESH[cpu]; let next = slot.load(Relaxed) + 1; }
+        commit store(slot, next)
+        abort { aborts += 1; }
+    }
+    assert!(aborts >= 1 || !support::restartable());
+    assert_eq!(FRESH.iter().map(|slot| slot.load(Relaxed)).sum::<u32>(), 1);
+}

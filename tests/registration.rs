@@ -1,0 +1,271 @@
+//! Threads that libc registered, that this crate registers, and that nobody can register.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+mod support;
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::{hint, ptr, thread};
+
+use rseq::abi::{FLAG_UNREGISTER, ORIGINAL_LENGTH, Rseq};
+use rseq::{CpuId, Mode, PerCpu, Registrar, rseq};
+use support::{forced_portable, mode, must_pass, outcome, refused, restartable, seccomp, with_own_registration};
+
+const SIGNATURE: u32 = 0x5305_3053;
+
+static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
+
+/// Counts in the slot that it returns.
+fn count() -> CpuId {
+    rseq! {
+        prepare |cpu| {
+            let slot = &SLOTS[cpu];
+            let next = slot.load(Relaxed) + 1;
+        }
+        commit store(slot, next)
+        => cpu
+    }
+}
+
+fn sum() -> u64 {
+    SLOTS.iter().map(|slot| slot.load(Relaxed)).sum()
+}
+
+/// The slot behind those of the CPUs.
+fn shared_slot() -> usize {
+    rseq::slots() - 1
+}
+
+/// An area of the test's own.
+#[repr(align(32))]
+struct Area(UnsafeCell<[u32; 8]>);
+
+impl Area {
+    fn new() -> Self {
+        Self(UnsafeCell::new([0; 8]))
+    }
+
+    fn rseq(&self, flags: i32) -> Result<(), i32> {
+        // SAFETY: lives in the frame of a thread that ends its registration before it leaves that frame.
+        outcome(unsafe { libc::syscall(libc::SYS_rseq, self.0.get(), ORIGINAL_LENGTH, flags, SIGNATURE) })
+    }
+}
+
+/// Whether the calling thread is registered: then the kernel refuses it a second area.
+fn is_registered() -> bool {
+    let area = Area::new();
+    let refused = area.rseq(0);
+    if refused.is_ok() {
+        area.rseq(FLAG_UNREGISTER).expect("it was just registered");
+    }
+    refused.is_err()
+}
+
+fn libc_area() -> *mut Rseq {
+    // SAFETY: looks up a symbol of glibc's.
+    let offset = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr()) }.cast::<isize>();
+    let pointer: *mut u8;
+    // SAFETY: reads the thread pointer.
+    unsafe { std::arch::asm!("mov {}, fs:[0]", out(reg) pointer) };
+    // SAFETY: glibc's documented type of the symbol, which exists where glibc registers threads.
+    pointer.wrapping_offset(unsafe { *offset }).cast()
+}
+
+/// Ends libc's registration of the calling thread.
+fn unregister_from_libc() {
+    // SAFETY: libc's own area; the kernel forgets it, which libc doesn't mind.
+    let result = unsafe { libc::syscall(libc::SYS_rseq, libc_area(), ORIGINAL_LENGTH, FLAG_UNREGISTER, SIGNATURE) };
+    outcome(result).expect("libc registered 32 bytes");
+    assert!(!is_registered());
+}
+
+fn registered_by_libc() -> bool {
+    let libc =
+        restartable() && mode() == Mode::Rseq(Registrar::Libc) && rseq::status().registered_bytes() == ORIGINAL_LENGTH;
+    if !libc {
+        println!("skipped: needs threads that libc registered with 32 bytes, and this is\n{}", rseq::status());
+    }
+    libc
+}
+
+/// A thread that lost its registration behind our back, as if `clone` had made it, gets it again.
+#[test]
+fn an_unregistered_thread_is_registered_again() {
+    if registered_by_libc() {
+        thread::spawn(|| {
+            unregister_from_libc();
+            assert_ne!(count().get(), shared_slot());
+            assert!(is_registered());
+            assert_ne!(count().get(), shared_slot());
+        })
+        .join()
+        .expect("counts in a CPU's slot");
+    }
+}
+
+/// Threads that the kernel refuses share a slot, and count exactly beside those that it registered. (Not threads that libc starts under a
+/// filter: glibc ends the process if the kernel refuses one after it accepted the first.)
+#[test]
+fn refused_threads_share_a_slot() {
+    const EACH: u64 = 50_000;
+    const THREADS: u64 = 2;
+    fn count_in(shared: bool) {
+        for _ in 0..EACH {
+            assert_eq!(count().get() == shared_slot(), shared);
+        }
+    }
+    if !registered_by_libc() {
+        return;
+    }
+    let in_shared = || SLOTS.iter().last().map(|slot| slot.load(SeqCst)).expect("there is a shared slot");
+    let before = in_shared();
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| count_in(false));
+            scope.spawn(|| {
+                unregister_from_libc();
+                seccomp::refuse_rseq(libc::EPERM).expect("any thread may filter itself");
+                count_in(true);
+            });
+        }
+    });
+    assert_eq!(in_shared() - before, THREADS * EACH);
+}
+
+/// What `rseq_cs` holds after sections that committed, left early, panicked and aborted: nothing.
+#[test]
+fn nothing_stays_armed() {
+    if !registered_by_libc() {
+        return;
+    }
+    // SAFETY: the calling thread's area.
+    let armed = || unsafe { (*libc_area()).rseq_cs.load(Relaxed) };
+    fn leave() -> Option<u64> {
+        rseq! {
+            prepare |cpu| { let slot = &SLOTS[cpu]; let next = None?; }
+            commit store(slot, next)
+        }
+        Some(0)
+    }
+    count();
+    assert_eq!(armed(), 0);
+    assert_eq!(leave(), None);
+    assert_eq!(armed(), 0);
+    let panicked = std::panic::catch_unwind(|| {
+        rseq! {
+            prepare |cpu| {
+                let slot = &SLOTS[cpu];
+                if hint::black_box(true) { std::panic::resume_unwind(Box::new(())); }
+            }
+            commit store(slot, 0)
+        }
+    });
+    assert!(panicked.is_err());
+    assert_eq!(armed(), 0);
+    let armed_in_prepare = rseq! {
+        prepare |cpu| {
+            let slot = &SLOTS[cpu];
+            let next = slot.load(Relaxed);
+            let armed = armed();
+        }
+        commit store(slot, next)
+        => armed
+    };
+    assert_ne!(armed_in_prepare, 0, "the other assertions prove nothing");
+}
+
+/// Where libc registers nothing, a thread is registered by its first section, and unregistered when it ends.
+#[test]
+#[ignore = "run by `own_registration` in a process without libc's registration"]
+fn own_registration_in_process() {
+    static REGISTERED_AT_THE_END: AtomicBool = AtomicBool::new(true);
+    extern "C" fn at_the_end(_: *mut libc::c_void) {
+        REGISTERED_AT_THE_END.store(is_registered(), SeqCst);
+    }
+    assert_eq!(mode(), Mode::Rseq(Registrar::Own));
+    let mut key = 0;
+    // SAFETY: glibc runs destructors in the order in which keys were created, so this one after the crate's.
+    assert_eq!(unsafe { libc::pthread_key_create(&mut key, Some(at_the_end)) }, 0);
+    thread::spawn(move || {
+        // SAFETY: the key was created.
+        assert_eq!(unsafe { libc::pthread_setspecific(key, ptr::dangling()) }, 0);
+        assert!(!is_registered());
+        assert_ne!(count().get(), shared_slot());
+        assert!(is_registered());
+    })
+    .join()
+    .expect("registers itself");
+    assert!(!REGISTERED_AT_THE_END.load(SeqCst));
+    // More threads than one would have if their memory were not used again.
+    for _ in 0..200 {
+        thread::spawn(|| assert_ne!(count().get(), shared_slot())).join().expect("registers itself");
+    }
+}
+
+#[test]
+fn own_registration() {
+    must_pass(with_own_registration("own_registration_in_process"));
+}
+
+/// Somebody else's area on the thread that asks first.
+#[test]
+#[ignore = "run by `anothers_area` in a process without libc's registration"]
+fn anothers_area_in_process() {
+    let area = Area::new();
+    area.rseq(0).expect("nobody registered this thread");
+    assert_eq!(mode(), Mode::Portable(rseq::Reason::OtherArea));
+    let before = sum();
+    count();
+    assert_eq!(sum() - before, 1);
+    area.rseq(FLAG_UNREGISTER).expect("it was registered above");
+}
+
+#[test]
+fn anothers_area() {
+    let mut test = with_own_registration("anothers_area_in_process");
+    test.env("RSEQ_TEST_EXPECTS_MODE", "Portable(OtherArea)");
+    must_pass(test);
+}
+
+/// The status says why, in words.
+#[test]
+#[ignore = "run by `reasons` in processes in portable mode"]
+fn reason_in_process() {
+    let (mode, text) = (mode(), rseq::status().to_string());
+    let expected = match mode {
+        Mode::Portable(rseq::Reason::Forced) => "forced by portable::force or RSEQ_MODE=portable",
+        Mode::Portable(rseq::Reason::Refused(1)) => "the kernel refused the registration with errno 1",
+        _ => unreachable!("{mode:?}"),
+    };
+    assert!(text.contains(expected), "{text}");
+    assert!(text.contains("portable (a lock per slot)"), "{text}");
+    assert_eq!(rseq::status().registered_bytes(), 0);
+    assert!(!rseq::status().has_mm_cid());
+}
+
+#[test]
+fn reasons() {
+    must_pass(forced_portable("reason_in_process"));
+    must_pass(refused("reason_in_process"));
+}
+
+/// The mode is decided once.
+#[test]
+fn a_decided_mode_stays() {
+    if restartable() {
+        assert_eq!(rseq::portable::force(), Err(mode()));
+        assert_ne!(count().get(), shared_slot());
+    }
+}
+
+/// An index beyond the slots is none.
+#[test]
+fn indices_end_with_the_shared_slot() {
+    assert_eq!(SLOTS.len(), rseq::slots());
+    assert_eq!(SLOTS.iter().len(), rseq::slots());
+    assert_eq!(rseq::slots(), rseq::status().possible_cpus() + 1);
+    assert_eq!(CpuId::new(shared_slot()).map(CpuId::get), Some(shared_slot()));
+    assert_eq!(CpuId::new(rseq::slots()), None);
+    let lines: Vec<usize> = SLOTS.iter().map(|slot| ptr::from_ref(slot).addr() / 64).collect();
+    assert!(lines.windows(2).all(|pair| pair[1] - pair[0] >= 2), "slots share lines: {lines:?}");
+}

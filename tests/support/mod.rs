@@ -1,0 +1,284 @@
+//! What several tests need: threads that are disturbed in every way while they count, and processes in other modes.
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+use std::{io, ptr, thread};
+
+pub mod seccomp;
+
+/// A way to count, whose sum tells whether it is exact.
+#[derive(Clone, Copy)]
+pub struct Count {
+    /// Adds one, after `spin` turns of a loop in `prepare`.
+    pub add: fn(spin: u32),
+    /// Begins an addition and leaves it early, by `return`.
+    pub leave: fn(),
+    /// The sum over all slots.
+    pub sum: fn() -> u64,
+    /// The additions that aborted.
+    pub aborts: fn() -> u64,
+}
+
+/// What happens to the threads while they count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Disturbance {
+    /// More threads than CPUs.
+    Preemption,
+    /// Signals, whose handler counts too.
+    Signals,
+    /// Signals, whose handler counts and then leaves another section early.
+    SignalsLeftEarly,
+    /// Signals, whose handler counts and then panics out of another section.
+    SignalsPanicking,
+    /// Moves from CPU to CPU.
+    Migration,
+    /// Fences.
+    Fences,
+}
+
+/// What a run should have counted and what it did.
+#[derive(Debug)]
+pub struct Outcome {
+    pub expected: u64,
+    pub counted: u64,
+    pub aborts: u64,
+}
+
+impl Outcome {
+    pub fn lost(&self) -> i64 {
+        self.expected.wrapping_sub(self.counted).cast_signed()
+    }
+}
+
+/// Twice the CPUs, and enough of them on any machine.
+pub fn threads() -> usize {
+    (2 * thread::available_parallelism().map_or(2, usize::from)).max(8)
+}
+
+/// What the signal handler does; one run at a time uses it.
+static HANDLER: AtomicPtr<fn()> = AtomicPtr::new(ptr::null_mut());
+/// Held by the run that goes on: signals and affinity are the process's.
+static ONE_RUN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+thread_local! {
+    /// The thread counts: a handler may do so too. Initialised before signals come.
+    static COUNTING: AtomicBool = const { AtomicBool::new(false) };
+}
+
+extern "C" fn on_signal(_: libc::c_int) {
+    if COUNTING.with(|counting| counting.load(Relaxed)) {
+        // SAFETY: set by `disturbed` to a function pointer that lives until all threads have ended.
+        unsafe { HANDLER.load(Relaxed).as_ref() }.inspect(|handler| handler());
+    }
+}
+
+fn install_handler() {
+    // SAFETY: zero is a valid sigaction; the handler touches nothing that it might interrupt halfway.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_signal as *const () as usize;
+        action.sa_flags = libc::SA_RESTART;
+        assert_eq!(libc::sigaction(libc::SIGUSR1, &action, ptr::null_mut()), 0);
+    }
+}
+
+/// Lets [`threads`] threads add `each` times while `disturbance` goes on, and handlers add on top of that.
+pub fn disturbed(count: Count, disturbance: Disturbance, each: u64) -> Outcome {
+    static HANDLED: AtomicU64 = AtomicU64::new(0);
+    /// The functions for the handler, which can take no lock.
+    static ADD: AtomicUsize = AtomicUsize::new(0);
+    static LEAVE: AtomicUsize = AtomicUsize::new(0);
+
+    fn add() {
+        // SAFETY: stored below from such a function.
+        let add: fn(u32) = unsafe { std::mem::transmute(ADD.load(Relaxed)) };
+        add(0);
+        HANDLED.fetch_add(1, Relaxed);
+    }
+    fn leave() {
+        // SAFETY: stored below from such a function.
+        let leave: fn() = unsafe { std::mem::transmute(LEAVE.load(Relaxed)) };
+        leave();
+    }
+    fn add_and_leave() {
+        add();
+        leave();
+    }
+
+    let _run = ONE_RUN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let before = ((count.sum)(), (count.aborts)());
+    HANDLED.store(0, SeqCst);
+    ADD.store(count.add as usize, SeqCst);
+    LEAVE.store(count.leave as usize, SeqCst);
+    let handler: fn() = if disturbance == Disturbance::Signals { add } else { add_and_leave };
+    HANDLER.store((&raw const handler).cast_mut(), SeqCst);
+    install_handler();
+
+    let running = AtomicUsize::new(threads());
+    let ids: Vec<AtomicU64> = (0..threads()).map(|_| AtomicU64::new(0)).collect();
+    thread::scope(|scope| {
+        for id in &ids {
+            let running = &running;
+            scope.spawn(move || {
+                COUNTING.with(|counting| counting.store(true, SeqCst));
+                // SAFETY: has no precondition.
+                id.store(unsafe { libc::pthread_self() } as u64, SeqCst);
+                for turn in 0..each {
+                    (count.add)(if turn % 32 == 0 { 400 } else { 0 });
+                }
+                COUNTING.with(|counting| counting.store(false, SeqCst));
+                // From here on nobody signals this thread; one that is on its way finds nothing to do.
+                id.store(0, SeqCst);
+                running.fetch_sub(1, SeqCst);
+                while running.load(SeqCst) > 0 {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
+        let mut turn = 0;
+        while running.load(SeqCst) > 0 {
+            disturb(disturbance, &ids, turn);
+            turn += 1;
+        }
+    });
+    HANDLER.store(ptr::null_mut(), SeqCst);
+    Outcome {
+        expected: threads() as u64 * each + HANDLED.load(SeqCst),
+        counted: (count.sum)() - before.0,
+        aborts: (count.aborts)() - before.1,
+    }
+}
+
+/// One round of disturbance.
+fn disturb(disturbance: Disturbance, ids: &[AtomicU64], turn: usize) {
+    match disturbance {
+        Disturbance::Preemption => thread::sleep(Duration::from_millis(5)),
+        Disturbance::Signals | Disturbance::SignalsLeftEarly | Disturbance::SignalsPanicking => {
+            each_thread(ids, |thread, _| {
+                // SAFETY: the thread waits for all others to finish before it ends, so its id is valid.
+                unsafe { libc::pthread_kill(thread, libc::SIGUSR1) };
+            });
+            thread::sleep(Duration::from_micros(100));
+        }
+        Disturbance::Migration => {
+            let cpus = available_cpus();
+            each_thread(ids, |thread, index| pin(thread, &[cpus[(turn + index) % cpus.len()]]));
+            thread::sleep(Duration::from_micros(300));
+        }
+        Disturbance::Fences => {
+            rseq::fence::all().expect("the kernel has fences");
+            for cpu in available_cpus() {
+                rseq::fence::cpu(rseq::CpuId::new(cpu).expect("the CPU has a slot")).expect("the kernel has fences");
+            }
+            thread::sleep(Duration::from_micros(50));
+        }
+    }
+}
+
+fn each_thread(ids: &[AtomicU64], act: impl Fn(libc::pthread_t, usize)) {
+    for (index, id) in ids.iter().enumerate() {
+        match id.load(SeqCst) {
+            0 => {}
+            thread => act(thread as libc::pthread_t, index),
+        }
+    }
+}
+
+/// The CPUs that the process may run on.
+pub fn available_cpus() -> Vec<usize> {
+    // SAFETY: zero is an empty set, which the call fills.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &mut set), 0);
+        (0..libc::CPU_SETSIZE as usize).filter(|&cpu| libc::CPU_ISSET(cpu, &set)).collect()
+    }
+}
+
+/// Lets a thread run on these CPUs alone.
+pub fn pin(thread: libc::pthread_t, cpus: &[usize]) {
+    // SAFETY: zero is an empty set; the thread is alive.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        cpus.iter().for_each(|&cpu| libc::CPU_SET(cpu, &mut set));
+        libc::pthread_setaffinity_np(thread, size_of_val(&set), &set);
+    }
+}
+
+/// Repeats runs of a control until one fails. A control that doesn't fail within the time shows that the test proves nothing.
+pub fn must_fail(mut fails: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < end {
+        if fails() {
+            return;
+        }
+    }
+    panic!("the control didn't fail: this test would not notice a broken protocol");
+}
+
+/// The mode of this process. A test that runs another one in a process of its own says which mode it expects there.
+pub fn mode() -> rseq::Mode {
+    let mode = rseq::status().mode();
+    if let Ok(expected) = std::env::var(EXPECTED_MODE) {
+        assert_eq!(format!("{mode:?}"), expected);
+    }
+    mode
+}
+
+const EXPECTED_MODE: &str = "RSEQ_TEST_EXPECTS_MODE";
+
+/// Whether sections are restartable here; says so if they aren't and a test, or part of it, is therefore skipped.
+pub fn restartable() -> bool {
+    let mode = mode();
+    let restartable = matches!(mode, rseq::Mode::Rseq(_));
+    if !restartable {
+        println!("skipped: needs restartable sequences, and the mode is {mode:?}");
+    }
+    restartable
+}
+
+/// The test executable again, for one of its tests in a process of its own, where the mode must be this one.
+pub fn this_test(name: &str, mode: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("the executable has a path"));
+    command.args(["--exact", name, "--include-ignored", "--nocapture", "--test-threads=1"]);
+    command.env(EXPECTED_MODE, mode);
+    command
+}
+
+/// The same without libc's registration, so that this crate registers its threads.
+pub fn with_own_registration(name: &str) -> Command {
+    let mut command = this_test(name, "Rseq(Own)");
+    command.env("GLIBC_TUNABLES", "glibc.pthread.rseq=0");
+    command
+}
+
+/// The same in portable mode, because that is forced.
+pub fn forced_portable(name: &str) -> Command {
+    let mut command = this_test(name, "Portable(Forced)");
+    command.env("RSEQ_MODE", "portable");
+    command
+}
+
+/// The same in portable mode, because a filter refuses the system call.
+pub fn refused(name: &str) -> Command {
+    use std::os::unix::process::CommandExt;
+    let mut command = this_test(name, "Portable(Refused(1))");
+    // SAFETY: makes two system calls and allocates nothing.
+    unsafe { command.pre_exec(|| seccomp::refuse_rseq(libc::EPERM)) };
+    command
+}
+
+/// Runs the command and shows what it printed if it failed, or ran no test.
+pub fn must_pass(mut command: Command) -> String {
+    let output = command.output().expect("the test executable can be run");
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?} ended with {}:\n{text}", output.status);
+    assert!(text.contains("1 passed"), "{command:?} ran no test:\n{text}");
+    text
+}
+
+/// The error number of a raw system call's result.
+pub fn outcome(result: libc::c_long) -> Result<(), i32> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error().raw_os_error().unwrap_or(0)) }
+}
