@@ -162,7 +162,7 @@ macro_rules! __mutant {
 pub mod __private {
     pub use core;
 
-    pub use rseq_core::expansion::{Section, count, relax, target};
+    pub use rseq_core::expansion::{Section, count, target};
     pub use rseq_core::{__with_emitter, Word};
     #[cfg(feature = "mutants")]
     pub use rseq_macros::mutant;

@@ -32,5 +32,5 @@ pub use status::{Kernel, Libc, Status, status};
 #[doc(hidden)]
 pub mod expansion {
     pub use crate::place::{Raw, Shared, Target, target};
-    pub use crate::section::{Section, count, relax};
+    pub use crate::section::{Section, count};
 }

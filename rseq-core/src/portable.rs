@@ -149,9 +149,11 @@ impl Lock {
 
 /// Begins a section in portable mode, on a slot that depends on the thread alone: so a nested section meets its outer one.
 pub(crate) fn enter() -> CpuId {
-    // Threads' ids are often addresses that differ in their upper bits: a multiplication by 2^64 / golden ratio spreads them.
+    // Threads' ids are often addresses at regular distances: a multiplication by 2^64 / golden ratio spreads them over the
+    // upper bits, and those select the slot.
     let spread = (sys::thread_id() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    enter_slot(CpuId::checked(spread as usize % LOCKS.min(cpu::possible())))
+    let slots = LOCKS.min(cpu::possible()) as u64;
+    enter_slot(CpuId::checked(((spread * slots) >> 32) as usize))
 }
 
 /// Begins a section on the slot that no CPU has.

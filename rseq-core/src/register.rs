@@ -83,17 +83,22 @@ pub(crate) fn own_area() -> Result<(), Errno> {
     // SAFETY: the calling thread's block.
     let area = unsafe { &raw mut (*arch::thread_block()).own_area };
     // SAFETY: static TLS is valid until the thread has run its destructors, of which ours ends the registration.
-    let result = at_thread_exit(area).and_then(|()| unsafe { sys::rseq(area, ORIGINAL_LENGTH, 0, arch::SIGNATURE) });
-    match result {
-        Err(sys::BUSY) => Ok(()),
-        Err(errno) => {
-            // So that this thread doesn't ask again in every section.
-            // SAFETY: the area isn't registered, so no one else writes to it.
-            unsafe { (*area).cpu_id.store(CPU_ID_REGISTRATION_FAILED, Relaxed) };
-            Err(errno)
-        }
-        Ok(()) => Ok(()),
+    let registered = match unsafe { sys::rseq(area, ORIGINAL_LENGTH, 0, arch::SIGNATURE) } {
+        Err(sys::BUSY) => return Ok(()),
+        result => result,
+    };
+    let result = registered.and_then(|()| {
+        at_thread_exit(area).inspect_err(|_| {
+            // SAFETY: this area, which stays valid.
+            unsafe { unregister(area.cast()) };
+        })
+    });
+    if result.is_err() {
+        // So that this thread doesn't ask again in every section.
+        // SAFETY: the area isn't registered, so no one else writes to it.
+        unsafe { (*area).cpu_id.store(CPU_ID_REGISTRATION_FAILED, Relaxed) };
     }
+    result
 }
 
 /// Lets [`unregister`] run when the calling thread ends.

@@ -4,7 +4,6 @@ use core::mem::offset_of;
 use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 
 use crate::abi::{Descriptor, Rseq};
-use crate::arch;
 
 /// A thread's static TLS: the descriptor that its sections publish their window in, and the area for the kernel in case
 /// that libc registered none.
@@ -16,10 +15,15 @@ pub(crate) struct ThreadBlock {
     pub(crate) own_area: Rseq,
 }
 
-/// The result of arming.
-pub(crate) struct Armed {
+/// Where the calling thread's descriptor and area are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Located {
     pub(crate) descriptor: *mut Descriptor,
     pub(crate) area: *mut Rseq,
+}
+
+/// What arming found.
+pub(crate) struct Armed {
     /// The thread's `cpu_id`.
     pub(crate) cpu: usize,
     /// Ids below this one have a slot.
@@ -42,12 +46,6 @@ pub(crate) const OWN_AREA: isize = offset_of!(ThreadBlock, own_area) as isize;
 pub(crate) static FAST: Fast = Fast { area_offset: AtomicIsize::new(OWN_AREA), cpus: AtomicUsize::new(0) };
 
 impl Fast {
-    /// The calling thread's area, as far as is known.
-    #[inline]
-    pub(crate) fn area(&self) -> *mut Rseq {
-        arch::thread_block().wrapping_byte_offset(self.area_offset.load(Relaxed)).cast()
-    }
-
     #[inline(always)]
     pub(crate) fn cpus(&self) -> usize {
         self.cpus.load(Relaxed)

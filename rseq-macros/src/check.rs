@@ -6,74 +6,80 @@ use syn::visit::{self, Visit};
 use syn::{Block, Expr, ExprAsync, ExprAwait, ExprBreak, ExprClosure, ExprContinue, ExprYield, Item, Macro};
 
 use crate::error::{self, Errors};
-use crate::syntax::ast::{Clause, ClauseKind, Index, Keyword, Section};
+use crate::syntax::ast::{Clause, ClauseKind, Keyword, Section};
 
 /// Macros that print, format or allocate.
 const UNFIT_FOR_PREPARE: &[&str] =
     &["print", "println", "eprint", "eprintln", "dbg", "format", "vec", "write", "writeln", "format_args"];
 
-/// The section that the clauses make up, if they do.
+/// The section that the clauses make up, if rustc can make something of it. It may be wrong all the same.
 pub fn section(clauses: Vec<Clause>, errors: &mut Errors) -> Option<Section> {
-    order(&clauses, errors);
+    let in_order = order(&clauses, errors);
+    let mut whole = in_order && clauses.iter().all(|clause| clause.kind.is_whole());
     let mut first = true;
     let (mut index, mut prepare, mut form, mut result, mut abort) = (None, None, None, None, None);
     for clause in clauses {
+        let known = clause.kind.keyword().is_some();
         match clause.kind {
             ClauseKind::Prepare { index: named, body } => {
-                own_index(named, first, &mut index, errors);
-                code(&body, Part::Armed, errors);
-                prepare.get_or_insert(body);
+                whole &= code(&body, Part::Armed, errors);
+                index = named;
+                prepare = Some(body);
             }
             ClauseKind::Commit { index: named, form: written } => {
-                own_index(named, first, &mut index, errors);
-                code(&written.place, Part::Armed, errors);
-                code(&written.value, Part::Armed, errors);
-                form.get_or_insert(written);
+                whole &= code(&written.place, Part::Armed, errors) & code(&written.value, Part::Armed, errors);
+                if let Some(named) = named {
+                    if in_order && !first {
+                        errors.at(named.name.span(), error::INDEX_PLACE);
+                    }
+                    index = Some(named);
+                }
+                form = Some(written);
             }
             ClauseKind::Result(value) => {
-                code(&value, Part::AtRest, errors);
-                result.get_or_insert(value);
+                whole &= code(&value, Part::AtRest, errors);
+                result = Some(value);
             }
             ClauseKind::Abort(written) => {
-                code(&written.body, Part::AtRest, errors);
-                abort.get_or_insert(written);
+                whole &= code(&written.body, Part::AtRest, errors);
+                abort = Some(written);
             }
-            ClauseKind::Broken(_) => {}
+            ClauseKind::Broken(_) | ClauseKind::Unknown => {}
         }
-        first = false;
+        first &= !known;
     }
-    form.map(|form| Section { index, prepare, form, result, abort })
+    form.filter(|_| whole).map(|form| Section { index, prepare, form, result, abort })
 }
 
-/// Each clause at most once, in their order, and a commit among them.
-fn order(clauses: &[Clause], errors: &mut Errors) {
+/// Each clause at most once, in their order, and a commit among them: says whether it is so.
+fn order(clauses: &[Clause], errors: &mut Errors) -> bool {
+    let mut seen: Vec<Keyword> = Vec::new();
     let mut latest: Option<Keyword> = None;
-    let mut seen = Vec::new();
+    let mut right = true;
     for Clause { keyword: span, kind } in clauses {
-        let keyword = kind.keyword();
+        let Some(keyword) = kind.keyword() else { continue };
+        let later = latest.filter(|later| *later > keyword);
         if seen.contains(&keyword) {
-            match keyword {
-                Keyword::Commit => errors.at(*span, error::TWO_COMMITS),
-                other => errors.at(*span, error::twice(&format!("`{}`", other.word()))),
-            }
-        } else if let Some(later) = latest.filter(|later| *later > keyword) {
-            errors.at(*span, error::order(keyword.word(), &format!("`{}`", later.word())));
+            errors.at(*span, error::twice(keyword));
+            right = false;
+        } else if let Some(later) = later {
+            errors.at(*span, error::order(keyword, later));
+            right = false;
         }
-        latest = latest.max(Some(keyword));
         seen.push(keyword);
+        // What is broken may not be what it was meant to be.
+        if kind.is_whole() {
+            latest = latest.max(Some(keyword));
+        }
     }
-    if !seen.contains(&Keyword::Commit) {
+    if seen.contains(&Keyword::Commit) {
+        return right;
+    }
+    // What is unknown may be a commit with a mistake in its name.
+    if clauses.iter().all(|clause| clause.kind.keyword().is_some()) {
         errors.at(clauses.last().map_or_else(Span::call_site, |clause| clause.keyword), error::NO_COMMIT);
     }
-}
-
-/// The index belongs to the first clause.
-fn own_index(named: Option<Index>, first: bool, index: &mut Option<Index>, errors: &mut Errors) {
-    match named {
-        Some(named) if !first => errors.at(named.name.span(), error::INDEX_PLACE),
-        Some(named) => *index = Some(named),
-        None => {}
-    }
+    false
 }
 
 /// When a piece of the user's code runs.
@@ -102,8 +108,11 @@ impl Code for Expr {
     }
 }
 
-fn code(code: &impl Code, part: Part, errors: &mut Errors) {
-    code.visit(&mut Visitor { part, loops: 0, errors });
+/// Reports what the code can't do; says whether rustc can read it.
+fn code(code: &impl Code, part: Part, errors: &mut Errors) -> bool {
+    let mut visitor = Visitor { part, loops: 0, readable: true, errors };
+    code.visit(&mut visitor);
+    visitor.readable
 }
 
 /// Looks for what ordinary Rust in a section can't do.
@@ -111,6 +120,8 @@ struct Visitor<'e> {
     part: Part,
     /// How many of the user's own loops surround the place that is visited.
     loops: u32,
+    /// Whether rustc has no mistake of syntax to find.
+    readable: bool,
     errors: &'e mut Errors,
 }
 
@@ -151,7 +162,9 @@ impl Visitor<'_> {
         let mut before: [Option<TokenTree>; 2] = [None, None];
         for token in tokens {
             match (&before, &token) {
-                ([_, Some(TokenTree::Ident(name))], TokenTree::Punct(bang)) if bang.as_char() == '!' => {
+                ([Some(TokenTree::Ident(name)), Some(TokenTree::Punct(bang))], TokenTree::Group(_))
+                    if bang.as_char() == '!' =>
+                {
                     self.macro_name(name);
                 }
                 ([_, Some(TokenTree::Punct(dot))], TokenTree::Ident(word))
@@ -161,13 +174,21 @@ impl Visitor<'_> {
                 }
                 _ => {}
             }
-            if let TokenTree::Group(group) = &token {
+            if let TokenTree::Group(group) = &token
+                && !is_async(&before)
+            {
                 self.macro_arguments(group.stream());
             }
             let [_, last] = before;
             before = [last, Some(token)];
         }
     }
+}
+
+/// Whether a block behind these tokens is a future, which is not awaited here.
+fn is_async(before: &[Option<TokenTree>; 2]) -> bool {
+    let is = |token: &Option<TokenTree>, word| matches!(token, Some(TokenTree::Ident(ident)) if ident == word);
+    is(&before[1], "async") || (is(&before[0], "async") && is(&before[1], "move"))
 }
 
 impl<'ast> Visit<'ast> for Visitor<'_> {
@@ -178,11 +199,14 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
 
     fn visit_expr_yield(&mut self, node: &'ast ExprYield) {
         self.errors.at(node.yield_token.span, error::YIELD);
+        self.readable = false;
         visit::visit_expr_yield(self, node);
     }
 
     fn visit_expr_break(&mut self, node: &'ast ExprBreak) {
         self.jump(node.break_token.span, "break", node.label.is_some());
+        // rustc would refuse the value as well.
+        self.readable &= node.label.is_some() || node.expr.is_none() || self.loops > 0;
         visit::visit_expr_break(self, node);
     }
 

@@ -48,14 +48,13 @@ fn expand(tokens: TokenStream, change: impl FnOnce(Program, &[String]) -> Progra
     let mut errors = Errors::default();
     let clauses = syntax::parse(tokens, &mut errors);
     let section = check::section(clauses, &mut errors);
-    match section.filter(|_| errors.is_empty()) {
-        Some(section) => {
-            let program = change(lower::program(section), &options);
-            if std::env::var_os("RSEQ_PRINT").is_some_and(|value| value == "1") {
-                eprintln!("{program}");
-            }
-            emit::program(&program, &context)
-        }
-        None => errors.into_tokens(),
+    let Some(section) = section else { return errors.into_tokens(&TokenStream::new()) };
+    let program = change(lower::program(section), &options);
+    if !errors.is_empty() {
+        return errors.into_tokens(&emit::refused(&program, &context));
     }
+    if std::env::var_os("RSEQ_PRINT").is_some_and(|value| value == "1") {
+        eprintln!("{program}");
+    }
+    emit::program(&program, &context)
 }

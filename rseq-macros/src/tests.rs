@@ -1,1 +1,586 @@
+//! The compiler without a compiler around it: what sections are lowered to, what they expand to, and that no input makes it panic.
 
+use std::panic::catch_unwind;
+
+use proc_macro2::{Group, TokenStream, TokenTree};
+use quote::quote;
+use syn::Expr;
+
+use crate::error::Errors;
+use crate::{check, lower, syntax};
+
+const COUNTER: &str = "
+    prepare |cpu| {
+        let slot = &HITS[cpu];
+        let next = slot.load(Relaxed) + 1;
+    }
+    commit store(slot, next)
+";
+
+const EVERY_CLAUSE: &str = "
+    prepare |cpu: CpuId| {
+        let slot = &SOLD[cpu];
+        if slot.load(Relaxed) == most { return Err(SoldOut) }
+        let number = slot.load(Relaxed) + 1;
+    }
+    commit store_release(slot, number)
+    => Ok(number)
+    abort |n| { if n > 100 { return Err(Busy) } }
+";
+
+const ONLY_A_COMMIT: &str = "commit |_| store(place, 1) abort { tries += 1; }";
+
+fn tokens(text: &str) -> TokenStream {
+    text.parse().expect("every test's text has its brackets in pairs")
+}
+
+/// The expansion for an emitter.
+fn expand(emitter: &str, section: &str) -> TokenStream {
+    crate::expand(tokens(&format!("[rseq] [{emitter}] {section}")), |program, _| program)
+}
+
+/// The expansion as one would have written it by hand.
+fn pretty(emitter: &str, section: &str) -> String {
+    let expansion = expand(emitter, section);
+    let file = syn::parse2(quote!(fn expansion() { #expansion })).expect("expansions are expressions");
+    prettyplease::unparse(&file)
+}
+
+/// The steps of a section, as `RSEQ_PRINT=1` prints them.
+fn steps(section: &str) -> String {
+    let mut errors = Errors::default();
+    let clauses = syntax::parse(tokens(section), &mut errors);
+    let section = check::section(clauses, &mut errors).expect("the section is whole");
+    assert!(errors.is_empty(), "the section is right");
+    lower::program(section).to_string()
+}
+
+/// The messages that a section is refused with, in order.
+fn messages(section: &str) -> Vec<String> {
+    messages_in(expand("x86_64", section))
+}
+
+fn messages_in(expansion: TokenStream) -> Vec<String> {
+    let mut messages = Vec::new();
+    let mut after_compile_error = false;
+    for token in expansion {
+        if let TokenTree::Group(group) = &token {
+            if after_compile_error {
+                let message = syn::parse2::<syn::LitStr>(group.stream()).expect("a message is a string");
+                messages.push(message.value());
+            } else {
+                messages.extend(messages_in(group.stream()));
+            }
+        }
+        after_compile_error = match &token {
+            TokenTree::Ident(name) => name == "compile_error",
+            TokenTree::Punct(bang) => after_compile_error && bang.as_char() == '!',
+            _ => false,
+        };
+    }
+    messages
+}
+
+#[test]
+fn steps_of_a_counter() {
+    assert_eq!(
+        steps(COUNTER),
+        "section \n\
+         \x20   guard: disarm on every way out\n\
+         \x20   arm\n\
+         \x20   cpu = index\n\
+         \x20   prepare { let slot = & HITS [cpu] ; let next = slot . load (Relaxed) + 1 ; }\n\
+         \x20   place = slot\n\
+         \x20   value = next\n\
+         \x20   publish\n\
+         start:\n\
+         \x20   armed, else to aborted\n\
+         \x20   store value to place\n\
+         post:\n\
+         \x20   disarm\n\
+         aborted:\n\
+         \x20   relax after a run of aborts, then start again\n\
+         committed:\n\
+         \x20   ()"
+    );
+}
+
+#[test]
+fn steps_of_every_clause() {
+    assert_eq!(
+        steps(EVERY_CLAUSE),
+        "section \n\
+         \x20   guard: disarm on every way out\n\
+         \x20   arm\n\
+         \x20   cpu = index: CpuId\n\
+         \x20   prepare { let slot = & SOLD [cpu] ; if slot . load (Relaxed) == most { return Err (SoldOut) } \
+         let number = slot . load (Relaxed) + 1 ; }\n\
+         \x20   place = slot\n\
+         \x20   value = number\n\
+         \x20   publish\n\
+         start:\n\
+         \x20   armed, else to aborted\n\
+         \x20   store value to place, release\n\
+         post:\n\
+         \x20   disarm\n\
+         aborted:\n\
+         \x20   n = aborts so far; { if n > 100 { return Err (Busy) } }, then start again\n\
+         committed:\n\
+         \x20   Ok (number)"
+    );
+}
+
+#[test]
+fn steps_of_a_commit_alone() {
+    assert_eq!(
+        steps(ONLY_A_COMMIT),
+        "section \n\
+         \x20   guard: disarm on every way out\n\
+         \x20   arm\n\
+         \x20   _ = index\n\
+         \x20   place = place\n\
+         \x20   value = 1\n\
+         \x20   publish\n\
+         start:\n\
+         \x20   armed, else to aborted\n\
+         \x20   store value to place\n\
+         post:\n\
+         \x20   disarm\n\
+         aborted:\n\
+         \x20   { tries += 1 ; }, then start again\n\
+         committed:\n\
+         \x20   ()"
+    );
+}
+
+/// What the parser, the checks and the lowering know is the protocol; machines are the emitters' business.
+#[test]
+fn no_machine_outside_of_the_emitters() {
+    const SOURCES: [(&str, &str); 6] = [
+        ("ir.rs", include_str!("ir.rs")),
+        ("lower.rs", include_str!("lower.rs")),
+        ("check.rs", include_str!("check.rs")),
+        ("syntax/ast.rs", include_str!("syntax/ast.rs")),
+        ("syntax/mod.rs", include_str!("syntax/mod.rs")),
+        ("syntax/parse.rs", include_str!("syntax/parse.rs")),
+    ];
+    const WORDS: &[&str] = &[
+        "rax",
+        "rbx",
+        "rcx",
+        "rdx",
+        "rsi",
+        "rdi",
+        "rbp",
+        "rsp",
+        "rip",
+        "eax",
+        "ebx",
+        "ecx",
+        "edx",
+        "xmm",
+        "xmm0",
+        "xmm_reg",
+        "r8",
+        "r9",
+        "r10",
+        "r11",
+        "r12",
+        "r13",
+        "r14",
+        "r15",
+        "fs",
+        "gs",
+        "mov",
+        "movq",
+        "movups",
+        "movzx",
+        "lea",
+        "cmp",
+        "jne",
+        "jmp",
+        "je",
+        "jz",
+        "jnz",
+        "ud1",
+        "lock",
+        "xchg",
+        "cmpxchg",
+        "qword",
+        "dword",
+        "pushsection",
+        "x86",
+        "x86_64",
+        "aarch64",
+        "riscv64",
+        "x16",
+        "adrp",
+        "ldr",
+        "str",
+        "cbnz",
+        "bne",
+    ];
+    for (file, source) in SOURCES {
+        let words = source.lines().flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_'));
+        for word in words {
+            // Rust has a type of this name as well.
+            assert!(!WORDS.contains(&word) || word == "str", "{file} mentions `{word}`");
+        }
+        assert!(!source.contains("fs:"), "{file} mentions a segment");
+    }
+}
+
+#[test]
+fn without_an_emitter_there_is_no_asm() {
+    for section in [COUNTER, EVERY_CLAUSE, ONLY_A_COMMIT] {
+        assert!(!pretty("none", section).contains("asm!"));
+        assert_eq!(pretty("x86_64", section).matches("asm!").count(), 4, "one for each width");
+    }
+    assert_eq!(pretty("an_architecture_of_tomorrow", COUNTER), pretty("none", COUNTER));
+}
+
+/// The steps that are ordinary Rust stand in the order of the protocol, and the commit block after them.
+#[test]
+fn expansions_keep_the_order_of_the_steps() {
+    let expansion = pretty("x86_64", EVERY_CLAUSE);
+    let steps = [
+        "Section::enter()",
+        "let cpu: rseq::CpuId",
+        "let slot = &SOLD[cpu];",
+        "return Err(SoldOut)",
+        "::target(slot)",
+        ".commit_to_raw_pointer()",
+        ".value(number)",
+        "asm!",
+        "Ordering::Release",
+        "::committed(",
+        "return Err(Busy)",
+        "Ok(number)",
+    ];
+    let places: Vec<_> = steps.iter().map(|step| expansion.find(step).unwrap_or_else(|| panic!("no {step}"))).collect();
+    assert!(places.is_sorted(), "{expansion}");
+}
+
+/// The whole of an expansion, but for the commit block.
+#[test]
+fn expansion_without_an_emitter() {
+    let section = "prepare |cpu| { let slot = &HITS[cpu]; } commit store(slot, 1) => slot abort |n| { give_up(n) }";
+    let expansion = pretty("none", section);
+    let lines: Vec<_> = expansion.lines().map(str::trim).filter(|line| !line.starts_with("#[allow")).collect();
+    assert_eq!(
+        lines,
+        [
+            "fn expansion() {",
+            "{",
+            "let mut aborts = 0;",
+            "'retry: loop {",
+            "'attempt: {",
+            "let section = rseq::__private::Section::enter();",
+            "let cpu = rseq::__private::Section::index(&section);",
+            "let slot = &HITS[cpu];",
+            "let target = rseq::__private::target(slot);",
+            "target.access().commit_to_raw_pointer();",
+            "let value = target.value(1);",
+            "let committed = false;",
+            "let publish = move || unsafe {",
+            "target",
+            ".store(",
+            "value,",
+            "rseq::__private::core::sync::atomic::Ordering::Relaxed,",
+            ")",
+            "};",
+            "if committed {",
+            "rseq::__private::Section::committed(section);",
+            "} else if !rseq::__private::Section::aborted(section, false, publish) {",
+            "{",
+            "aborts = rseq::__private::count::<0>(aborts);",
+            "let n = aborts;",
+            "give_up(n)",
+            "}",
+            "break 'attempt;",
+            "}",
+            "break 'retry (slot);",
+            "}",
+            "}",
+            "}",
+            "}",
+        ]
+    );
+}
+
+#[test]
+fn only_what_is_used_is_expanded() {
+    let plain = pretty("none", COUNTER);
+    assert!(!plain.contains("aborts"), "nobody asks for the number of aborts");
+    assert!(!pretty("none", ONLY_A_COMMIT).contains("aborts"));
+    assert!(!pretty("none", "commit store(place, 1)").contains("::index("));
+    assert!(plain.contains("Ordering::Relaxed") && !plain.contains("Ordering::Release"));
+}
+
+/// `prepare`'s last expression is a statement like the others: what follows it is not its argument.
+#[test]
+fn a_trailing_expression_gets_its_semicolon() {
+    for last in ["call()", "if much { 1 } else { 2 }", "assert!(much)", "assert! { much }", "{ call() }", "return"] {
+        let expansion = expand("none", &format!("prepare {{ let kept = 1; {last} }} commit store(place, kept)"));
+        assert!(expansion.to_string().contains(&format!("{} ;", tokens(last))), "after {last}");
+    }
+}
+
+#[test]
+fn every_mistake_is_reported() {
+    let messages = messages(
+        "finally {}
+         prepare |cpu: MmCid| { println!(\"{cpu}\"); break; }
+         commit |cpu| store(slot)
+         abort |1| { continue }",
+    );
+    let expected =
+        ["`finally`", "`MmCid`", "a place and a value", "the number of aborts", "`println!`", "this `break`"];
+    assert_eq!(messages.len(), expected.len(), "{messages:#?}");
+    for (message, part) in messages.iter().zip(expected) {
+        assert!(message.contains(part), "{message:?} instead of {part:?}");
+    }
+}
+
+/// A mistake that is told once isn't told again by what follows from it.
+#[test]
+fn one_mistake_is_one_message() {
+    for section in [
+        "",
+        "prepare { let one = 1; }",
+        "comit store(place, 1)",
+        "prepare |cpu| commit store(place, 1)",
+        "commit store(place, 1) abort => 1",
+        "abort {} commit store(place, 1)",
+        "commit store(place, 1) prepare |cpu| { let slot = &HITS[cpu]; }",
+        "prepare { let = 1; } commit store(place, 1)",
+        "prepare |cpu { let one = 1; } commit store(place, one)",
+        "commit store(place, 1) => 1 +",
+        "critical { let one = load(place); } commit store(place, one)",
+        "prepare {} commit |cpu| store(&HITS[cpu], 1)",
+        "commit |cpu| add(&HITS[cpu], 1)",
+        "prepare { dbg!(1); } commit store(place, 1)",
+        "commit store(place, 1);",
+    ] {
+        assert_eq!(messages(section).len(), 1, "{section}");
+    }
+}
+
+/// Where the user's code is whole, a refused section still contains it: for the names in it, and for editors.
+#[test]
+fn refused_sections_keep_the_code_that_is_whole() {
+    let refused = pretty("x86_64", "prepare { dbg!(1); } commit store(place, 1) => done abort { break }");
+    assert!(refused.contains("while false") && refused.contains("place") && refused.contains("done"));
+    assert!(!refused.contains("asm!") && !refused.contains("'retry"));
+    let refused = pretty("x86_64", "prepare { let one = ; } commit store(place, one)");
+    assert!(!refused.contains("place"), "a name that isn't bound would be a second mistake");
+}
+
+/// What looks like a mistake in the arguments of a macro but is none.
+#[test]
+fn arguments_of_macros_are_read_with_care() {
+    for fine in [
+        "assert!(format != 3)",
+        "assert!(vec == other, \"format!\")",
+        "id!(async { later.await })",
+        "id!(async move { later.await })",
+        "repeat!(loop { break })",
+        "assert!(!(dbg))",
+    ] {
+        let section = format!("prepare {{ {fine}; }} commit store(place, 1)");
+        assert_eq!(messages(&section), Vec::<String>::new(), "{fine}");
+    }
+    for wrong in [
+        "assert!(format!(\"{x}\").is_empty())",
+        "assert!([vec![1]].len() == 1)",
+        "id!(later.await)",
+        "id!({ id!(later.await) })",
+        "id!(rseq! { commit store(place, 1) })",
+    ] {
+        assert_eq!(messages(&format!("prepare {{ {wrong}; }} commit store(place, 1)")).len(), 1, "{wrong}");
+    }
+}
+
+/// Words of the grammar are names like others where no clause can start.
+#[test]
+fn clause_words_are_names_elsewhere() {
+    for section in [
+        "prepare { let commit = 1; let prepare = commit; let abort = 2; } commit store(commit, abort) => prepare",
+        "commit store(place, 1) => abort",
+        "commit store(place, 1) => commit(abort) abort {}",
+        "commit store(place, 1) => match abort { 1 => 2, _ => 3 } abort {}",
+        "commit store(place, 1) => if abort { 1 } else { 2 } abort |n| {}",
+        "commit store(place, 1) => prepare + critical",
+        "prepare |abort| { use_it(abort); } commit store(place, 1)",
+    ] {
+        assert_eq!(messages(section), Vec::<String>::new(), "{section}");
+    }
+}
+
+#[test]
+fn the_shell_is_needed() {
+    for text in ["", "commit store(place, 1)", "[rseq] commit store(place, 1)", "(rseq) (none) commit store(place, 1)"]
+    {
+        let expansion = crate::expand(tokens(text), |program, _| program).to_string();
+        assert!(expansion.contains("compile_error") && expansion.contains("rseq::rseq!"), "{text}");
+    }
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn mutants_lack_their_step() {
+    let mutant = |name: &str| {
+        let expansion = crate::expand(tokens(&format!("[rseq] [x86_64] [{name}] {COUNTER}")), crate::mutants::apply);
+        expansion.to_string()
+    };
+    let (whole, no_check) = (mutant("none_of_these"), mutant("no_check"));
+    assert_eq!(whole, expand("x86_64", COUNTER).to_string());
+    assert!(whole.contains("cmp ") && !no_check.contains("cmp "));
+    for name in ["no_disarm", "no_early_disarm"] {
+        assert_ne!(mutant(name), whole, "{name}");
+    }
+}
+
+/// Expands and says whether it was refused; that the outcome is an expression in every case is what this is for.
+fn is_refused(section: &str) -> bool {
+    let expansion = catch_unwind(|| expand("x86_64", section).to_string());
+    let expansion = expansion.unwrap_or_else(|_| panic!("the compiler panics at: {section}"));
+    if let Err(error) = syn::parse_str::<Expr>(&expansion) {
+        panic!("not an expression ({error}): {section}\n{expansion}");
+    }
+    expansion.contains("compile_error")
+}
+
+#[test]
+fn malformed_sections_are_refused() {
+    const MALFORMED: &[&str] = &[
+        "",
+        ";",
+        ",",
+        "|",
+        "||",
+        "=>",
+        "=> =>",
+        "=> 1",
+        "{}",
+        "()",
+        "[]",
+        "1",
+        "\"commit\"",
+        "'commit",
+        "#",
+        "#![x]",
+        "commit",
+        "commit commit",
+        "commit |",
+        "commit ||",
+        "commit |||",
+        "commit |a",
+        "commit |a b|",
+        "commit |a:|",
+        "commit |a: |",
+        "commit |a: CpuId<u8>, b|",
+        "commit |1| store(a, b)",
+        "commit |&a| store(a, b)",
+        "commit |mut a| store(a, b)",
+        "commit || store(a, b)",
+        "commit |fn| store(a, b)",
+        "commit |a: fn()| store(a, b)",
+        "commit store",
+        "commit store a b",
+        "commit store {}",
+        "commit store [a, b]",
+        "commit store()",
+        "commit store(,)",
+        "commit store(a)",
+        "commit store(a,)",
+        "commit store(a b)",
+        "commit store(a, b, c)",
+        "commit store(a, b,, )",
+        "commit store(let, b)",
+        "commit store(a, +)",
+        "commit store(a, b) store(a, b)",
+        "commit store(a, b);",
+        "commit store(a, b),",
+        "commit store(a, b) =>",
+        "commit store(a, b) => =>",
+        "commit store(a, b) => 1 2",
+        "commit store(a, b) => abort {}",
+        "commit store(a, b) abort",
+        "commit store(a, b) abort ||",
+        "commit store(a, b) abort || {}",
+        "commit store(a, b) abort |n|",
+        "commit store(a, b) abort |n, m| {}",
+        "commit store(a, b) abort n {}",
+        "commit store(a, b) abort {} abort {}",
+        "commit store(a, b) commit store(a, b)",
+        "commit = store(a, b)",
+        "commit 'a: store(a, b)",
+        "commit \u{fc}ber(a, b)",
+        "commit r#store(a, b)",
+        "prepare",
+        "prepare {",
+        "prepare {}",
+        "prepare {} prepare {}",
+        "prepare () commit store(a, b)",
+        "prepare |cpu| |cpu| {} commit store(a, b)",
+        "prepare { let } commit store(a, b)",
+        "prepare { } } commit store(a, b)",
+        "prepare { #![inner] } commit store(a, b)",
+        "prepare { fn } commit store(a, b)",
+        "prepare { break } commit store(a, b)",
+        "prepare { yield 1 } commit store(a, b)",
+        "prepare move {} commit store(a, b)",
+        "async prepare {} commit store(a, b)",
+        "unsafe { commit store(a, b) }",
+        "critical {} commit store(a, b)",
+        "critical commit store(a, b)",
+        "Commit store(a, b)",
+        "prepare: {} commit: store(a, b)",
+    ];
+    for section in MALFORMED {
+        // Text that isn't even tokens never gets to a macro.
+        if section.parse::<TokenStream>().is_ok() {
+            assert!(is_refused(section), "accepted: {section}");
+        }
+    }
+}
+
+/// The stream with one token left out, or with all left out from one on, at every depth.
+fn damaged(stream: &TokenStream) -> Vec<TokenStream> {
+    let trees: Vec<TokenTree> = stream.clone().into_iter().collect();
+    let mut variants = Vec::new();
+    for (at, tree) in trees.iter().enumerate() {
+        let (before, after) = (&trees[..at], &trees[at + 1..]);
+        variants.push(before.iter().cloned().collect());
+        variants.push(before.iter().chain(after).cloned().collect());
+        if let TokenTree::Group(group) = tree {
+            variants.extend(damaged(&group.stream()).into_iter().map(|inside| {
+                let group = TokenTree::from(Group::new(group.delimiter(), inside));
+                before.iter().chain([&group]).chain(after).cloned().collect()
+            }));
+        }
+    }
+    variants
+}
+
+#[test]
+fn damaged_sections_are_refused_or_expanded() {
+    for section in [COUNTER, EVERY_CLAUSE, ONLY_A_COMMIT] {
+        assert!(!is_refused(section));
+        let variants = damaged(&tokens(section));
+        assert!(variants.len() > 20);
+        let refused = variants.iter().filter(|variant| is_refused(&variant.to_string())).count();
+        assert!(refused > 0 && refused < variants.len(), "{refused} of {}", variants.len());
+    }
+}
+
+/// The same with the tokens in reverse, which puts everything where nobody expects it.
+#[test]
+fn sections_written_backwards_are_refused() {
+    for section in [COUNTER, EVERY_CLAUSE, ONLY_A_COMMIT] {
+        let mut trees: Vec<TokenTree> = tokens(section).into_iter().collect();
+        trees.reverse();
+        assert!(is_refused(&trees.into_iter().collect::<TokenStream>().to_string()));
+    }
+}

@@ -1,6 +1,6 @@
 //! One file per architecture with the asm that touches a thread's area; this table says which one applies.
 //!
-//! Each file provides `SUPPORTED`, `SIGNATURE`, `arm`, `disarm` and `thread_block`. Where none applies (another operating
+//! Each file provides what `none.rs` does. Where none applies (another operating
 //! system, an architecture without a file, Miri, or a build with `--cfg rseq_portable`), `none.rs` stands in and
 //! sections compile to the portable mode alone.
 

@@ -3,7 +3,7 @@
 use core::ptr::{null, null_mut};
 
 use crate::abi::{CPU_ID_REGISTRATION_FAILED, Rseq};
-use crate::thread::{Armed, ThreadBlock};
+use crate::thread::{Armed, Located, ThreadBlock};
 
 /// Sections aren't restartable here.
 pub(crate) const SUPPORTED: bool = false;
@@ -26,10 +26,19 @@ pub(crate) fn thread_block() -> *mut ThreadBlock {
     null_mut()
 }
 
-/// Arms nothing and reports a CPU that no slot belongs to.
+/// No thread has a descriptor or an area.
 #[inline(always)]
-pub(crate) fn arm() -> Armed {
-    Armed { descriptor: null_mut(), area: null_mut(), cpu: CPU_ID_REGISTRATION_FAILED as usize, cpus: 0 }
+pub(crate) fn locate() -> Located {
+    Located { descriptor: null_mut(), area: null_mut() }
+}
+
+/// Arms nothing and reports a CPU that no slot belongs to.
+///
+/// # Safety
+/// None needed.
+#[inline(always)]
+pub(crate) unsafe fn arm(_thread: Located) -> Armed {
+    Armed { cpu: CPU_ID_REGISTRATION_FAILED as usize, cpus: 0 }
 }
 
 /// Disarms nothing.

@@ -5,7 +5,7 @@ use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 
 use crate::abi::{Descriptor, Rseq};
-use crate::thread::{Armed, FAST, Fast, ThreadBlock};
+use crate::thread::{Armed, FAST, Fast, Located, ThreadBlock};
 
 /// Sections are restartable here.
 pub(crate) const SUPPORTED: bool = true;
@@ -91,33 +91,51 @@ pub(crate) fn thread_block() -> *mut ThreadBlock {
     block
 }
 
-/// Arms the thread descriptor and reads the CPU afterwards.
+/// The calling thread's descriptor and area.
 #[inline(always)]
-pub(crate) fn arm() -> Armed {
-    let (descriptor, area, cpu, cpus): (*mut Descriptor, *mut Rseq, usize, usize);
-    // SAFETY: `FAST` holds the distance from a thread's block to its area, so both lie in the calling thread's static TLS. The one
-    // store goes to `rseq_cs`. The descriptor that comes into force covers the window that this thread published last, where it is
-    // not now; its abort address never changes.
+pub(crate) fn locate() -> Located {
+    let (descriptor, area): (*mut Descriptor, *mut Rseq);
+    // SAFETY: reads the thread pointer and `FAST`; writes nothing but the outputs.
     unsafe {
         asm!(
             "mov {td}, fs:[0]",                                           // td = thread pointer
             concat!("add {td}, [rip + ", thread_block!(), "@gottpoff]"),  // td += offset of the thread block
             "mov {area}, [rip + {fast} + {area_offset}]",                 // area = FAST.area_offset
             "add {area}, {td}",                                           // area += td
-            "mov [{area} + 8], {td}",                                     // area->rseq_cs = td: armed
-            "mov {cpu:e}, [{area} + 4]",                                  // cpu = area->cpu_id
-            "mov {cpus}, [rip + {fast} + {cpus_offset}]",                 // cpus = FAST.cpus
             td = out(reg) descriptor,
             area = out(reg) area,
+            fast = sym FAST,
+            area_offset = const offset_of!(Fast, area_offset),
+            options(nostack, readonly),
+        );
+    }
+    Located { descriptor, area }
+}
+
+/// Arms the thread descriptor and reads the CPU afterwards.
+///
+/// # Safety
+/// `thread` is the calling thread's.
+#[inline(always)]
+pub(crate) unsafe fn arm(thread: Located) -> Armed {
+    let (cpu, cpus): (usize, usize);
+    // SAFETY: the caller's. The one store goes to `rseq_cs`. The descriptor that comes into force covers the window that this thread
+    // published last, where it is not now; its abort address never changes.
+    unsafe {
+        asm!(
+            "mov [{area} + 8], {td}",                     // area->rseq_cs = td: armed
+            "mov {cpu:e}, [{area} + 4]",                  // cpu = area->cpu_id
+            "mov {cpus}, [rip + {fast} + {cpus_offset}]", // cpus = FAST.cpus
+            td = in(reg) thread.descriptor,
+            area = in(reg) thread.area,
             cpu = out(reg) cpu,
             cpus = lateout(reg) cpus,
             fast = sym FAST,
-            area_offset = const offset_of!(Fast, area_offset),
             cpus_offset = const offset_of!(Fast, cpus),
-            options(nostack),
+            options(nostack, preserves_flags),
         );
     }
-    Armed { descriptor, area, cpu, cpus }
+    Armed { cpu, cpus }
 }
 
 /// Takes whatever descriptor is in force out of force.

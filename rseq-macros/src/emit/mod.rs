@@ -7,8 +7,7 @@ mod x86_64;
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::spanned::Spanned;
-use syn::{Block, Stmt};
+use syn::{Block, Expr, Stmt, StmtMacro};
 
 use crate::ir::{OnAbort, Program, Step};
 use crate::syntax::ast::Order;
@@ -69,25 +68,62 @@ pub fn program(program: &Program, context: &Context) -> TokenStream {
     let before = program.steps.iter().map(|step| rust(step, guarded, context));
     let commit = commit(program, context);
     let on_abort = on_abort(&program.abort, &private);
-    let counter = match program.abort {
-        OnAbort::Run { count: Some(_), .. } => hidden!(let mut aborts = 0;),
-        _ => TokenStream::new(),
-    };
-    let result = &program.result;
+    let relax = matches!(program.abort, OnAbort::Relax);
+    let counter = counter(&program.abort);
+    let reachable = reachable();
+    // In parentheses, because a value that starts with a label can't stand behind the label of `break`.
+    let result = program.result.as_ref().map_or_else(|| hidden!(()), |result| hidden!((#result)));
+    // The block inside the loop has rustc refuse an unlabelled `break` or `continue` of the user's, were it hidden in the
+    // arguments of a macro.
     hidden! {{
         #counter
-        'attempt: loop {
-            #(#before)*
-            #commit
-            if committed {
-                #taken.committed();
-            } else if !#taken.commit_portably(publish) {
-                #on_abort
-                continue 'attempt;
+        'retry: loop {
+            'attempt: {
+                #(#before)*
+                #commit
+                if committed {
+                    #private::Section::committed(#taken);
+                } else if !#private::Section::aborted(#taken, #relax, publish) {
+                    #on_abort
+                    #reachable
+                    break 'attempt;
+                }
+                #reachable
+                break 'retry #result;
             }
-            break 'attempt #result;
         }
     }}
+}
+
+/// The user's code of a section that was refused, where it never runs. So rustc resolves the names and checks the types in it:
+/// nothing else looks unused because of the mistake, and editors can complete.
+pub fn refused(program: &Program, context: &Context) -> TokenStream {
+    let before = program.steps.iter().map(|step| rust(step, true, context));
+    let counter = counter(&program.abort);
+    let on_abort = on_abort(&program.abort, &context.private());
+    let reachable = reachable();
+    let result = program.result.as_ref().map(|result| hidden!(#reachable let _ = #result;));
+    hidden! {
+        while false {
+            #counter
+            #(#before)*
+            #on_abort
+            #result
+        }
+    }
+}
+
+/// In front of a statement of the macro's own: that the user's code may never get to it is none of the user's business.
+fn reachable() -> TokenStream {
+    hidden!(#[allow(unreachable_code, clippy::diverging_sub_expression)])
+}
+
+/// Where the aborts are counted, if they have a name.
+fn counter(abort: &OnAbort) -> TokenStream {
+    match abort {
+        OnAbort::Run { count: Some(_), .. } => hidden!(let mut aborts = 0;),
+        _ => TokenStream::new(),
+    }
 }
 
 /// A step that is ordinary Rust.
@@ -99,16 +135,16 @@ fn rust(step: &Step, guarded: bool, context: &Context) -> TokenStream {
         Step::Index { name, kind } => {
             let facade = &context.facade;
             let kind = kind.as_ref().map(|kind| quote!(: #facade::#kind));
-            hidden!(let #name #kind = section.index();)
+            hidden!(let #name #kind = #private::Section::index(&section);)
         }
         Step::Prepare(body) => statements(body),
         Step::Operands { place, value } => {
-            // Where the user's place stands, so that it is there that rustc asks for `unsafe`.
-            let at = Span::mixed_site().located_at(place.span());
-            let unsafety = quote_spanned!(at=> target.commit_to_raw_pointer());
+            let (unsafety, reachable) = (unsafety(place), reachable());
             hidden! {
+                #reachable
                 let target = #private::target(#place);
                 #unsafety;
+                #reachable
                 let value = target.value(#value);
             }
         }
@@ -116,16 +152,24 @@ fn rust(step: &Step, guarded: bool, context: &Context) -> TokenStream {
     }
 }
 
-/// The statements of a block, for a place where others follow.
+/// The call that is unsafe for a raw pointer. It spans the user's place, so that it is there that rustc asks for `unsafe`.
+fn unsafety(place: &Expr) -> TokenStream {
+    let mut tokens = place.to_token_stream().into_iter();
+    let first = tokens.next().map_or_else(Span::call_site, |token| token.span());
+    let last = tokens.last().map_or(first, |token| token.span());
+    let [first, last] = [first, last].map(|end| Span::mixed_site().located_at(end));
+    let call = quote_spanned!(last=> .access().commit_to_raw_pointer());
+    quote_spanned!(first=> target #call)
+}
+
+/// The statements of a block, for a place where others follow. The value of its last expression is nobody's.
 fn statements(body: &Block) -> TokenStream {
     let mut tokens = TokenStream::new();
     for statement in &body.stmts {
         statement.to_tokens(&mut tokens);
     }
-    if let Some(Stmt::Expr(last, None)) = body.stmts.last()
-        && syn::parse2::<Stmt>(last.to_token_stream()).is_err()
-    {
-        quote!(;).to_tokens(&mut tokens);
+    if let Some(Stmt::Expr(_, None) | Stmt::Macro(StmtMacro { semi_token: None, .. })) = body.stmts.last() {
+        hidden!(;).to_tokens(&mut tokens);
     }
     tokens
 }
@@ -161,10 +205,10 @@ fn commit_block(steps: &[&Step], private: &TokenStream) -> TokenStream {
         hidden! {
             #private::core::arch::asm!(
                 #(#lines,)*
-                td = in(reg) section.descriptor(),
-                area = in(reg) section.area(),
+                td = in(reg) #private::Section::descriptor(&section),
+                area = in(reg) #private::Section::area(&section),
                 place = in(reg) target.address(),
-                value = in(reg) #private::Word::to_bits(value),
+                value = in(reg) value.bits(),
                 aborted = label { break 'window false },
                 #scratch
                 options(nostack),
@@ -190,15 +234,16 @@ fn commit_block(steps: &[&Step], private: &TokenStream) -> TokenStream {
 
 fn on_abort(abort: &OnAbort, private: &TokenStream) -> TokenStream {
     match abort {
-        OnAbort::Relax => hidden!(#private::relax();),
+        OnAbort::Relax => TokenStream::new(),
         OnAbort::Run { count, body } => {
             let count = count.as_ref().map(|count| {
                 hidden! {
-                    aborts = #private::count(aborts);
+                    aborts = #private::count::<0>(aborts);
                     let #count = aborts;
                 }
             });
-            hidden!({ #count #body })
+            let statements = &body.stmts;
+            hidden!({ #count #(#statements)* })
         }
     }
 }

@@ -24,6 +24,8 @@ pub enum ClauseKind {
     Abort(Abort),
     /// A clause that has its keyword but is otherwise wrong, which has been reported.
     Broken(Keyword),
+    /// What stands where a clause should start, which has been reported.
+    Unknown,
 }
 
 /// What introduces a clause, in the order in which clauses must stand.
@@ -74,14 +76,20 @@ pub struct Section {
 }
 
 impl ClauseKind {
-    pub fn keyword(&self) -> Keyword {
+    pub fn keyword(&self) -> Option<Keyword> {
         match self {
-            Self::Prepare { .. } => Keyword::Prepare,
-            Self::Commit { .. } => Keyword::Commit,
-            Self::Result(_) => Keyword::Result,
-            Self::Abort(_) => Keyword::Abort,
-            Self::Broken(keyword) => *keyword,
+            Self::Prepare { .. } => Some(Keyword::Prepare),
+            Self::Commit { .. } => Some(Keyword::Commit),
+            Self::Result(_) => Some(Keyword::Result),
+            Self::Abort(_) => Some(Keyword::Abort),
+            Self::Broken(keyword) => Some(*keyword),
+            Self::Unknown => None,
         }
+    }
+
+    /// Whether it could be read.
+    pub fn is_whole(&self) -> bool {
+        !matches!(self, Self::Broken(_) | Self::Unknown)
     }
 }
 

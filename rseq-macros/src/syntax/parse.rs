@@ -1,6 +1,6 @@
 //! Parses clause by clause. After a mistake it goes on with the next clause, so that all mistakes are found at once.
 
-use proc_macro2::{Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
@@ -29,8 +29,14 @@ fn clauses(input: ParseStream<'_>, errors: &mut Errors) -> Vec<Clause> {
                 clauses.push(Clause { keyword: span, kind });
             }
             None => {
-                let found = input.fork().parse::<TokenTree>().map(|token| token.to_string());
-                errors.at(input.span(), error::no_clause(&summary(&found.unwrap_or_default())));
+                let keyword = input.span();
+                if input.peek(Token![;]) || input.peek(Token![,]) {
+                    errors.at(keyword, error::SEPARATOR);
+                } else {
+                    let found = input.fork().parse::<TokenTree>().map(|token| token.to_string());
+                    errors.at(keyword, error::no_clause(&summary(&found.unwrap_or_default())));
+                    clauses.push(Clause { keyword, kind: ClauseKind::Unknown });
+                }
                 skip_to_clause(input);
             }
         }
@@ -63,11 +69,11 @@ fn skip_to_clause(input: ParseStream<'_>) {
 
 fn clause(keyword: Keyword, span: Span, input: ParseStream<'_>, errors: &mut Errors) -> Result<ClauseKind> {
     Ok(match keyword {
-        Keyword::Prepare => ClauseKind::Prepare { index: index(input, errors)?, body: block(keyword, input)? },
+        Keyword::Prepare => ClauseKind::Prepare { index: index(input, errors)?, body: block(keyword, span, input)? },
         Keyword::Critical => return Err(syn::Error::new(span, error::CRITICAL)),
-        Keyword::Commit => ClauseKind::Commit { index: index(input, errors)?, form: form(input)? },
+        Keyword::Commit => ClauseKind::Commit { index: index(input, errors)?, form: form(span, input)? },
         Keyword::Result => ClauseKind::Result(result(span, input)?),
-        Keyword::Abort => ClauseKind::Abort(Abort { count: count(input)?, body: block(keyword, input)? }),
+        Keyword::Abort => ClauseKind::Abort(Abort { count: count(input)?, body: block(keyword, span, input)? }),
     })
 }
 
@@ -86,12 +92,13 @@ fn index(input: ParseStream<'_>, errors: &mut Errors) -> Result<Option<Index>> {
     };
     let (name, path) = at_own_tokens(parser, inside, error::INDEX)?;
     let kind = path.and_then(|path| path.segments.last().map(|segment| segment.ident.clone()));
-    match &kind {
-        Some(kind) if kind == "MmCid" => errors.at(kind.span(), error::MM_CID),
-        Some(kind) if kind != "CpuId" => errors.at(kind.span(), error::INDEX),
-        _ => {}
-    }
-    Ok(Some(Index { name, kind }))
+    let message = match &kind {
+        Some(kind) if kind == "MmCid" => error::MM_CID,
+        Some(kind) if kind != "CpuId" => error::INDEX,
+        _ => return Ok(Some(Index { name, kind })),
+    };
+    errors.at(kind.map_or(name.span(), |kind| kind.span()), message);
+    Ok(Some(Index { name, kind: None }))
 }
 
 /// `|n|`, if it is there.
@@ -118,7 +125,7 @@ fn between_bars(input: ParseStream<'_>) -> Result<Option<(Span, TokenStream)>> {
     let mut inside = TokenStream::new();
     while !input.peek(Token![|]) {
         if input.is_empty() || input.peek(token::Brace) {
-            return Err(syn::Error::new(open, "this `|` has no closing `|`"));
+            return Err(syn::Error::new(open, error::OPEN_BAR));
         }
         inside.extend([input.parse::<TokenTree>()?]);
     }
@@ -138,16 +145,20 @@ fn at_own_tokens<T>(
     })
 }
 
-fn block(keyword: Keyword, input: ParseStream<'_>) -> Result<Block> {
+fn block(keyword: Keyword, span: Span, input: ParseStream<'_>) -> Result<Block> {
     if !input.peek(token::Brace) {
-        return Err(syn::Error::new(input.span(), error::no_block(keyword.word())));
+        return Err(syn::Error::new(span, error::no_block(keyword.word())));
     }
     // As one token first: a mistake inside leaves the clauses behind it readable.
     syn::parse2(input.parse::<TokenTree>()?.into())
 }
 
-fn form(input: ParseStream<'_>) -> Result<Form> {
-    let name = input.call(Ident::parse_any).map_err(|error| syn::Error::new(error.span(), error::NO_COMMIT))?;
+fn form(commit: Span, input: ParseStream<'_>) -> Result<Form> {
+    if !input.peek(Ident::peek_any) {
+        let at = if input.is_empty() { commit } else { input.span() };
+        return Err(syn::Error::new(at, error::FORM));
+    }
+    let name = input.call(Ident::parse_any)?;
     let order = match name.to_string().as_str() {
         "store" => Order::Relaxed,
         "store_release" => Order::Release,
@@ -176,13 +187,30 @@ fn form(input: ParseStream<'_>) -> Result<Form> {
 /// The expression after `=>`: everything up to an `abort` clause, or whatever else starts a clause.
 fn result(arrow: Span, input: ParseStream<'_>) -> Result<Expr> {
     let mut tokens = TokenStream::new();
-    while !input.is_empty() && !starts_clause_after_expression(input) {
-        tokens.extend([input.parse::<TokenTree>()?]);
+    let mut last = None;
+    let mut block_to_come = false;
+    while !input.is_empty() && (block_to_come || !starts_clause_after_expression(input)) {
+        let token = input.parse::<TokenTree>()?;
+        last = Some(token.span());
+        block_to_come = match &token {
+            // In `match abort { .. }` the word is a name.
+            TokenTree::Ident(word) if word == "match" || word == "if" || word == "while" => true,
+            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => false,
+            _ => block_to_come,
+        };
+        tokens.extend([token]);
     }
-    if tokens.is_empty() {
-        return Err(syn::Error::new(arrow, error::NO_RESULT));
-    }
-    syn::parse2(tokens)
+    let Some(last) = last else { return Err(syn::Error::new(arrow, error::NO_RESULT)) };
+    // In parentheses of that span: an expression that is cut off is reported at its last token.
+    let mut group = Group::new(Delimiter::Parenthesis, tokens);
+    group.set_span(last);
+    (|input: ParseStream<'_>| {
+        let inside;
+        parenthesized!(inside in input);
+        let result = inside.parse()?;
+        if inside.is_empty() { Ok(result) } else { Err(inside.error(error::AFTER_RESULT)) }
+    })
+    .parse2(TokenTree::from(group).into())
 }
 
 /// A keyword, followed by what follows it in a clause: an expression may use the word as a name.

@@ -1,0 +1,190 @@
+//! Sections in a shared object that is loaded while threads run, used, quiesced and unloaded.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+#[path = "support/fixture.rs"]
+mod fixture;
+mod support;
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Barrier, Mutex};
+use std::{mem, thread};
+
+use rseq::{PerCpu, rseq};
+use support::{mode, must_pass, with_own_registration};
+
+static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
+
+fn count() {
+    rseq! {
+        prepare |cpu| { let slot = &SLOTS[cpu]; let next = slot.load(Relaxed) + 1; }
+        commit store(slot, next)
+    }
+}
+
+/// The loaded plugin.
+struct Plugin {
+    handle: *mut libc::c_void,
+}
+
+impl Plugin {
+    fn load(path: &Path) -> Self {
+        let name = CString::new(path.as_os_str().as_encoded_bytes()).expect("no path has a NUL");
+        // SAFETY: the plugin's initialisers are those of std alone.
+        let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+        assert!(!handle.is_null(), "{} can't be loaded", path.display());
+        Self { handle }
+    }
+
+    fn symbol(&self, name: &str) -> *mut libc::c_void {
+        let name = CString::new(name).expect("no name has a NUL");
+        // SAFETY: the handle is open.
+        let symbol = unsafe { libc::dlsym(self.handle, name.as_ptr()) };
+        assert!(!symbol.is_null(), "{name:?}");
+        symbol
+    }
+
+    fn add(&self) -> extern "C" fn() {
+        // SAFETY: the symbol's type in the plugin.
+        unsafe { mem::transmute(self.symbol("plugin_add")) }
+    }
+
+    fn sum(&self) -> u64 {
+        // SAFETY: the symbol's type in the plugin.
+        let sum: extern "C" fn() -> u64 = unsafe { mem::transmute(self.symbol("plugin_sum")) };
+        sum()
+    }
+
+    fn says(&self, name: &str) -> bool {
+        // SAFETY: the type of both symbols that are asked for.
+        let function: extern "C" fn() -> bool = unsafe { mem::transmute(self.symbol(name)) };
+        function()
+    }
+
+    fn unload(&self) {
+        // SAFETY: no thread is in the plugin, and none has a pointer into it.
+        assert_eq!(unsafe { libc::dlclose(self.handle) }, 0);
+    }
+}
+
+fn plugin() -> PathBuf {
+    fixture::Fixture::new("plugin").build().join("libplugin.so")
+}
+
+fn is_mapped(path: &Path) -> bool {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("Linux has it");
+    maps.contains(&*path.to_string_lossy())
+}
+
+/// Uses the plugin from threads that stay alive when it is unloaded, several times. Returns whether it was unmapped in the end.
+fn load_use_unload(path: &Path, restartable: bool) -> bool {
+    const THREADS: u64 = 4;
+    const EACH: u64 = 20_000;
+    let end = AtomicBool::new(false);
+    let (work, works) = (Barrier::new(THREADS as usize + 1), AtomicU64::new(0));
+    let add = Mutex::new(None::<extern "C" fn()>);
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                loop {
+                    work.wait();
+                    if end.load(SeqCst) {
+                        return;
+                    }
+                    let add = add.lock().expect("nobody panics with it").expect("the plugin is loaded");
+                    (0..EACH).for_each(|_| {
+                        add();
+                        count();
+                    });
+                    works.fetch_add(1, SeqCst);
+                    work.wait();
+                    // The plugin is unloaded, and this thread goes on to be preempted in sections of the executable.
+                    (0..EACH).for_each(|_| count());
+                }
+            });
+        }
+        for _ in 0..5 {
+            let plugin = Plugin::load(path);
+            assert_eq!(plugin.says("plugin_is_restartable"), restartable);
+            let before = plugin.sum();
+            *add.lock().expect("nobody panics with it") = Some(plugin.add());
+            work.wait();
+            while works.load(SeqCst) < THREADS {
+                thread::yield_now();
+            }
+            works.store(0, SeqCst);
+            assert_eq!(plugin.sum() - before, THREADS * EACH);
+            assert!(plugin.says("plugin_quiesce"));
+            plugin.unload();
+            work.wait();
+        }
+        end.store(true, SeqCst);
+        work.wait();
+    });
+    assert_eq!(SLOTS.iter().map(|slot| slot.load(Relaxed)).sum::<u64>(), 2 * 5 * THREADS * EACH);
+    // A handler of fork in unmapped code would end the process here.
+    // SAFETY: the child ends at once.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(0) };
+    }
+    let mut status = 0;
+    // SAFETY: the child made above.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0);
+    !is_mapped(path)
+}
+
+#[test]
+fn sections_of_a_plugin() {
+    let restartable = matches!(mode(), rseq::Mode::Rseq(rseq::Registrar::Libc));
+    let unmapped = load_use_unload(&plugin(), restartable);
+    assert!(unmapped, "the plugin is still there, so nothing is proven");
+}
+
+/// Two copies of the crate can't both register a thread: the plugin's goes portable, beside the executable's.
+#[test]
+#[ignore = "run by `a_plugin_beside_own_registration` in a process without libc's registration"]
+fn beside_own_registration_in_process() {
+    // This thread is registered by the executable now, so the plugin finds another's area on it.
+    assert_eq!(mode(), rseq::Mode::Rseq(rseq::Registrar::Own));
+    assert!(load_use_unload(&plugin(), false));
+}
+
+#[test]
+fn a_plugin_beside_own_registration() {
+    must_pass(with_own_registration("beside_own_registration_in_process"));
+}
+
+/// A plugin that registered threads itself stays loaded, because the kernel and libc still refer to it.
+#[test]
+#[ignore = "run by `a_plugin_with_own_registration` in a process without libc's registration"]
+fn own_registration_in_plugin_in_process() {
+    let path = plugin();
+    let plugin = Plugin::load(&path);
+    let add = plugin.add();
+    let (used, unloaded) = (Barrier::new(2), Barrier::new(2));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            add();
+            used.wait();
+            unloaded.wait();
+            // Ends with the plugin's area registered, and the plugin unloaded as far as anybody asked.
+        });
+        used.wait();
+        assert!(plugin.says("plugin_is_restartable"));
+        assert_eq!(plugin.sum(), 1);
+        plugin.unload();
+        assert!(is_mapped(&path));
+        unloaded.wait();
+    });
+}
+
+#[test]
+fn a_plugin_with_own_registration() {
+    let mut test = with_own_registration("own_registration_in_plugin_in_process");
+    test.env_remove("RSEQ_TEST_EXPECTS_MODE");
+    must_pass(test);
+}

@@ -1,0 +1,94 @@
+//! Reads this program's own rseq sections, from its file for their places and from memory for their contents: in a
+//! position-independent executable the words are 0 in the file.
+
+use object::{Object, ObjectSection};
+use rseq::abi::Descriptor;
+
+/// The three sections, checked for what the kernel and tools expect of them.
+#[derive(Debug)]
+pub struct Sections {
+    pub descriptors: Vec<Descriptor>,
+    /// What `__rseq_cs_ptr_array` points to.
+    pub pointers: Vec<usize>,
+    /// Pairs of a window's start and an address outside to which it may be left.
+    pub exits: Vec<[usize; 2]>,
+    first: usize,
+}
+
+impl Sections {
+    /// Of the running executable.
+    pub fn of_this_executable() -> Self {
+        let file = std::fs::read("/proc/self/exe").expect("Linux has it");
+        let file = object::File::parse(&*file).expect("the executable is an ELF file");
+        let base = base();
+        let find = |name: &str| {
+            let section = file.section_by_name(name).unwrap_or_else(|| panic!("there is no section {name}"));
+            (base + section.address() as usize, section.size() as usize)
+        };
+        let (first, size) = find("__rseq_cs");
+        Self {
+            descriptors: words(first, size, 4).map(descriptor).collect(),
+            pointers: {
+                let (at, size) = find("__rseq_cs_ptr_array");
+                words(at, size, 1).map(|word| word[0]).collect()
+            },
+            exits: {
+                let (at, size) = find("__rseq_exit_point_array");
+                words(at, size, 2).map(|pair| [pair[0], pair[1]]).collect()
+            },
+            first,
+        }
+    }
+
+    /// Panics with what is wrong, if anything is.
+    pub fn check(&self, signature: u32) {
+        assert!(!self.descriptors.is_empty());
+        assert_eq!(self.first % align_of::<Descriptor>(), 0);
+        let expected: Vec<usize> = (0..self.descriptors.len()).map(|index| self.first + index * 32).collect();
+        let mut pointers = self.pointers.clone();
+        pointers.sort_unstable();
+        assert_eq!(pointers, expected, "each descriptor is listed once");
+        assert_eq!(self.exits.len(), self.descriptors.len(), "each window has one exit");
+        for (descriptor, [start, exit]) in self.descriptors.iter().zip(&self.exits) {
+            assert_eq!((descriptor.version, descriptor.flags), (0, 0), "{descriptor:x?}");
+            assert_eq!(descriptor.start_ip, *start as u64, "{descriptor:x?}");
+            let window = descriptor.start_ip..descriptor.start_ip + descriptor.post_commit_offset;
+            assert!((8..64).contains(&descriptor.post_commit_offset), "{descriptor:x?}");
+            assert!(!window.contains(&descriptor.abort_ip) && !window.contains(&(*exit as u64)), "{descriptor:x?}");
+            // SAFETY: the four bytes before an abort handler, in this executable's code.
+            let found = unsafe { ((descriptor.abort_ip - 4) as *const u32).read_unaligned() };
+            assert_eq!(found, signature, "{descriptor:x?}");
+        }
+    }
+}
+
+/// `size` bytes at `start`, in groups of so many words.
+fn words(start: usize, size: usize, group: usize) -> impl Iterator<Item = &'static [usize]> {
+    // SAFETY: a section of this executable, which stays loaded and is never written to after it was relocated.
+    let words = unsafe { std::slice::from_raw_parts(start as *const usize, size / 8) };
+    words.chunks_exact(group)
+}
+
+fn descriptor(words: &[usize]) -> Descriptor {
+    let [head, start, length, abort] = [0, 1, 2, 3].map(|index| words[index] as u64);
+    Descriptor {
+        version: head as u32,
+        flags: (head >> 32) as u32,
+        start_ip: start,
+        post_commit_offset: length,
+        abort_ip: abort,
+    }
+}
+
+/// Where the executable is loaded, less the address it was linked for.
+fn base() -> usize {
+    unsafe extern "C" fn first(info: *mut libc::dl_phdr_info, _: usize, base: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: of `dl_iterate_phdr`, and the pointer that was handed to it. The executable comes first.
+        unsafe { *base.cast::<usize>() = (*info).dlpi_addr as usize };
+        1
+    }
+    let mut base = 0_usize;
+    // SAFETY: the callback writes to `base` alone.
+    unsafe { libc::dl_iterate_phdr(Some(first), (&raw mut base).cast()) };
+    base
+}

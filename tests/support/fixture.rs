@@ -1,0 +1,80 @@
+//! Programs and libraries of their own, built by cargo under other settings than the tests.
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+/// A crate in `tests/fixtures`, and how to build it.
+pub struct Fixture {
+    directory: PathBuf,
+    target: PathBuf,
+    profile: Vec<String>,
+    flags: Vec<String>,
+}
+
+/// With `--target`, flags are for the program alone, and what runs in the compiler is built once for all settings.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+impl Fixture {
+    pub fn new(name: &str) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        Self {
+            directory: root.join("tests/fixtures").join(name),
+            target: Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixtures"),
+            profile: Vec::new(),
+            flags: Vec::new(),
+        }
+    }
+
+    /// Settings of the release profile.
+    pub fn profile(mut self, settings: &[(&str, &str)]) -> Self {
+        self.profile.extend(settings.iter().map(|(key, value)| format!("profile.release.{key}={value}")));
+        self
+    }
+
+    /// Flags of rustc.
+    pub fn flags(mut self, flags: &[&str]) -> Self {
+        self.flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        self
+    }
+
+    fn cargo(&self, command: &str) -> Command {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(&self.directory).arg(command).args(["--release", "--quiet", "--target", TARGET]);
+        for setting in &self.profile {
+            cargo.args(["--config", setting]);
+        }
+        cargo.env("CARGO_TARGET_DIR", &self.target);
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", self.flags.join("\u{1f}")).env_remove("RUSTFLAGS");
+        cargo
+    }
+
+    /// Builds it; returns the folder with what came of it.
+    pub fn build(&self) -> PathBuf {
+        print_of(&mut self.cargo("build"));
+        self.target.join(TARGET).join("release")
+    }
+
+    /// Builds it and runs one of its programs; returns what that printed.
+    pub fn build_and_run(&self, program: &str, environment: &[(&str, &str)]) -> String {
+        /// All settings share a folder, so that what they have in common is built once; the program is overwritten each time.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        print_of(Command::new(self.build().join(program)).envs(environment.iter().copied()))
+    }
+}
+
+/// What a command prints; panics with all of it if it fails.
+pub fn print_of(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} ended with {}:\n{text}{errors}", output.status);
+    text.trim().to_owned()
+}
+
+/// Whether the libc of this machine registers threads.
+pub fn libc_registers() -> bool {
+    rseq::status().libc().active_bytes > 0
+}

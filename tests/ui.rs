@@ -1,0 +1,11 @@
+//! What the macro accepts and refuses. `TRYBUILD=overwrite cargo test --test ui` blesses the messages; read their diff.
+
+#[test]
+fn reject() {
+    trybuild::TestCases::new().compile_fail("ui-tests/reject/*.rs");
+}
+
+#[test]
+fn accept() {
+    trybuild::TestCases::new().pass("ui-tests/accept/*.rs");
+}

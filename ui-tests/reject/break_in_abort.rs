@@ -1,0 +1,15 @@
+use rseq::{PerCpu, rseq};
+use std::sync::atomic::AtomicU64;
+
+static HITS: PerCpu<AtomicU64> = PerCpu::new();
+
+fn main() {
+    for _ in 0..3 {
+        rseq! {
+            commit |cpu| store(&HITS[cpu], 1)
+            abort |n| {
+                if n > 9 { break; }
+            }
+        }
+    }
+}

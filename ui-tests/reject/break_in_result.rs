@@ -1,0 +1,13 @@
+use rseq::{PerCpu, rseq};
+use std::sync::atomic::AtomicU64;
+
+static HITS: PerCpu<AtomicU64> = PerCpu::new();
+
+fn main() {
+    for _ in 0..3 {
+        rseq! {
+            commit |cpu| store(&HITS[cpu], 1)
+            => break
+        }
+    }
+}

@@ -1,0 +1,5 @@
+use rseq::rseq;
+
+fn main() {
+    rseq! {}
+}

@@ -1,0 +1,9 @@
+use rseq::rseq;
+use std::cell::Cell;
+
+fn main() {
+    let hits = Cell::new(0_u64);
+    rseq! {
+        commit store(&hits, 1)
+    }
+}

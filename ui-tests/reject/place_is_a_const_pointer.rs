@@ -1,0 +1,11 @@
+use rseq::rseq;
+
+fn main() {
+    let hits = 0_u64;
+    // SAFETY: never runs.
+    unsafe {
+        rseq! {
+            commit store(&raw const hits, 1)
+        }
+    }
+}

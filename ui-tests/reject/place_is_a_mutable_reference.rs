@@ -1,0 +1,11 @@
+use rseq::rseq;
+
+fn hit(hits: &mut u64) {
+    rseq! {
+        commit store(hits, 1)
+    }
+}
+
+fn main() {
+    hit(&mut 0);
+}

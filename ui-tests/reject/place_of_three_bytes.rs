@@ -1,0 +1,11 @@
+use rseq::rseq;
+
+fn main() {
+    let mut hits = [0_u8; 3];
+    // SAFETY: never runs.
+    unsafe {
+        rseq! {
+            commit store(&raw mut hits, [1, 2, 3])
+        }
+    }
+}

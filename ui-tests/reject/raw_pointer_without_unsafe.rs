@@ -1,0 +1,14 @@
+use rseq::rseq;
+use std::cell::UnsafeCell;
+
+struct Hits(UnsafeCell<u64>);
+
+fn hit(hits: &Hits) {
+    rseq! {
+        commit store(hits.0.get(), 1)
+    }
+}
+
+fn main() {
+    hit(&Hits(UnsafeCell::new(0)));
+}

@@ -1,0 +1,7 @@
+use rseq::rseq;
+
+fn main() {
+    rseq! {
+        commit |cpu| store()
+    }
+}

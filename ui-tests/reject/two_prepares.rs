@@ -1,0 +1,12 @@
+use rseq::{PerCpu, rseq};
+use std::sync::atomic::AtomicU64;
+
+static HITS: PerCpu<AtomicU64> = PerCpu::new();
+
+fn main() {
+    rseq! {
+        prepare |cpu| { let slot = &HITS[cpu]; }
+        prepare { let next = 1; }
+        commit store(slot, next)
+    }
+}
