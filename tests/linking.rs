@@ -8,16 +8,14 @@ use fixture::Fixture;
 
 /// Builds and runs the fixture; returns what it printed.
 fn run(level: &str, lto: &str, linker: &[&str]) -> String {
-    let output = Fixture::new("linking")
-        .profile(&[("opt-level", level), ("lto", lto)])
-        .flags(linker)
-        .build_and_run("linking", &[]);
+    let output =
+        Fixture::new("linking").profile(&[("opt-level", level), ("lto", lto)]).flags(linker).build_and_run("linking");
     println!("opt-level {level}, lto {lto}, {linker:?}: {output}");
     output
 }
 
 /// The linker that this toolchain brings: rust-lld.
-const RUST_LLD: &[&str] = &[];
+const RUST_LLD: &[&str] = &["-Clinker-features=+lld"];
 /// GNU ld.
 const GNU_LD: &[&str] = &["-Clinker-features=-lld", "-Clink-arg=-fuse-ld=bfd"];
 

@@ -8,7 +8,6 @@ use std::sync::{Mutex, PoisonError};
 /// A crate in `tests/fixtures`, and how to build it.
 pub struct Fixture {
     directory: PathBuf,
-    target: PathBuf,
     profile: Vec<String>,
     flags: Vec<String>,
 }
@@ -18,13 +17,8 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 impl Fixture {
     pub fn new(name: &str) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        Self {
-            directory: root.join("tests/fixtures").join(name),
-            target: Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixtures"),
-            profile: Vec::new(),
-            flags: Vec::new(),
-        }
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+        Self { directory, profile: Vec::new(), flags: Vec::new() }
     }
 
     /// Settings of the release profile.
@@ -39,29 +33,34 @@ impl Fixture {
         self
     }
 
-    fn cargo(&self, command: &str) -> Command {
+    /// Builds it; returns the folder with what came of it.
+    pub fn build(&self) -> PathBuf {
+        // Cargo would look for newer versions of what the lock file doesn't name, so each fixture gets the workspace's.
+        let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock");
+        std::fs::copy(lock, self.directory.join("Cargo.lock")).expect("the workspace's lock file can be copied");
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixtures");
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(&self.directory).arg(command).args(["--release", "--quiet", "--target", TARGET]);
+        cargo.current_dir(&self.directory).env("CARGO_TARGET_DIR", &target);
+        cargo.args(["build", "--release", "--offline", "--quiet"]);
         for setting in &self.profile {
             cargo.args(["--config", setting]);
         }
-        cargo.env("CARGO_TARGET_DIR", &self.target);
-        cargo.env("CARGO_ENCODED_RUSTFLAGS", self.flags.join("\u{1f}")).env_remove("RUSTFLAGS");
-        cargo
-    }
-
-    /// Builds it; returns the folder with what came of it.
-    pub fn build(&self) -> PathBuf {
-        print_of(&mut self.cargo("build"));
-        self.target.join(TARGET).join("release")
+        let folder = if self.flags.is_empty() {
+            target
+        } else {
+            cargo.args(["--target", TARGET]).env("CARGO_ENCODED_RUSTFLAGS", self.flags.join("\u{1f}"));
+            target.join(TARGET)
+        };
+        print_of(&mut cargo);
+        folder.join("release")
     }
 
     /// Builds it and runs one of its programs; returns what that printed.
-    pub fn build_and_run(&self, program: &str, environment: &[(&str, &str)]) -> String {
+    pub fn build_and_run(&self, program: &str) -> String {
         /// All settings share a folder, so that what they have in common is built once; the program is overwritten each time.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        print_of(Command::new(self.build().join(program)).envs(environment.iter().copied()))
+        print_of(&mut Command::new(self.build().join(program)))
     }
 }
 

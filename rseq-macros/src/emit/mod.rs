@@ -3,7 +3,7 @@
 //! Every name of the macro's own is resolved where the macro is defined, so that user code neither sees nor changes it;
 //! the user's tokens keep their spans.
 
-mod x86_64;
+pub mod x86_64;
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};

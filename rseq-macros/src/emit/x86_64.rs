@@ -78,3 +78,13 @@ fn store(bits: u32) -> String {
     }
     .to_owned()
 }
+
+/// Words of this machine, which must not occur outside of its file.
+#[cfg(test)]
+#[rustfmt::skip]
+pub const WORDS: &[&str] = &[
+    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "rip", "eax", "ebx", "ecx", "edx", "xmm", "xmm0",
+    "xmm_reg", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "fs", "gs", "mov", "movq", "movups",
+    "movzx", "lea", "cmp", "jne", "jmp", "je", "jz", "jnz", "ud1", "lock", "xchg", "cmpxchg", "qword",
+    "dword", "pushsection", "x86", "x86_64",
+];
