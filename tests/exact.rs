@@ -315,3 +315,37 @@ fn exact_in_portable_mode() {
 fn exact_where_seccomp_refuses() {
     in_processes(refused);
 }
+
+/// In a debug build the window compares the CPU as well: it sees a move that `prepare` caused by a system call, of which kernels from 6.19 on
+/// leave no mark. (With one CPU there is nowhere to move to.)
+#[test]
+#[cfg(debug_assertions)]
+fn moved_by_a_system_call_in_prepare() {
+    static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
+    let cpus = support::available_cpus();
+    if !restartable() || cpus.len() < 2 {
+        println!("skipped: needs two CPUs and restartable sequences");
+        return;
+    }
+    thread::spawn(move || {
+        // SAFETY: has no precondition.
+        let this = unsafe { libc::pthread_self() };
+        support::pin(this, &cpus[..1]);
+        let mut aborts = 0;
+        let slot = rseq::rseq! {
+            prepare |cpu| {
+                let slot = &SLOTS[cpu];
+                let next = slot.load(Relaxed) + 1;
+                if aborts == 0 {
+                    support::pin(this, &cpus[1..2]);
+                }
+            }
+            commit store(slot, next)
+            => cpu
+            abort { aborts += 1; }
+        };
+        assert_eq!((slot.get(), aborts > 0), (cpus[1], true));
+    })
+    .join()
+    .expect("commits on the CPU that it was moved to");
+}

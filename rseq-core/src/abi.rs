@@ -3,7 +3,14 @@
 //! Merged in Linux 4.18; `node_id` and `mm_cid` came with 6.3, `slice_ctrl` with 7.0.
 
 use core::mem::{align_of, offset_of, size_of};
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::AtomicU32;
+
+/// 64 bits that the kernel reads at any time. (Targets without such an atomic have no emitter, and register no thread.)
+#[cfg(target_has_atomic = "64")]
+pub type Shared64 = core::sync::atomic::AtomicU64;
+/// 64 bits that the kernel would read.
+#[cfg(not(target_has_atomic = "64"))]
+pub type Shared64 = core::cell::UnsafeCell<u64>;
 
 /// A thread's registered area, which the kernel reads and writes (`struct rseq`).
 ///
@@ -17,7 +24,7 @@ pub struct Rseq {
     /// The CPU that the thread runs on, or [`CPU_ID_UNINITIALIZED`] or [`CPU_ID_REGISTRATION_FAILED`].
     pub cpu_id: AtomicU32,
     /// The address of the [`Descriptor`] in force, 0 for none.
-    pub rseq_cs: AtomicU64,
+    pub rseq_cs: Shared64,
     /// Zero: the kernel refuses any other value.
     pub flags: AtomicU32,
     /// The NUMA node (Linux 6.3).

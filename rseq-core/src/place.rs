@@ -3,9 +3,11 @@
 use core::mem::transmute_copy;
 use core::ptr::NonNull;
 use core::sync::atomic::{
-    AtomicBool, AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize, AtomicPtr, AtomicU8, AtomicU16, AtomicU32,
-    AtomicU64, AtomicUsize, Ordering,
+    AtomicBool, AtomicI8, AtomicI16, AtomicI32, AtomicIsize, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize,
+    Ordering,
 };
+#[cfg(target_has_atomic = "64")]
+use core::sync::atomic::{AtomicI64, AtomicU64};
 
 /// A value that one instruction can store: 8, 16, 32 or 64 bits without padding.
 ///
@@ -80,7 +82,10 @@ where
     P: Place<Value = V, Access = A>,
     V: Word,
 {
-    const { assert!(matches!(size_of::<V>(), 1 | 2 | 4 | 8), "a `Word` has 1, 2, 4 or 8 bytes") }
+    const {
+        let widest = if cfg!(target_has_atomic = "64") { 8 } else { 4 };
+        assert!(size_of::<V>().is_power_of_two() && size_of::<V>() <= widest, "a `Word` has 1, 2, 4 or 8 bytes");
+    }
     Target { address: place.address(), access: P::ACCESS }
 }
 
@@ -135,11 +140,15 @@ impl<V, A> Target<V, A> {
         // valid for atomic stores anyhow.
         unsafe {
             match size_of::<V>() {
-                POINTER => AtomicPtr::<()>::from_ptr(self.address.cast()).store(transmute_copy(&value), order),
+                bytes if bytes == POINTER => {
+                    AtomicPtr::<()>::from_ptr(self.address.cast()).store(transmute_copy(&value), order)
+                }
                 1 => AtomicU8::from_ptr(self.address.cast()).store(transmute_copy(&value), order),
                 2 => AtomicU16::from_ptr(self.address.cast()).store(transmute_copy(&value), order),
                 4 => AtomicU32::from_ptr(self.address.cast()).store(transmute_copy(&value), order),
-                _ => AtomicU64::from_ptr(self.address.cast()).store(transmute_copy(&value), order),
+                #[cfg(target_has_atomic = "64")]
+                8 => AtomicU64::from_ptr(self.address.cast()).store(transmute_copy(&value), order),
+                _ => unreachable!("`target` let nothing else pass"),
             }
         }
     }
@@ -154,7 +163,7 @@ impl<V> Value<V> {
         unsafe {
             match size_of::<V>() {
                 // The window stores it without the compiler's knowledge, so the provenance of a pointer must be exposed.
-                POINTER => transmute_copy::<V, *const ()>(&value).expose_provenance() as u64,
+                bytes if bytes == POINTER => transmute_copy::<V, *const ()>(&value).expose_provenance() as u64,
                 1 => transmute_copy::<V, u8>(&value).into(),
                 2 => transmute_copy::<V, u16>(&value).into(),
                 4 => transmute_copy::<V, u32>(&value).into(),
@@ -195,14 +204,18 @@ words! {
     [] u8, AtomicU8;
     [] u16, AtomicU16;
     [] u32, AtomicU32;
-    [] u64, AtomicU64;
     [] usize, AtomicUsize;
     [] i8, AtomicI8;
     [] i16, AtomicI16;
     [] i32, AtomicI32;
-    [] i64, AtomicI64;
     [] isize, AtomicIsize;
     [T] *mut T, AtomicPtr<T>;
+}
+
+#[cfg(target_has_atomic = "64")]
+words! {
+    [] u64, AtomicU64;
+    [] i64, AtomicI64;
 }
 
 // SAFETY: of a pointer's size, without padding.

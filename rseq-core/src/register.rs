@@ -1,7 +1,7 @@
 //! Registration of threads with the kernel: libc's where it has one, else our own.
 
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::Ordering::Relaxed;
 
 use crate::abi::{CPU_ID_REGISTRATION_FAILED, CPU_ID_UNINITIALIZED, FLAG_UNREGISTER, ORIGINAL_LENGTH, Rseq};
 use crate::mode::Registrar;
@@ -88,7 +88,8 @@ pub(crate) fn own_area() -> Result<(), Errno> {
         result => result,
     };
     let result = registered.and_then(|()| {
-        at_thread_exit(area).inspect_err(|_| {
+        // musl unmaps a detached thread's memory before the thread is gone, and the kernel kills a process whose area isn't there.
+        sys::at_thread_exit(unregister, area.cast()).inspect_err(|_| {
             // SAFETY: this area, which stays valid.
             unsafe { unregister(area.cast()) };
         })
@@ -99,43 +100,6 @@ pub(crate) fn own_area() -> Result<(), Errno> {
         unsafe { (*area).cpu_id.store(CPU_ID_REGISTRATION_FAILED, Relaxed) };
     }
     result
-}
-
-/// Lets [`unregister`] run when the calling thread ends.
-///
-/// musl unmaps a detached thread's memory before the thread is gone, and the kernel kills a process whose area isn't there.
-fn at_thread_exit(area: *mut Rseq) -> Result<(), Errno> {
-    let key = exit_key()?;
-    // SAFETY: the key was created and is never deleted.
-    match unsafe { libc::pthread_setspecific(key, area.cast::<c_void>()) } {
-        0 => Ok(()),
-        errno => Err(errno),
-    }
-}
-
-/// The key whose destructor is [`unregister`], created once.
-fn exit_key() -> Result<libc::pthread_key_t, Errno> {
-    /// One more than the key, because 0 is one.
-    static KEY: AtomicU64 = AtomicU64::new(0);
-    if let Some(key) = KEY.load(Acquire).checked_sub(1) {
-        return Ok(key as libc::pthread_key_t);
-    }
-    // From now on libc refers to code of this image.
-    sys::keep_loaded(unregister as *const c_void)?;
-    let mut created = 0;
-    // SAFETY: the destructor is a function of this image, which stays loaded.
-    match unsafe { libc::pthread_key_create(&mut created, Some(unregister)) } {
-        0 => {}
-        errno => return Err(errno),
-    }
-    match KEY.compare_exchange(0, u64::from(created) + 1, Release, Acquire) {
-        Ok(_) => Ok(created),
-        Err(first) => {
-            // SAFETY: created above, and nobody else has it.
-            unsafe { libc::pthread_key_delete(created) };
-            Ok((first - 1) as libc::pthread_key_t)
-        }
-    }
 }
 
 /// Ends a thread's own registration. A section in a later destructor of the same thread registers it again.

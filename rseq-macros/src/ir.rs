@@ -40,6 +40,9 @@ pub enum Step {
     Start,
     /// Nothing interrupted the steps since [`Step::Arm`], else it goes to the abort handler.
     CheckArmed,
+    /// The thread is on the CPU of the index, else it goes to the abort handler. Sees a move inside a system call, which newer kernels
+    /// don't note.
+    CheckIndex,
     /// The one store that publishes the section's work.
     Commit(Order),
     /// The window ends: the section has committed.
@@ -61,7 +64,13 @@ impl Step {
     pub fn is_in_commit_block(&self) -> bool {
         match self {
             Self::Guard | Self::Arm | Self::Index { .. } | Self::Prepare(_) | Self::Operands { .. } => false,
-            Self::Publish | Self::Start | Self::CheckArmed | Self::Commit(_) | Self::Post | Self::Disarm => true,
+            Self::Publish
+            | Self::Start
+            | Self::CheckArmed
+            | Self::CheckIndex
+            | Self::Commit(_)
+            | Self::Post
+            | Self::Disarm => true,
         }
     }
 }
@@ -98,6 +107,7 @@ impl fmt::Display for Step {
             Self::Publish => f.write_str("    publish"),
             Self::Start => f.write_str("start:"),
             Self::CheckArmed => f.write_str("    armed, else to aborted"),
+            Self::CheckIndex => f.write_str("    on the CPU of the index, else to aborted"),
             Self::Commit(Order::Relaxed) => f.write_str("    store value to place"),
             Self::Commit(Order::Release) => f.write_str("    store value to place, release"),
             Self::Post => f.write_str("post:"),

@@ -49,7 +49,7 @@ fn expand(tokens: TokenStream, change: impl FnOnce(Program, &[String]) -> Progra
     let clauses = syntax::parse(tokens, &mut errors);
     let section = check::section(clauses, &mut errors);
     let Some(section) = section else { return errors.into_tokens(&TokenStream::new()) };
-    let program = change(lower::program(section), &options);
+    let program = change(lower::program(section, context.checked), &options);
     if !errors.is_empty() {
         return errors.into_tokens(&emit::refused(&program, &context));
     }

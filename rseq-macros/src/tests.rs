@@ -53,7 +53,7 @@ fn steps(section: &str) -> String {
     let clauses = syntax::parse(tokens(section), &mut errors);
     let section = check::section(clauses, &mut errors).expect("the section is whole");
     assert!(errors.is_empty(), "the section is right");
-    lower::program(section).to_string()
+    lower::program(section, false).to_string()
 }
 
 /// The messages that a section is refused with, in order.

@@ -5,17 +5,19 @@
 //! sections compile to the portable mode alone.
 
 /// Defines the macro that tells `rseq-macros` which emitter a section needs. The name is that of the emitter's file.
-/// The parenthesis hands it a `$`, which a macro can't write into another macro by itself.
+/// Defines what the shell of a section calls. (In parentheses a `$`, which a macro can't write into another macro by itself.)
+#[rustfmt::skip]
 macro_rules! emitter {
-    (($d:tt) $name:ident) => {
-        /// Hands the tokens of a section on to its compiler, with the name of this target's emitter in front.
+    (($d:tt) $($word:ident)*) => {
+        /// Hands the tokens of a section on to its compiler, with the name of this target's emitter in front, and whether
+        /// its checks for debug builds are wanted.
         #[doc(hidden)]
         #[macro_export]
         macro_rules! __with_emitter {
-                                    ($d facade:tt $d compiler:ident $d($d tokens:tt)*) => {
-                                        $d facade::__private::$d compiler! { [$d facade] [$name] $d($d tokens)* }
-                                    };
-                                }
+            ($d facade:tt $d compiler:ident $d($d tokens:tt)*) => {
+                $d facade::__private::$d compiler! { [$d facade] [$($word)*] $d($d tokens)* }
+            };
+        }
     };
 }
 
@@ -28,6 +30,9 @@ cfg_select! {
     ) => {
         mod x86_64;
         pub(crate) use x86_64::*;
+        #[cfg(debug_assertions)]
+        emitter!(($) x86_64 checked);
+        #[cfg(not(debug_assertions))]
         emitter!(($) x86_64);
     }
     _ => {

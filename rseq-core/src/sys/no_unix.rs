@@ -4,15 +4,18 @@ use core::ffi::{CStr, c_void};
 use core::ptr::null;
 use core::time::Duration;
 
-use super::Errno;
+use super::{Errno, NO_SUCH_CALL};
 
 pub(crate) fn symbol(_name: &CStr) -> *const c_void {
     null()
 }
 
-/// Nothing is ever unloaded.
-pub(crate) fn keep_loaded(_address: *const c_void) -> Result<(), Errno> {
-    Ok(())
+/// No thread is registered, so none needs it.
+pub(crate) fn at_thread_exit(
+    _destructor: unsafe extern "C" fn(*mut c_void),
+    _argument: *mut c_void,
+) -> Result<(), Errno> {
+    Err(NO_SUCH_CALL)
 }
 
 pub(crate) fn environment_says(_name: &CStr, _value: &CStr) -> bool {

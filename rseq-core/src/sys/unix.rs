@@ -3,6 +3,7 @@
 use core::ffi::{CStr, c_void};
 use core::mem::MaybeUninit;
 use core::ptr::null_mut;
+use core::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
 use core::time::Duration;
 
 use super::{Errno, executable_base};
@@ -13,8 +14,43 @@ pub(crate) fn symbol(name: &CStr) -> *const c_void {
     unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }
 }
 
+/// Runs `destructor`, always the same one, with `argument` when the calling thread ends, while its memory is still there.
+pub(crate) fn at_thread_exit(destructor: unsafe extern "C" fn(*mut c_void), argument: *mut c_void) -> Result<(), Errno> {
+    let key = exit_key(destructor)?;
+    // SAFETY: the key was created and is never deleted.
+    match unsafe { libc::pthread_setspecific(key, argument) } {
+        0 => Ok(()),
+        errno => Err(errno),
+    }
+}
+
+/// The key whose destructor that is, created once.
+fn exit_key(destructor: unsafe extern "C" fn(*mut c_void)) -> Result<libc::pthread_key_t, Errno> {
+    /// One more than the key, because 0 is one.
+    static KEY: AtomicUsize = AtomicUsize::new(0);
+    if let Some(key) = KEY.load(Acquire).checked_sub(1) {
+        return Ok(key as libc::pthread_key_t);
+    }
+    // From now on libc refers to code of this image.
+    keep_loaded(destructor as *const c_void)?;
+    let mut created = 0;
+    // SAFETY: the destructor is a function of this image, which stays loaded.
+    match unsafe { libc::pthread_key_create(&mut created, Some(destructor)) } {
+        0 => {}
+        errno => return Err(errno),
+    }
+    match KEY.compare_exchange(0, created as usize + 1, Release, Acquire) {
+        Ok(_) => Ok(created),
+        Err(first) => {
+            // SAFETY: created above, and nobody else has it.
+            unsafe { libc::pthread_key_delete(created) };
+            Ok((first - 1) as libc::pthread_key_t)
+        }
+    }
+}
+
 /// Keeps the image (executable or shared object) that holds this address loaded until the process ends.
-pub(crate) fn keep_loaded(address: *const c_void) -> Result<(), Errno> {
+fn keep_loaded(address: *const c_void) -> Result<(), Errno> {
     let mut image = MaybeUninit::<libc::Dl_info>::zeroed();
     // SAFETY: writable for the structure that the call fills.
     if unsafe { libc::dladdr(address, image.as_mut_ptr()) } == 0 {
@@ -73,7 +109,7 @@ pub(crate) fn yield_now() {
 
 /// Sleeps for less than a second, or until a signal comes.
 pub(super) fn sleep(time: Duration) {
-    let time = libc::timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+    let time = libc::timespec { tv_sec: 0, tv_nsec: time.subsec_nanos() as _ };
     // SAFETY: reads one structure, writes nothing.
     unsafe { libc::nanosleep(&time, null_mut()) };
 }

@@ -17,6 +17,8 @@ pub struct Context {
     /// The path of the facade crate, whatever it is called there.
     facade: TokenStream,
     emitter: Emitter,
+    /// Whether this is a debug build.
+    pub checked: bool,
 }
 
 /// How commit blocks are written.
@@ -40,11 +42,13 @@ impl Context {
         let (Some(facade), Some(emitter)) = (groups.next(), groups.next()) else {
             return Err(syn::Error::new(Span::call_site(), "use `rseq::rseq!`, which tells this macro where it is"));
         };
-        let emitter = match emitter.to_string().as_str() {
-            "x86_64" => Emitter::X86_64,
+        let words: Vec<_> = emitter.into_iter().map(|word| word.to_string()).collect();
+        let emitter = match words.first().map(String::as_str) {
+            Some("x86_64") => Emitter::X86_64,
             _ => Emitter::None,
         };
-        Ok((Self { facade, emitter }, groups.map(|group| group.to_string()).collect(), tokens.collect()))
+        let checked = words.iter().any(|word| word == "checked");
+        Ok((Self { facade, emitter, checked }, groups.map(|group| group.to_string()).collect(), tokens.collect()))
     }
 
     /// The path of what expansions use.
@@ -199,6 +203,8 @@ fn commit(program: &Program, context: &Context) -> TokenStream {
 
 /// The commit block, once for each width. The width of the place is a constant, so one of them is left.
 fn commit_block(steps: &[&Step], private: &TokenStream) -> TokenStream {
+    let index = steps.iter().any(|step| matches!(step, Step::CheckIndex));
+    let cpu = index.then(|| hidden!(cpu = in(reg) #private::Section::index(&section).get(),));
     let [byte, half, word, double] = [8, 16, 32, 64].map(|bits| {
         let lines = x86_64::commit_block(steps, bits);
         let scratch = x86_64::scratch();
@@ -209,6 +215,7 @@ fn commit_block(steps: &[&Step], private: &TokenStream) -> TokenStream {
                 area = in(reg) #private::Section::area(&section),
                 place = in(reg) target.address(),
                 value = in(reg) value.bits(),
+                #cpu
                 aborted = label { break 'window false },
                 #scratch
                 options(nostack),

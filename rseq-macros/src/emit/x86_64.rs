@@ -14,7 +14,8 @@ pub fn scratch() -> TokenStream {
 }
 
 /// The asm of a commit block that stores `bits` bits. Its operands: `td` the thread descriptor, `area` the thread's area, `place` the
-/// address and `value` the bits to store, `aborted` where it goes when it must start again.
+/// address and `value` the bits to store, `cpu` the index if there is a step that compares it, `aborted` where it goes when it must start
+/// again.
 pub fn commit_block(steps: &[&Step], bits: u32) -> Vec<String> {
     let mut lines = sections();
     lines.extend(steps.iter().flat_map(|step| instructions(step, bits)));
@@ -60,6 +61,10 @@ fn instructions(step: &Step, bits: u32) -> Vec<String> {
         Step::CheckArmed => vec![
             "cmp [{area} + 8], {td}".into(), // area->rseq_cs == td ?
             "jne {aborted}".into(),          // no: start again
+        ],
+        Step::CheckIndex => vec![
+            "cmp [{area} + 4], {cpu:e}".into(), // area->cpu_id == cpu ?
+            "jne {aborted}".into(),             // no: start again
         ],
         Step::Commit(_) => vec![store(bits)], // *place = value: committed
         Step::Post => vec!["24:".into()],
