@@ -168,3 +168,8 @@ pub mod __private {
     pub use rseq_macros::mutant;
     pub use rseq_macros::section;
 }
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
