@@ -1,8 +1,8 @@
 //! The compiler behind [`rseq-dsl`](https://crates.io/crates/rseq-dsl)'s `rseq!`. Use it through that crate: the macros here
 //! expect the tokens that its shell puts in front of a section.
 //!
-//! What happens, in this order: [`syntax`] parses the clauses, [`check`] collects what is wrong with them, [`lower`] turns
-//! them into the steps of the protocol ([`ir`]), [`emit`] writes those as Rust and, for the window, as asm of the
+//! What happens, in this order: `syntax` parses the clauses, `check` collects what is wrong with them, `lower` turns
+//! them into the steps of the protocol (`ir`), `emit` writes those as Rust and, for the window, as asm of the
 //! target's architecture. `RSEQ_PRINT=1` in the environment of the compiler prints the steps of every section.
 
 extern crate proc_macro;
