@@ -220,8 +220,12 @@ pub fn must_fail(mut fails: impl FnMut() -> bool) {
 /// The mode of this process. A test that runs another one in a process of its own says which mode it expects there.
 pub fn mode() -> rseq::Mode {
     let mode = rseq::status().mode();
-    if let Ok(expected) = std::env::var(EXPECTED_MODE) {
-        assert_eq!(format!("{mode:?}"), expected);
+    match std::env::var(EXPECTED_MODE) {
+        Ok(expected) if mode == rseq::Mode::Portable(rseq::Reason::NotBuilt) => {
+            println!("in the one mode of this build, {mode:?}, instead of {expected}");
+        }
+        Ok(expected) => assert_eq!(format!("{mode:?}"), expected),
+        Err(_) => {}
     }
     mode
 }
