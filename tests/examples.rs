@@ -300,3 +300,19 @@ fn wrong_arguments_are_refused() {
         assert!(run.errors.contains(arguments[0]), "{}", run.errors);
     }
 }
+
+/// An emulator without the system call. (`.ci/run` installs it.)
+#[test]
+fn doctor_finds_sections_exact_under_valgrind() {
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=none", "--quiet"]).arg(binary("doctor")).args(["--seconds", "0.2"]);
+    match command.output() {
+        Err(error) => println!("skipped: valgrind can't be run: {error}"),
+        Ok(output) => {
+            let out = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success(), "{out}{}", String::from_utf8_lossy(&output.stderr));
+            assert!(out.contains("the kernel has no rseq system call"), "{out}");
+            assert!(out.contains("verdict: exact"), "{out}");
+        }
+    }
+}
