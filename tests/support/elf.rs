@@ -80,6 +80,15 @@ fn descriptor(words: &[usize]) -> Descriptor {
     }
 }
 
+/// The linker of the running executable, if it left its name.
+#[allow(dead_code, reason = "one of the users of this file asks")]
+pub fn linker() -> &'static str {
+    let file = std::fs::read("/proc/self/exe").expect("Linux has it");
+    let file = object::File::parse(&*file).expect("the executable is an ELF file");
+    let comment = file.section_by_name(".comment").and_then(|section| section.data().ok()).unwrap_or_default();
+    if comment.windows(11).any(|text| text == b"Linker: LLD") { "LLD" } else { "another linker" }
+}
+
 /// Where the executable is loaded, less the address it was linked for.
 fn base() -> usize {
     unsafe extern "C" fn first(info: *mut libc::dl_phdr_info, _: usize, base: *mut libc::c_void) -> libc::c_int {
