@@ -7,12 +7,12 @@ mod support;
 
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Barrier, Mutex};
 use std::{mem, thread};
 
 use rseq::{PerCpu, rseq};
-use support::{mode, must_pass, with_own_registration};
+use support::{Steps, mode, must_pass, with_own_registration};
 
 static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
 
@@ -81,48 +81,49 @@ fn is_mapped(path: &Path) -> bool {
 fn load_use_unload(path: &Path, restartable: bool) -> bool {
     const THREADS: u64 = 4;
     const EACH: u64 = 20_000;
-    let end = AtomicBool::new(false);
-    let (work, works) = (Barrier::new(THREADS as usize + 1), AtomicU64::new(0));
+    const ROUNDS: u64 = 5;
+    let steps = Steps::default();
+    let done = AtomicU64::new(0);
     let add = Mutex::new(None::<extern "C" fn()>);
+    let all_done = || {
+        while done.load(SeqCst) < THREADS {
+            thread::yield_now();
+        }
+        done.store(0, SeqCst);
+    };
     thread::scope(|scope| {
+        let _end = steps.until_dropped();
         for _ in 0..THREADS {
             scope.spawn(|| {
-                loop {
-                    work.wait();
-                    if end.load(SeqCst) {
-                        return;
-                    }
-                    let add = add.lock().expect("nobody panics with it").expect("the plugin is loaded");
+                let mut step = 0;
+                while let Some(next) = steps.after(step) {
+                    step = next;
+                    // In every other step the plugin is unloaded, and the thread goes on to be preempted in sections of the executable.
+                    let add =
+                        (step % 2 == 1).then(|| add.lock().expect("nobody panics with it").expect("it is loaded"));
                     (0..EACH).for_each(|_| {
-                        add();
+                        add.inspect(|add| add());
                         count();
                     });
-                    works.fetch_add(1, SeqCst);
-                    work.wait();
-                    // The plugin is unloaded, and this thread goes on to be preempted in sections of the executable.
-                    (0..EACH).for_each(|_| count());
+                    done.fetch_add(1, SeqCst);
                 }
             });
         }
-        for _ in 0..5 {
+        for _ in 0..ROUNDS {
             let plugin = Plugin::load(path);
             assert_eq!(plugin.says("plugin_is_restartable"), restartable);
             let before = plugin.sum();
             *add.lock().expect("nobody panics with it") = Some(plugin.add());
-            work.wait();
-            while works.load(SeqCst) < THREADS {
-                thread::yield_now();
-            }
-            works.store(0, SeqCst);
+            steps.advance();
+            all_done();
             assert_eq!(plugin.sum() - before, THREADS * EACH);
             assert!(plugin.says("plugin_quiesce"));
             plugin.unload();
-            work.wait();
+            steps.advance();
+            all_done();
         }
-        end.store(true, SeqCst);
-        work.wait();
     });
-    assert_eq!(SLOTS.iter().map(|slot| slot.load(Relaxed)).sum::<u64>(), 2 * 5 * THREADS * EACH);
+    assert_eq!(SLOTS.iter().map(|slot| slot.load(Relaxed)).sum::<u64>(), 2 * ROUNDS * THREADS * EACH);
     // A handler of fork in unmapped code would end the process here.
     // SAFETY: the child ends at once.
     let child = unsafe { libc::fork() };
@@ -165,20 +166,25 @@ fn own_registration_in_plugin_in_process() {
     let path = plugin();
     let plugin = Plugin::load(&path);
     let add = plugin.add();
-    let (used, unloaded) = (Barrier::new(2), Barrier::new(2));
+    let steps = Steps::default();
+    let used = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _end = steps.until_dropped();
         scope.spawn(|| {
             add();
-            used.wait();
-            unloaded.wait();
+            used.store(true, SeqCst);
             // Ends with the plugin's area registered, and the plugin unloaded as far as anybody asked.
+            while !steps.has_ended() {
+                thread::yield_now();
+            }
         });
-        used.wait();
+        while !used.load(SeqCst) {
+            thread::yield_now();
+        }
         assert!(plugin.says("plugin_is_restartable"));
         assert_eq!(plugin.sum(), 1);
         plugin.unload();
         assert!(is_mapped(&path));
-        unloaded.wait();
     });
 }
 

@@ -12,7 +12,7 @@ use std::{hint, thread};
 
 use rseq::PerCpu;
 use support::{
-    Count, Disturbance, disturbed, forced_portable, mode, must_fail, must_pass, refused, restartable,
+    Count, Disturbance, Steps, disturbed, forced_portable, mode, must_fail, must_pass, refused, restartable,
     with_own_registration,
 };
 
@@ -205,12 +205,13 @@ fn after_panics_and_early_exits_without_check() {
 
 /// A drain: `stop` is set, a fence made, and from then on no section that didn't see `stop` commits. How much the sum changed then.
 fn changes_after_stop(add_unless: fn(&AtomicBool), sum: fn() -> u64, fence: fn()) -> u64 {
-    let (stop, end) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (stop, steps) = (AtomicBool::new(false), Steps::default());
     let mut late = 0;
     thread::scope(|scope| {
+        let _end = steps.until_dropped();
         for _ in 0..2 {
             scope.spawn(|| {
-                while !end.load(Relaxed) {
+                while !steps.has_ended() {
                     add_unless(&stop);
                 }
             });
@@ -228,7 +229,6 @@ fn changes_after_stop(add_unless: fn(&AtomicBool), sum: fn() -> u64, fence: fn()
             late += sum().abs_diff(before);
             stop.store(false, SeqCst);
         }
-        end.store(true, SeqCst);
     });
     late
 }

@@ -4,11 +4,11 @@
 mod support;
 
 use std::hint;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rseq::{PerCpu, rseq};
-use support::{forced_portable, mode, must_pass};
+use support::{Steps, forced_portable, mode, must_pass};
 
 static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
 
@@ -78,11 +78,12 @@ fn endless_nesting_panics_in_portable_mode() {
 #[test]
 fn a_forked_child_runs_sections() {
     println!("mode: {:?}", mode());
-    let end = AtomicBool::new(false);
+    let steps = Steps::default();
     std::thread::scope(|scope| {
+        let _end = steps.until_dropped();
         for _ in 0..4 {
             scope.spawn(|| {
-                while !end.load(Relaxed) {
+                while !steps.has_ended() {
                     rseq! {
                         prepare |cpu| {
                             let slot = &SLOTS[cpu];
@@ -104,7 +105,6 @@ fn a_forked_child_runs_sections() {
                 0
             );
         }
-        end.store(true, SeqCst);
     });
 }
 

@@ -52,6 +52,46 @@ impl Outcome {
     }
 }
 
+/// Steps that threads go through together, until they end, also by a panic of the test: one that fails must not hang.
+#[derive(Default)]
+pub struct Steps {
+    step: AtomicUsize,
+    end: AtomicBool,
+}
+
+impl Steps {
+    /// Lets the threads take the next step.
+    pub fn advance(&self) {
+        self.step.fetch_add(1, SeqCst);
+    }
+
+    /// The next step after `seen`, as soon as there is one; `None` at the end.
+    pub fn after(&self, seen: usize) -> Option<usize> {
+        loop {
+            match self.step.load(SeqCst) {
+                _ if self.has_ended() => return None,
+                step if step > seen => return Some(seen + 1),
+                _ => thread::yield_now(),
+            }
+        }
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.end.load(Relaxed)
+    }
+
+    /// Ends them when the result is dropped.
+    pub fn until_dropped(&self) -> impl Drop + '_ {
+        struct End<'s>(&'s Steps);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                self.0.end.store(true, SeqCst);
+            }
+        }
+        End(self)
+    }
+}
+
 /// Twice the CPUs, and enough of them on any machine.
 pub fn threads() -> usize {
     (2 * thread::available_parallelism().map_or(2, usize::from)).max(8)
