@@ -70,6 +70,27 @@ pub fn cpu(cpu: CpuId) -> Result<(), FenceError> {
     stop(Some(cpu))
 }
 
+/// Makes sure that no thread of the process refers to a window of this image (executable or shared object) any more, so that it
+/// may be unloaded.
+///
+/// The caller sees to it that no thread is inside a section of the image, nor begins one. Sections disarm when they end, so
+/// on the way out of them nothing is left behind; this is the proof for a descriptor that an abandoned section (`longjmp`)
+/// left in force. Where this crate registered the threads itself, the image stays loaded whatever is asked, because
+/// the kernel and libc still refer to it.
+///
+/// ```
+/// # fn main() -> Result<(), rseq::fence::FenceError> {
+/// rseq::quiesce()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// As [`all`].
+pub fn quiesce() -> Result<(), FenceError> {
+    all()
+}
+
 /// Whether fences can be made.
 pub(crate) fn available() -> bool {
     match mode::decide() {

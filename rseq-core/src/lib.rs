@@ -11,6 +11,7 @@ pub mod abi;
 mod arch;
 mod cpu;
 pub mod fence;
+mod kernel;
 mod mode;
 mod percpu;
 mod place;
@@ -22,11 +23,13 @@ mod sys;
 mod thread;
 
 pub use cpu::{CpuId, slots};
-pub use mode::{Mode, Reason, Registrar};
+pub use fence::quiesce;
+pub use kernel::Kernel;
+pub use mode::{Mode, Reason};
 pub use percpu::PerCpu;
 pub use place::{Place, Word};
-pub use section::quiesce;
-pub use status::{Kernel, Libc, Status, status};
+pub use register::Registrar;
+pub use status::{Libc, Status, status};
 
 /// What the expansion of `rseq!` uses. Not for people: it may change in every release.
 #[doc(hidden)]

@@ -4,10 +4,11 @@ use core::ffi::CStr;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::Release};
 
-use crate::status::Kernel;
+use crate::kernel::Kernel;
+use crate::register::{self, Registrar};
 use crate::sys::{self, Errno};
 use crate::thread::FAST;
-use crate::{arch, cpu, portable, register};
+use crate::{arch, cpu};
 
 /// How sections run in this process. Decided once, by the first section or the first call of [`status`](crate::status()).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,15 +17,6 @@ pub enum Mode {
     Rseq(Registrar),
     /// Under a lock per slot, for the reason given.
     Portable(Reason),
-}
-
-/// Who registered the threads' areas with the kernel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Registrar {
-    /// The C library, for each thread as it starts (glibc from 2.35).
-    Libc,
-    /// This crate, for each thread in its first section.
-    Own,
 }
 
 /// Why restartable sequences aren't in use.
@@ -115,10 +107,7 @@ pub(crate) fn decide() -> Mode {
 pub(crate) fn settle(proposal: Mode) -> Mode {
     let code = proposal.encode();
     match DECISION.compare_exchange(0, code, Release, Acquire) {
-        Ok(_) => {
-            portable::prepare_for_forks();
-            proposal
-        }
+        Ok(_) => proposal,
         Err(first) => Mode::decode(first).unwrap_or(proposal),
     }
 }

@@ -8,7 +8,7 @@
 //! The mode never mixes with the other one on the same data: threads that the kernel refuses in a process that runs
 //! restartable sequences share a slot that no CPU has.
 
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::cpu::{self, CpuId};
 use crate::mode::{self, Mode, Reason};
@@ -111,6 +111,7 @@ impl Lock {
     }
 
     fn acquire(&self, this: usize) {
+        prepare_for_forks();
         let mut round = 0;
         while self.owner.compare_exchange_weak(0, this, Acquire, Relaxed).is_err() {
             sys::wait(round);
@@ -211,8 +212,9 @@ pub(crate) fn fence(slot: Option<CpuId>) {
     }
 }
 
-/// Frees the locks that other threads held when a child was forked: they don't exist in it.
-pub(crate) fn prepare_for_forks() {
+/// Sees to it that a child of `fork` frees the locks that other threads held: they don't exist in it.
+fn prepare_for_forks() {
+    static PREPARED: AtomicBool = AtomicBool::new(false);
     unsafe extern "C" fn in_child() {
         for lock in &TABLE {
             if lock.owner.load(Relaxed) != sys::thread_id() {
@@ -220,5 +222,7 @@ pub(crate) fn prepare_for_forks() {
             }
         }
     }
-    sys::at_fork_in_child(in_child);
+    if !PREPARED.load(Relaxed) && !PREPARED.swap(true, Relaxed) {
+        sys::at_fork_in_child(in_child);
+    }
 }

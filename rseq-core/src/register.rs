@@ -4,10 +4,18 @@ use core::ffi::c_void;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::abi::{CPU_ID_REGISTRATION_FAILED, CPU_ID_UNINITIALIZED, FLAG_UNREGISTER, ORIGINAL_LENGTH, Rseq};
-use crate::mode::Registrar;
 use crate::sys::{self, Errno};
 use crate::thread::{OWN_AREA, ThreadBlock};
 use crate::{arch, cpu};
+
+/// Who registered the threads' areas with the kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Registrar {
+    /// The C library, for each thread as it starts (glibc from 2.35).
+    Libc,
+    /// This crate, for each thread in its first section.
+    Own,
+}
 
 /// Where libc keeps each thread's area.
 #[derive(Clone, Copy)]

@@ -150,24 +150,3 @@ fn relax_after_run() {
         sys::yield_now();
     }
 }
-
-/// Makes sure that no thread of the process refers to a window of this image (executable or shared object) any more, so that it
-/// may be unloaded.
-///
-/// The caller sees to it that no thread is inside a section of the image, nor begins one. Sections disarm when they end, so
-/// on the way out of them nothing is left behind; this is the proof for a descriptor that an abandoned section (`longjmp`)
-/// left in force. Where this crate registered the threads itself, the image stays loaded whatever is asked, because
-/// the kernel and libc still refer to it.
-///
-/// ```
-/// # fn main() -> Result<(), rseq::fence::FenceError> {
-/// rseq::quiesce()?;
-/// # Ok(())
-/// # }
-/// ```
-///
-/// # Errors
-/// As [`fence::all`](crate::fence::all).
-pub fn quiesce() -> Result<(), crate::fence::FenceError> {
-    crate::fence::all()
-}
