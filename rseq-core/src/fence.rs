@@ -74,8 +74,8 @@ pub fn cpu(cpu: CpuId) -> Result<(), FenceError> {
 /// may be unloaded.
 ///
 /// The caller sees to it that no thread is inside a section of the image, nor begins one. Sections disarm when they end, so
-/// on the way out of them nothing is left behind; this is the proof for a descriptor that an abandoned section (`longjmp`)
-/// left in force. Where this crate registered the threads itself, the image stays loaded whatever is asked, because
+/// on the way out of them nothing is left behind; this also takes out of force what an abandoned section (`longjmp`) left behind on the
+/// calling thread or on one that runs. Where this crate registered the threads itself, the image stays loaded whatever is asked, because
 /// the kernel and libc still refer to it.
 ///
 /// ```

@@ -16,6 +16,7 @@ const UNFIT_FOR_PREPARE: &[&str] =
 pub fn section(clauses: Vec<Clause>, errors: &mut Errors) -> Option<Section> {
     let in_order = order(&clauses, errors);
     let mut whole = in_order && clauses.iter().all(|clause| clause.kind.is_whole());
+    let start = clauses.first().map_or_else(Span::call_site, |clause| clause.keyword);
     let mut first = true;
     let (mut index, mut prepare, mut form, mut result, mut abort) = (None, None, None, None, None);
     for clause in clauses {
@@ -48,7 +49,7 @@ pub fn section(clauses: Vec<Clause>, errors: &mut Errors) -> Option<Section> {
         }
         first &= !known;
     }
-    form.filter(|_| whole).map(|form| Section { index, prepare, form, result, abort })
+    form.filter(|_| whole).map(|form| Section { start, index, prepare, form, result, abort })
 }
 
 /// Each clause at most once, in their order, and a commit among them: says whether it is so.

@@ -1,5 +1,7 @@
 //! From a checked section to the steps of the watched-prepare protocol.
 
+use proc_macro2::Span;
+
 use crate::ir::{OnAbort, Program, Step};
 use crate::syntax::ast::{Form, Section};
 
@@ -21,14 +23,14 @@ pub fn program(section: Section, checked: bool) -> Program {
         Some(abort) => OnAbort::Run { count: abort.count, body: abort.body },
         None => OnAbort::Relax,
     };
-    Program { location: location(), steps, abort, result: section.result }
+    Program { location: location(section.start), steps, abort, result: section.result }
 }
 
-/// Where the macro is called. Unknown outside of a compiler, as in unit tests.
-fn location() -> String {
+/// Where a token of the user's stands: the call of the macro itself is the shell's. Unknown outside of a compiler, as in unit tests.
+fn location(token: Span) -> String {
     if !proc_macro::is_available() {
         return String::new();
     }
-    let span = proc_macro::Span::call_site();
+    let span = token.unwrap();
     format!("{}:{}:{}", span.file(), span.line(), span.column())
 }

@@ -68,6 +68,8 @@ pub struct Abort {
 
 /// A section whose clauses are complete and in order.
 pub struct Section {
+    /// Its first token.
+    pub start: Span,
     pub index: Option<Index>,
     pub prepare: Option<Block>,
     pub form: Form,
