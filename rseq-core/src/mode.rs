@@ -23,7 +23,7 @@ pub enum Mode {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Reason {
-    /// [`portable::force`], or `RSEQ_MODE=portable` in the environment.
+    /// [`portable::force`](crate::portable::force), or `RSEQ_MODE=portable` in the environment.
     Forced,
     /// This build has none: another architecture or system, Miri, or `--cfg rseq_portable`.
     NotBuilt,
