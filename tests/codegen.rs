@@ -57,7 +57,7 @@ fn text(path: &[Instruction]) -> String {
         let mut line = String::new();
         formatter.format(one, &mut line);
         if one.is_ip_rel_memory_operand() {
-            line = before_and_after(&line, "[rip", "]", "[rip + ..]");
+            line = without_address(&line);
         } else if one.near_branch_target() != 0 {
             line = format!("{} ..", line.split(' ').next().unwrap_or_default());
         }
@@ -66,9 +66,10 @@ fn text(path: &[Instruction]) -> String {
     text
 }
 
-fn before_and_after(line: &str, from: &str, to: &str, instead: &str) -> String {
-    match (line.find(from), line.rfind(to)) {
-        (Some(start), Some(end)) => format!("{}{instead}{}", &line[..start], &line[end + to.len()..]),
+/// With `[rip + ..]` in place of the operand that is addressed from there.
+fn without_address(line: &str) -> String {
+    match (line.find("[rip"), line.rfind(']')) {
+        (Some(start), Some(end)) => format!("{}[rip + ..]{}", &line[..start], &line[end + 1..]),
         _ => line.to_owned(),
     }
 }

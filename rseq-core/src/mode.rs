@@ -96,7 +96,9 @@ impl Mode {
 /// The mode, decided now if it wasn't. Takes no lock, so that a signal handler may come in between.
 pub(crate) fn decide() -> Mode {
     let mode = Mode::decode(DECISION.load(Acquire)).unwrap_or_else(|| settle(probe()));
-    if let Mode::Rseq(registrar) = mode {
+    if let Mode::Rseq(registrar) = mode
+        && !FAST.is_open()
+    {
         // Every thread that comes here writes the same two numbers: nobody has to wait for the first.
         FAST.open(register::area_offset(registrar), cpu::possible());
     }

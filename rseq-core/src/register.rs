@@ -56,11 +56,6 @@ pub(crate) fn area_offset(registrar: Registrar) -> isize {
     }
 }
 
-/// The calling thread's area under this registrar.
-fn area(registrar: Registrar) -> *mut Rseq {
-    arch::thread_block().wrapping_byte_offset(area_offset(registrar)).cast()
-}
-
 /// The bytes of an area that were registered, and those of them that the kernel fills.
 pub(crate) fn length(registrar: Registrar) -> u32 {
     match (registrar, libc_area()) {
@@ -70,9 +65,10 @@ pub(crate) fn length(registrar: Registrar) -> u32 {
     }
 }
 
-/// Makes sure that the calling thread is registered. Says whether it runs on a CPU that has a slot.
+/// Makes sure that the calling thread is registered, in a process that was opened to restartable sections. Says whether it runs on a CPU that
+/// has a slot.
 pub(crate) fn ensure(registrar: Registrar) -> bool {
-    let area = area(registrar);
+    let area = arch::locate().area;
     // SAFETY: the calling thread's own area, in its TLS.
     let cpu_id = unsafe { &(*area).cpu_id };
     if cpu_id.load(Relaxed) == CPU_ID_UNINITIALIZED {

@@ -1,7 +1,7 @@
 //! What a thread owns, and where its sections find it.
 
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::abi::{Descriptor, Rseq};
 
@@ -51,10 +51,15 @@ impl Fast {
         self.cpus.load(Relaxed)
     }
 
+    /// Whether sections run restartably; if so, the calling thread sees the offset as well.
+    pub(crate) fn is_open(&self) -> bool {
+        self.cpus.load(Acquire) > 0
+    }
+
     /// Lets sections run restartably. A thread that sees one of the two stores without the other still goes the slow way:
     /// an old offset leads to an unregistered area, an old number of CPUs is 0.
     pub(crate) fn open(&self, area_offset: isize, cpus: usize) {
         self.area_offset.store(area_offset, Relaxed);
-        self.cpus.store(cpus, Relaxed);
+        self.cpus.store(cpus, Release);
     }
 }

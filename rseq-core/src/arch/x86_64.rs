@@ -48,6 +48,7 @@ global_asm!(
 );
 
 /// The address from which static TLS is addressed.
+#[inline(always)]
 pub(crate) fn thread_pointer() -> usize {
     let pointer;
     // SAFETY: reads the first word of the thread's control block, where the ABI keeps its address.
@@ -78,13 +79,11 @@ pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
 #[inline(always)]
 pub(crate) fn thread_block() -> *mut ThreadBlock {
     let block: *mut ThreadBlock;
-    // SAFETY: reads the thread pointer, which the ABI keeps in the first word of the thread's control block, and adds the
-    // symbol's offset from it; writes nothing but the output.
+    // SAFETY: reads the symbol's offset from the thread pointer; writes nothing but the output.
     unsafe {
         asm!(
-            "mov {block}, fs:[0]",                                           // block = thread pointer
             concat!("add {block}, [rip + ", thread_block!(), "@gottpoff]"),  // block += offset of the thread block
-            block = out(reg) block,
+            block = inout(reg) thread_pointer() => block,
             options(nostack, readonly),
         );
     }
@@ -94,15 +93,14 @@ pub(crate) fn thread_block() -> *mut ThreadBlock {
 /// The calling thread's descriptor and area.
 #[inline(always)]
 pub(crate) fn locate() -> Located {
-    let (descriptor, area): (*mut Descriptor, *mut Rseq);
-    // SAFETY: reads the thread pointer and `FAST`; writes nothing but the outputs.
+    let descriptor: *mut Descriptor = thread_block().cast();
+    let area: *mut Rseq;
+    // SAFETY: reads `FAST`; writes nothing but the output.
     unsafe {
         asm!(
-            "mov {td}, fs:[0]",                                           // td = thread pointer
-            concat!("add {td}, [rip + ", thread_block!(), "@gottpoff]"),  // td += offset of the thread block
-            "mov {area}, [rip + {fast} + {area_offset}]",                 // area = FAST.area_offset
-            "add {area}, {td}",                                           // area += td
-            td = out(reg) descriptor,
+            "mov {area}, [rip + {fast} + {area_offset}]",  // area = FAST.area_offset
+            "add {area}, {td}",                            // area += td
+            td = in(reg) descriptor,
             area = out(reg) area,
             fast = sym FAST,
             area_offset = const offset_of!(Fast, area_offset),
