@@ -44,8 +44,8 @@
 #![no_std]
 
 pub use rseq_core::{
-    CpuId, Kernel, Libc, Mode, PerCpu, Place, Reason, Registrar, Status, Word, abi, fence, portable, quiesce, slots,
-    status,
+    CpuId, IndexKind, Kernel, Libc, MmCid, Mode, PerCpu, Place, Reason, Registrar, Status, Word, abi, fence, portable,
+    quiesce, slots, status,
 };
 
 /// Compiles a restartable section.
@@ -162,8 +162,8 @@ macro_rules! __mutant {
 pub mod __private {
     pub use core;
 
-    pub use rseq_core::expansion::{Section, count, target};
-    pub use rseq_core::{__with_emitter, Word};
+    pub use rseq_core::expansion::*;
+    pub use rseq_core::{__with_emitter, CpuId, MmCid, PerCpu, Word};
     #[cfg(feature = "mutants")]
     pub use rseq_macros::mutant;
     pub use rseq_macros::section;

@@ -1,9 +1,11 @@
-//! CPU ids, and how many of them can occur.
+//! The two kinds of index that select a slot, and how many of them can occur.
 
 use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use crate::abi::Rseq;
 use crate::sys;
+use crate::thread::FAST;
 
 /// The index of a per-CPU slot, as a section sees it: the CPU that the section runs on.
 ///
@@ -20,32 +22,101 @@ use crate::sys;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CpuId(usize);
 
-impl CpuId {
-    /// The slot with this index, or `None` if there is none: see [`slots`].
-    #[must_use]
-    pub fn new(index: usize) -> Option<Self> {
-        (index < slots()).then_some(Self(index))
-    }
+/// The other kind of index: the thread's *concurrency id* in its process, a number that no other thread of the process has while
+/// this one runs (`mm_cid`, Linux 6.3: `include/uapi/linux/rseq.h`).
+///
+/// The kernel hands these out from 0 on, so that a process with few threads, or one that is kept to few CPUs, uses few slots
+/// on a machine with many CPUs: less memory touched, fewer slots to sum up. A section whose index is an `MmCid` works on a
+/// [`PerCpu<T, MmCid>`](crate::PerCpu); on the same slots the two kinds would let two threads in at once, so they are two types.
+///
+/// Where the kernel has no such ids ([`Status::has_mm_cid`](crate::Status::has_mm_cid)), sections with this index run in portable mode, under locks.
+///
+/// ```
+/// use rseq::{rseq, MmCid, PerCpu};
+/// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+///
+/// static HITS: PerCpu<AtomicU64, MmCid> = PerCpu::new();
+///
+/// rseq! { commit |cid: MmCid| add(&HITS[cid], 1) }
+/// assert_eq!(HITS.iter().map(|slot| slot.load(Relaxed)).sum::<u64>(), 1);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct MmCid(usize);
 
-    /// An index that the caller has compared with the number of slots.
-    #[inline(always)]
-    pub(crate) const fn checked(index: usize) -> Self {
-        Self(index)
-    }
-
-    /// The index as a number, always below [`slots`].
-    #[inline(always)]
-    #[must_use]
-    pub const fn get(self) -> usize {
-        self.0
-    }
+/// A kind of index: [`CpuId`] or [`MmCid`]. Not for users to implement.
+pub trait IndexKind: Copy + sealed::Sealed {
+    /// An index that was compared with the number of slots.
+    #[doc(hidden)]
+    fn checked(index: usize) -> Self;
+    /// The index as a number.
+    #[doc(hidden)]
+    fn number(self) -> usize;
+    /// Indices below this one have a slot of their own in sections that run restartably; 0 if none does.
+    #[doc(hidden)]
+    fn limit() -> usize;
+    /// The calling thread's index, `None` if it has no slot of its own.
+    ///
+    /// # Safety
+    /// `area` is the calling thread's and registered; `cpu` was read from it and is below the number of CPUs.
+    #[doc(hidden)]
+    unsafe fn read(area: *const Rseq, cpu: usize) -> Option<Self>;
 }
 
-impl fmt::Display for CpuId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
+mod sealed {
+    pub trait Sealed {}
 }
+
+macro_rules! index_kind {
+    ($kind:ident, $word:ident, ($area:pat, $cpu:pat) => $read:expr) => {
+        impl $kind {
+            /// The slot with this index, or `None` if there is none: see [`slots`].
+            #[must_use]
+            pub fn new(index: usize) -> Option<Self> {
+                (index < slots()).then_some(Self(index))
+            }
+
+            /// The index as a number, always below [`slots`].
+            #[inline(always)]
+            #[must_use]
+            pub const fn get(self) -> usize {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $kind {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl sealed::Sealed for $kind {}
+        impl IndexKind for $kind {
+            #[inline(always)]
+            fn checked(index: usize) -> Self {
+                Self(index)
+            }
+            #[inline(always)]
+            fn number(self) -> usize {
+                self.0
+            }
+            #[inline(always)]
+            fn limit() -> usize {
+                FAST.$word.load(Relaxed)
+            }
+            #[inline(always)]
+            unsafe fn read($area: *const Rseq, $cpu: usize) -> Option<Self> {
+                $read.map(Self)
+            }
+        }
+    };
+}
+
+index_kind!(CpuId, cpus, (_, cpu) => Some(cpu));
+index_kind!(MmCid, cids, (area, _) => {
+    // SAFETY: the caller's: the area is the thread's own.
+    let cid = unsafe { (*area).mm_cid.load(Relaxed) } as usize;
+    (cid < Self::limit()).then_some(cid)
+});
 
 /// The number of slots in every [`PerCpu`](crate::PerCpu): one per possible CPU, and a last one that is shared, under a lock, by the threads
 /// that couldn't be registered with the kernel.
@@ -62,11 +133,11 @@ pub fn slots() -> usize {
 }
 
 /// The index of the shared slot.
-pub(crate) fn shared_slot() -> CpuId {
-    CpuId(possible())
+pub(crate) fn shared_slot() -> usize {
+    possible()
 }
 
-/// The number of CPU ids that the kernel can ever report.
+/// The number of CPU ids that the kernel can ever report. No more threads than that run at once, so it bounds concurrency ids as well.
 pub(crate) fn possible() -> usize {
     static POSSIBLE: AtomicUsize = AtomicUsize::new(0);
     match POSSIBLE.load(Relaxed) {

@@ -67,7 +67,7 @@ pub fn all() -> Result<(), FenceError> {
 /// # Errors
 /// As [`all`].
 pub fn cpu(cpu: CpuId) -> Result<(), FenceError> {
-    stop(Some(cpu))
+    stop(Some(cpu.get()))
 }
 
 /// Makes sure that no thread of the process refers to a window of this image (executable or shared object) any more, so that it
@@ -100,7 +100,7 @@ pub(crate) fn available() -> bool {
 }
 
 /// Stops the sections on this slot, or on all.
-fn stop(slot: Option<CpuId>) -> Result<(), FenceError> {
+fn stop(slot: Option<usize>) -> Result<(), FenceError> {
     fence(SeqCst);
     if let Mode::Rseq(_) = mode::decide() {
         // The kernel leaves the calling thread out.
@@ -109,7 +109,7 @@ fn stop(slot: Option<CpuId>) -> Result<(), FenceError> {
         match slot {
             None => interrupt(0, 0)?,
             Some(slot) if slot == cpu::shared_slot() => {}
-            Some(slot) => interrupt(FLAG_CPU, slot.get() as i32)?,
+            Some(slot) => interrupt(FLAG_CPU, slot as i32)?,
         }
     }
     // In either mode: threads without registration run their sections under a lock.

@@ -13,6 +13,7 @@ mod cpu;
 pub mod fence;
 mod kernel;
 mod mode;
+mod outcome;
 mod percpu;
 mod place;
 pub mod portable;
@@ -21,8 +22,9 @@ mod section;
 mod status;
 mod sys;
 mod thread;
+mod window;
 
-pub use cpu::{CpuId, slots};
+pub use cpu::{CpuId, IndexKind, MmCid, slots};
 pub use fence::quiesce;
 pub use kernel::Kernel;
 pub use mode::{Mode, Reason};
@@ -34,6 +36,12 @@ pub use status::{Libc, Status, status};
 /// What the expansion of `rseq!` uses. Not for people: it may change in every release.
 #[doc(hidden)]
 pub mod expansion {
+    pub use crate::outcome::{FIRST_EXIT, Outcome};
+    pub use crate::percpu::slot_bytes;
     pub use crate::place::{Raw, Shared, Target, target};
-    pub use crate::section::{Section, count};
+    pub use crate::section::{
+        Prepared, Section, area_from_thread_pointer, count, window_aborted, window_repeated, with_operands,
+    };
+    pub use crate::thread::{CPUS_OFFSET, FAST, Fast};
+    pub use crate::window::*;
 }

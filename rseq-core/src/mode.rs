@@ -99,8 +99,10 @@ pub(crate) fn decide() -> Mode {
     if let Mode::Rseq(registrar) = mode
         && !FAST.is_open()
     {
-        // Every thread that comes here writes the same two numbers: nobody has to wait for the first.
-        FAST.open(register::area_offset(registrar), cpu::possible());
+        let cpus = cpu::possible();
+        let cids = if register::has_mm_cid(registrar) { cpus } else { 0 };
+        // Every thread that comes here writes the same numbers: nobody has to wait for the first.
+        FAST.open(register::area_offset(registrar), cpus, cids);
     }
     mode
 }

@@ -4,15 +4,15 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ops::Index;
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicPtr, Ordering::Acquire, Ordering::Release};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
-use crate::cpu::{CpuId, slots};
+use crate::cpu::{CpuId, IndexKind, slots};
 use crate::section;
 
 /// A value for every CPU, for sections to update without locks or atomic instructions.
 ///
 /// There are [`slots`] of them, each on cache lines of its own (two at least, because processors fetch lines in
-/// pairs). `I` is the kind of index that selects a slot.
+/// pairs). `I` is the kind of index that selects a slot: [`CpuId`] or [`MmCid`](crate::MmCid). Indices of one kind don't select slots of the other.
 ///
 /// As any shared data, the values are changed through atomics or raw pointers; which section changes which slot is what
 /// makes that exact.
@@ -32,9 +32,12 @@ use crate::section;
 /// }
 /// assert_eq!(HITS.iter().map(|slot| slot.load(Relaxed)).sum::<u64>(), 1);
 /// ```
+#[repr(C)]
 pub struct PerCpu<T, I = CpuId> {
-    /// The first slot, null until first used.
+    /// The first slot, null until first used. A window that reads its index by itself finds it at offset 0.
     first: AtomicPtr<Slot<T>>,
+    /// The bytes of the slots that such a window may use: 0 until [`PerCpu::open`]. At the next word's offset.
+    limit: AtomicUsize,
     /// Makes the value of a slot on first use.
     make: fn(usize) -> T,
     owns: PhantomData<T>,
@@ -43,6 +46,12 @@ pub struct PerCpu<T, I = CpuId> {
 
 #[repr(align(128))]
 struct Slot<T>(T);
+
+/// The distance in bytes from one slot to the next.
+#[must_use]
+pub const fn slot_bytes<T>() -> usize {
+    size_of::<Slot<T>>()
+}
 
 // SAFETY: hands out `&T` to every thread, and drops, in the dropping thread, values that another one made.
 unsafe impl<T: Send + Sync, I> Sync for PerCpu<T, I> {}
@@ -55,7 +64,13 @@ impl<T: Default, I> PerCpu<T, I> {
     /// The first use may come from several threads at once: then more values are made than kept.
     #[must_use]
     pub const fn new() -> Self {
-        Self { first: AtomicPtr::new(null_mut()), make: |_| T::default(), owns: PhantomData, index: PhantomData }
+        Self {
+            first: AtomicPtr::new(null_mut()),
+            limit: AtomicUsize::new(0),
+            make: |_| T::default(),
+            owns: PhantomData,
+            index: PhantomData,
+        }
     }
 }
 
@@ -80,6 +95,7 @@ impl<T, I> PerCpu<T, I> {
         let first = Values::make(make).keep();
         Self {
             first: AtomicPtr::new(first.as_ptr()),
+            limit: AtomicUsize::new(0),
             make: |_| unreachable!("every slot has its value"),
             owns: PhantomData,
             index: PhantomData,
@@ -127,7 +143,22 @@ impl<T, I> PerCpu<T, I> {
     }
 }
 
-impl<T> Index<CpuId> for PerCpu<T, CpuId> {
+impl<T, I: IndexKind> PerCpu<T, I> {
+    /// Lets windows that read their index by themselves use these slots, where sections are restartable. Says whether anything
+    /// had to be done for it.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn open(&self) -> bool {
+        let made = self.first.load(Relaxed).is_null();
+        self.first();
+        let bytes = I::limit() * slot_bytes::<T>();
+        // After the memory: whoever sees the limit sees the slots.
+        let opened = self.limit.swap(bytes, Release) != bytes;
+        made || opened
+    }
+}
+
+impl<T, I: IndexKind> Index<I> for PerCpu<T, I> {
     type Output = T;
 
     /// The slot of this index.
@@ -135,9 +166,9 @@ impl<T> Index<CpuId> for PerCpu<T, CpuId> {
     /// # Panics
     /// If this is the first use and there is no memory, or `T::default` panics.
     #[inline(always)]
-    fn index(&self, cpu: CpuId) -> &T {
-        // SAFETY: `first` points to `slots()` values, which live as long as `self`; every `CpuId` is below that number.
-        unsafe { &(*self.first().as_ptr().add(cpu.get())).0 }
+    fn index(&self, index: I) -> &T {
+        // SAFETY: `first` points to `slots()` values, which live as long as `self`; every index is below that number.
+        unsafe { &(*self.first().as_ptr().add(index.number())).0 }
     }
 }
 
@@ -274,3 +305,9 @@ mod memory {
         }
     }
 }
+
+const _: () = {
+    // Windows find the two words there, whatever the type of the values.
+    assert!(core::mem::offset_of!(PerCpu<u8>, first) == 0);
+    assert!(core::mem::offset_of!(PerCpu<u8>, limit) == size_of::<usize>());
+};

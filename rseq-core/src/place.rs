@@ -4,10 +4,12 @@ use core::mem::transmute_copy;
 use core::ptr::NonNull;
 use core::sync::atomic::{
     AtomicBool, AtomicI8, AtomicI16, AtomicI32, AtomicIsize, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize,
-    Ordering,
+    Ordering, Ordering::Relaxed,
 };
 #[cfg(target_has_atomic = "64")]
 use core::sync::atomic::{AtomicI64, AtomicU64};
+
+use crate::window::Typed;
 
 /// A value that one instruction can store: 8, 16, 32 or 64 bits without padding.
 ///
@@ -24,17 +26,21 @@ use core::sync::atomic::{AtomicI64, AtomicU64};
 /// # Safety
 /// The type has 1, 2, 4 or 8 bytes, its alignment equals its size, and none of its bytes is padding.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` can't be committed by one instruction",
-    label = "a commit stores an integer, `bool` or pointer of 8 to 64 bits",
+    message = "`{Self}` can't be loaded or committed by one instruction",
+    label = "a section loads and stores integers, `bool` and pointers of 8 to 64 bits",
     note = "a type of your own of such a size can implement `rseq::Word`"
 )]
-pub unsafe trait Word: Copy {}
+pub unsafe trait Word: Copy {
+    /// Whether smaller values have their highest bit set: the signed integers.
+    #[doc(hidden)]
+    const SIGNED: bool = false;
+}
 
-/// Something that a section may commit to: a reference to an atomic, or a raw pointer (for which `rseq!` must stand in an `unsafe` block).
+/// Something that a section may load from, store to and commit to: a reference to an atomic, or a raw pointer (for which `rseq!` must stand in an `unsafe` block).
 ///
 /// Implemented here for all there is; not for users to implement.
 #[diagnostic::on_unimplemented(
-    message = "a section can't commit to `{Self}`",
+    message = "a section can't use `{Self}` as a place",
     label = "not a place: write `&` in front of an atomic, or give a raw pointer `*mut T`",
     note = "places are references to atomics, and raw pointers inside `unsafe {{ rseq! {{ .. }} }}`"
 )]
@@ -71,10 +77,6 @@ pub struct Target<V, A> {
     access: A,
 }
 
-/// A value for the [`Target`] that made it.
-#[derive(Debug, Clone, Copy)]
-pub struct Value<V>(V);
-
 /// Takes a place; type errors in `rseq!`'s place land on its argument.
 #[inline(always)]
 pub fn target<P, V, A>(place: P) -> Target<V, A>
@@ -92,52 +94,76 @@ where
 impl Shared {
     /// Safe for every reference to an atomic.
     #[inline(always)]
-    pub fn commit_to_raw_pointer(self) {}
+    pub fn use_raw_pointer(self) {}
 }
 
 impl Raw {
-    /// The section commits to a raw pointer.
+    /// The section uses a raw pointer as a place.
     ///
     /// # Safety
-    /// The pointer is aligned and valid for writes, and nobody accesses what it points to at the same time except
+    /// The pointer is aligned and valid for what the section does with it (loads, stores), and nobody accesses what it points to at the same time except
     /// sections on the same slot, or atomically.
     #[inline(always)]
-    pub unsafe fn commit_to_raw_pointer(self) {}
+    pub unsafe fn use_raw_pointer(self) {}
 }
 
 impl<V, A> Target<V, A> {
-    /// Whether the place is safe for everyone, for `commit_to_raw_pointer`.
+    /// Whether the place is safe for everyone, for `use_raw_pointer`.
     #[inline(always)]
     pub fn access(self) -> A {
         self.access
     }
 
-    /// The width in bits of what is stored.
+    /// Its type.
     #[inline(always)]
-    pub fn bits(self) -> usize {
-        size_of::<V>() * 8
+    #[must_use]
+    pub fn typed(self) -> Typed<V> {
+        Typed::new()
     }
 
     /// The address as an operand.
     #[inline(always)]
-    pub fn address(self) -> *mut V {
-        self.address
+    #[must_use]
+    pub fn operand(self) -> u64 {
+        self.address.expose_provenance() as u64
     }
 
     /// Takes a value; type errors in `rseq!`'s value land on its argument.
     #[inline(always)]
-    pub fn value(self, value: V) -> Value<V> {
-        Value(value)
+    pub fn value(self, value: V) -> V {
+        value
     }
 
-    /// The commit of the portable mode.
+    /// What is there, atomically.
     ///
     /// # Safety
-    /// [`Raw::commit_to_raw_pointer`]'s.
+    /// [`Raw::use_raw_pointer`]'s.
     #[inline]
-    pub unsafe fn store(self, Value(value): Value<V>, order: Ordering) {
-        // SAFETY: `value` is a `Word` of the size that each branch takes it for. For the place: the caller's; a reference to an atomic is
-        // valid for atomic stores anyhow.
+    pub unsafe fn load(self) -> V {
+        // SAFETY: `V` is a `Word` of the size that each branch takes it for. For the place: the caller's; a reference to an atomic is
+        // valid for atomic loads anyhow.
+        unsafe {
+            match size_of::<V>() {
+                bytes if bytes == POINTER => {
+                    transmute_copy(&AtomicPtr::<()>::from_ptr(self.address.cast()).load(Relaxed))
+                }
+                1 => transmute_copy(&AtomicU8::from_ptr(self.address.cast()).load(Relaxed)),
+                2 => transmute_copy(&AtomicU16::from_ptr(self.address.cast()).load(Relaxed)),
+                4 => transmute_copy(&AtomicU32::from_ptr(self.address.cast()).load(Relaxed)),
+                #[cfg(target_has_atomic = "64")]
+                8 => transmute_copy(&AtomicU64::from_ptr(self.address.cast()).load(Relaxed)),
+                _ => unreachable!("`target` let nothing else pass"),
+            }
+        }
+    }
+
+    /// Stores a value, atomically.
+    ///
+    /// # Safety
+    /// [`Raw::use_raw_pointer`]'s.
+    #[inline]
+    pub unsafe fn store(self, value: V, order: Ordering) {
+        // SAFETY: as for `load`.
         unsafe {
             match size_of::<V>() {
                 bytes if bytes == POINTER => {
@@ -154,27 +180,8 @@ impl<V, A> Target<V, A> {
     }
 }
 
-impl<V> Value<V> {
-    /// The value as an operand: its bytes as an integer, zero-extended.
-    #[inline(always)]
-    pub fn bits(self) -> u64 {
-        let Self(value) = self;
-        // SAFETY: a `Word` of the size that each branch takes it for.
-        unsafe {
-            match size_of::<V>() {
-                // The window stores it without the compiler's knowledge, so the provenance of a pointer must be exposed.
-                bytes if bytes == POINTER => transmute_copy::<V, *const ()>(&value).expose_provenance() as u64,
-                1 => transmute_copy::<V, u8>(&value).into(),
-                2 => transmute_copy::<V, u16>(&value).into(),
-                4 => transmute_copy::<V, u32>(&value).into(),
-                _ => transmute_copy::<V, u64>(&value),
-            }
-        }
-    }
-}
-
 /// The size of what may be a pointer.
-const POINTER: usize = size_of::<usize>();
+pub(crate) const POINTER: usize = size_of::<usize>();
 
 macro_rules! place {
     ([$($generic:ident)?] $atomic:ty, $value:ty) => {
@@ -192,9 +199,11 @@ macro_rules! place {
 }
 
 macro_rules! words {
-    ($([$($generic:ident)?] $value:ty, $atomic:ty;)*) => {$(
+    ($([$($generic:ident)?] $value:ty, $atomic:ty $(, $signed:literal)?;)*) => {$(
         // SAFETY: of the size of its atomic, without padding.
-        unsafe impl<$($generic)?> Word for $value {}
+        unsafe impl<$($generic)?> Word for $value {
+            $(const SIGNED: bool = $signed;)?
+        }
         place!([$($generic)?] $atomic, $value);
     )*};
 }
@@ -205,17 +214,17 @@ words! {
     [] u16, AtomicU16;
     [] u32, AtomicU32;
     [] usize, AtomicUsize;
-    [] i8, AtomicI8;
-    [] i16, AtomicI16;
-    [] i32, AtomicI32;
-    [] isize, AtomicIsize;
+    [] i8, AtomicI8, true;
+    [] i16, AtomicI16, true;
+    [] i32, AtomicI32, true;
+    [] isize, AtomicIsize, true;
     [T] *mut T, AtomicPtr<T>;
 }
 
 #[cfg(target_has_atomic = "64")]
 words! {
     [] u64, AtomicU64;
-    [] i64, AtomicI64;
+    [] i64, AtomicI64, true;
 }
 
 // SAFETY: of a pointer's size, without padding.

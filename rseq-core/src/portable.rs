@@ -10,7 +10,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
-use crate::cpu::{self, CpuId};
+use crate::cpu;
 use crate::mode::{self, Mode, Reason};
 use crate::sys;
 
@@ -94,8 +94,8 @@ pub fn inject_aborts(period: u32) {
 }
 
 impl Lock {
-    fn of(slot: CpuId) -> &'static Self {
-        if slot == cpu::shared_slot() { &TABLE[LOCKS] } else { &TABLE[slot.get()] }
+    fn of(slot: usize) -> &'static Self {
+        if slot == cpu::shared_slot() { &TABLE[LOCKS] } else { &TABLE[slot] }
     }
 
     fn enter(&self) {
@@ -149,48 +149,42 @@ impl Lock {
 }
 
 /// Begins a section in portable mode, on a slot that depends on the thread alone: so a nested section meets its outer one.
-pub(crate) fn enter() -> CpuId {
+pub(crate) fn enter() -> usize {
     // Threads' ids are often addresses at regular distances: a multiplication by 2^64 / golden ratio spreads them over the
     // upper bits, and those select the slot.
     let spread = (sys::thread_id() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     let slots = LOCKS.min(cpu::possible()) as u64;
-    enter_slot(CpuId::checked(((spread * slots) >> 32) as usize))
+    enter_slot(((spread * slots) >> 32) as usize)
 }
 
 /// Begins a section on the slot that no CPU has.
-pub(crate) fn enter_shared() -> CpuId {
+pub(crate) fn enter_shared() -> usize {
     enter_slot(cpu::shared_slot())
 }
 
-fn enter_slot(slot: CpuId) -> CpuId {
+fn enter_slot(slot: usize) -> usize {
     Lock::of(slot).enter();
     slot
 }
 
-/// Runs the commit of the section that holds this slot, unless it was revoked; says whether it ran.
+/// Runs the window of the section that holds this slot, unless it was revoked: then there is no outcome.
 ///
 /// # Panics
 /// If sections on this slot were revoked [`MOST_REVOCATIONS`] times in a row.
-pub(crate) fn commit(slot: CpuId, publish: impl FnOnce()) -> bool {
+pub(crate) fn commit<R>(slot: usize, window: impl FnOnce() -> R) -> Option<R> {
     let lock = Lock::of(slot);
-    // A handler between the test and the store would run its section in between.
-    let committed = sys::without_signals(|| {
-        let committed = lock.admits() && !injected_abort();
-        if committed {
-            publish();
-        }
-        committed
-    });
+    // A handler between the test and the commit would run its section in between.
+    let outcome = sys::without_signals(|| (lock.admits() && !injected_abort()).then(window));
     assert!(
-        committed || lock.revocations.load(Relaxed) < MOST_REVOCATIONS,
+        outcome.is_some() || lock.revocations.load(Relaxed) < MOST_REVOCATIONS,
         "an rseq! section aborted {MOST_REVOCATIONS} times in a row in portable mode: its `prepare` runs another section each \
          time, so it can never commit; move the inner section out of `prepare`"
     );
-    committed
+    outcome
 }
 
 /// Ends the section that holds this slot.
-pub(crate) fn leave(slot: CpuId) {
+pub(crate) fn leave(slot: usize) {
     Lock::of(slot).leave();
 }
 
@@ -203,10 +197,10 @@ fn injected_abort() -> bool {
 }
 
 /// Waits until no portable section that began before is left on this slot, or on any; revokes those of the calling thread itself.
-pub(crate) fn fence(slot: Option<CpuId>) {
+pub(crate) fn fence(slot: Option<usize>) {
     match slot {
         None => TABLE.iter().for_each(Lock::pass),
-        Some(slot) if slot == cpu::shared_slot() || slot.get() < LOCKS => Lock::of(slot).pass(),
+        Some(slot) if slot == cpu::shared_slot() || slot < LOCKS => Lock::of(slot).pass(),
         // Portable mode uses no such slot.
         Some(_) => {}
     }

@@ -1,9 +1,13 @@
 //! Registration of threads with the kernel: libc's where it has one, else our own.
 
 use core::ffi::c_void;
+use core::mem::offset_of;
 use core::sync::atomic::Ordering::Relaxed;
 
-use crate::abi::{CPU_ID_REGISTRATION_FAILED, CPU_ID_UNINITIALIZED, FLAG_UNREGISTER, ORIGINAL_LENGTH, Rseq};
+use crate::abi::{
+    AT_RSEQ_FEATURE_SIZE, CPU_ID_REGISTRATION_FAILED, CPU_ID_UNINITIALIZED, FLAG_UNREGISTER, ORIGINAL_FEATURE_SIZE,
+    ORIGINAL_LENGTH, Rseq,
+};
 use crate::sys::{self, Errno};
 use crate::thread::{OWN_AREA, ThreadBlock};
 use crate::{arch, cpu};
@@ -65,9 +69,23 @@ pub(crate) fn length(registrar: Registrar) -> u32 {
     }
 }
 
-/// Makes sure that the calling thread is registered, in a process that was opened to restartable sections. Says whether it runs on a CPU that
+/// The bytes of an area that this kernel keeps up to date, as far as it was told of them.
+pub(crate) fn kept(registrar: Registrar) -> u32 {
+    let feature = match sys::auxiliary(AT_RSEQ_FEATURE_SIZE) {
+        0 => ORIGINAL_FEATURE_SIZE,
+        size => size as u32,
+    };
+    feature.min(length(registrar))
+}
+
+/// Whether threads have concurrency ids.
+pub(crate) fn has_mm_cid(registrar: Registrar) -> bool {
+    kept(registrar) as usize >= offset_of!(Rseq, slice_ctrl)
+}
+
+/// Makes sure that the calling thread is registered, in a process that was opened to restartable sections. Its CPU, if that
 /// has a slot.
-pub(crate) fn ensure(registrar: Registrar) -> bool {
+pub(crate) fn ensure(registrar: Registrar) -> Option<usize> {
     let area = arch::locate().area;
     // SAFETY: the calling thread's own area, in its TLS.
     let cpu_id = unsafe { &(*area).cpu_id };
@@ -79,7 +97,8 @@ pub(crate) fn ensure(registrar: Registrar) -> bool {
             Registrar::Own => own_area(),
         };
     }
-    (cpu_id.load(Relaxed) as usize) < cpu::possible()
+    let cpu = cpu_id.load(Relaxed) as usize;
+    (cpu < cpu::possible()).then_some(cpu)
 }
 
 /// Registers the calling thread's own area, and sees to it that the registration ends before the thread's memory does.
@@ -112,4 +131,4 @@ unsafe extern "C" fn unregister(area: *mut c_void) {
     let _not_registered_any_more = unsafe { sys::rseq(area.cast(), ORIGINAL_LENGTH, FLAG_UNREGISTER, arch::SIGNATURE) };
 }
 
-const _: () = assert!(core::mem::offset_of!(ThreadBlock, own_area).is_multiple_of(core::mem::align_of::<Rseq>()));
+const _: () = assert!(offset_of!(ThreadBlock, own_area).is_multiple_of(core::mem::align_of::<Rseq>()));

@@ -5,22 +5,31 @@ use core::mem::forget;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::abi::{Descriptor, Rseq};
-use crate::cpu::CpuId;
+use crate::cpu::IndexKind;
 use crate::mode::{self, Mode};
+use crate::outcome::Outcome;
 use crate::portable;
+use crate::register::{self, Registrar};
 use crate::thread::{Armed, FAST, Located};
-use crate::{arch, register, sys};
+use crate::{arch, sys};
 
-/// A section that has begun: its descriptor is armed, or it holds a slot in portable mode. Whatever way the section is left, dropping this
-/// takes it out of force; a commit that succeeded has done so already.
+/// A section with a `prepare`, which has begun: its descriptor is armed, or it holds a slot in portable mode. Whatever way `prepare` is left,
+/// dropping this takes it out of force.
 #[derive(Debug)]
-pub struct Section {
+pub struct Section<I: IndexKind> {
     thread: Located,
-    index: CpuId,
+    index: I,
 }
 
-impl Section {
-    /// Arms the thread's descriptor and reads the CPU, in this order; in portable mode, locks a slot.
+/// A section of which only the window is still to come, which takes the descriptor out of force by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Prepared<I> {
+    thread: Located,
+    index: I,
+}
+
+impl<I: IndexKind> Section<I> {
+    /// Arms the thread's descriptor and reads the index, in this order; in portable mode, locks a slot.
     #[inline(always)]
     pub fn enter() -> Self {
         loop {
@@ -30,99 +39,199 @@ impl Section {
             // One comparison for an id that has no slot, a thread that isn't registered (its id is a huge number), the
             // portable mode and a process that hasn't decided yet (no id has a slot).
             if cpu < cpus {
-                return Self { thread, index: CpuId::checked(cpu) };
+                // SAFETY: the thread's area, of which `cpu` says that it is registered.
+                if let Some(index) = unsafe { I::read(thread.area, cpu) } {
+                    return Self { thread, index };
+                }
             }
-            if let Some(index) = enter_slowly_from_here::<0>() {
-                return Self { thread: arch::locate(), index };
+            if let Some(index) = enter_slowly_from_here::<I>() {
+                return Self { thread: arch::locate(), index: I::checked(index) };
             }
         }
     }
 
     /// The slot that the section works on.
     #[inline(always)]
-    pub fn index(&self) -> CpuId {
+    pub fn index(&self) -> I {
         self.index
     }
 
-    /// The thread descriptor, for the commit block to publish its window in.
+    /// Everything is prepared: no way but the window leads out of the section.
     #[inline(always)]
-    pub fn descriptor(&self) -> *mut Descriptor {
-        self.thread.descriptor
-    }
-
-    /// The thread's area, for the commit block's check and disarming.
-    #[inline(always)]
-    pub fn area(&self) -> *mut Rseq {
-        self.thread.area
-    }
-
-    /// The commit block has published and disarmed: nothing is left to do.
-    #[inline(always)]
-    pub fn committed(self) {
+    pub fn prepared(self) -> Prepared<I> {
+        let prepared = Prepared { thread: self.thread, index: self.index };
         forget(self);
-    }
-
-    /// The commit block went to its abort handler, or there is none: publishes now if the section holds a slot in portable mode. Says
-    /// whether it did; nothing is in force afterwards. If it didn't and there is no `abort` clause, relaxes.
-    #[inline(always)]
-    pub fn aborted(self, relax: bool, publish: impl FnOnce()) -> bool {
-        let index = self.index;
-        // What dropping does is done there, so that here the section stays in registers.
-        forget(self);
-        end_aborted(index, relax, publish)
+        prepared
     }
 }
 
-impl Drop for Section {
+impl<I: IndexKind> Prepared<I> {
+    /// The thread descriptor, for the window to be published in.
+    #[inline(always)]
+    pub fn descriptor(self) -> *mut Descriptor {
+        self.thread.descriptor
+    }
+
+    /// The thread's area, for the window's check and disarming.
+    #[inline(always)]
+    pub fn area(self) -> *mut Rseq {
+        self.thread.area
+    }
+
+    /// The index as a number, for the window's comparison.
+    #[inline(always)]
+    pub fn number(self) -> usize {
+        self.index.number()
+    }
+
+    /// The window went to its abort handler, or there is none: runs `window` now if the section holds a slot in portable mode. Nothing
+    /// is in force afterwards. If it didn't run and there is no `abort` clause, relaxes.
+    #[inline(always)]
+    pub fn aborted<C, const N: usize>(
+        self,
+        relax: bool,
+        operands: C,
+        window: impl Fn(C, I) -> Outcome<N>,
+    ) -> Outcome<N> {
+        // What dropping does is done there, so that here the section stays in registers.
+        end_aborted(self.index, relax, operands, window)
+    }
+}
+
+impl<I: IndexKind> Drop for Section<I> {
     #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: the area of the thread that armed it: a section never changes threads, being neither Send nor able to await.
         unsafe { arch::disarm(self.thread.area) };
         if is_portable(self.index) {
-            portable::leave(self.index);
+            portable::leave(self.index.number());
         }
     }
 }
 
-/// The section of this index holds a slot instead of being armed. In portable mode no index is below that number of CPUs, and in the
-/// other mode the shared slot's isn't.
+/// The section of this index holds a slot instead of being armed: no index is below the limit of its kind where sections of that kind run under
+/// locks, and the shared slot's never is.
 #[inline(always)]
-fn is_portable(index: CpuId) -> bool {
-    index.get() >= FAST.cpus()
+fn is_portable<I: IndexKind>(index: I) -> bool {
+    index.number() >= I::limit()
 }
 
-/// See [`Section::aborted`]. Generic, and so in the crate of the section: there the call needs no address from a table, which the compiler would load
+/// See [`Prepared::aborted`]. Generic, and so in the crate of the section: there the call needs no address from a table, which the compiler would load
 /// ahead of every section.
 #[cold]
 #[inline(never)]
-fn end_aborted(index: CpuId, relax: bool, publish: impl FnOnce()) -> bool {
+fn end_aborted<I: IndexKind, C, const N: usize>(
+    index: I,
+    relax: bool,
+    operands: C,
+    window: impl Fn(C, I) -> Outcome<N>,
+) -> Outcome<N> {
     let section = Section { thread: arch::locate(), index };
-    let committed = is_portable(index) && portable::commit(index, publish);
+    let window = || window(operands, index);
+    let outcome = if is_portable(index) { portable::commit(index.number(), window) } else { None };
     drop(section);
-    if relax && !committed {
+    outcome.unwrap_or_else(|| aborted(relax))
+}
+
+/// The window of a section without `prepare` went to its abort handler, or there is none. Does away with what keeps it from running (`open` says whether
+/// there was anything to be done for its slots); runs it in portable mode, as `window`, if it must; else it was aborted. Nothing is in force afterwards.
+#[cold]
+#[inline(never)]
+pub fn window_aborted<I: IndexKind, C, const N: usize>(
+    relax: bool,
+    open: impl FnOnce() -> bool,
+    operands: C,
+    window: impl Fn(C, I) -> Outcome<N>,
+) -> Outcome<N> {
+    let ready = FAST.is_open() && thread_is_registered();
+    disarm_this_thread();
+    let registrar = registrar();
+    // With a mode to go by, and no slot locked yet: the user's code may run here, which makes the values.
+    let opened = open();
+    let outcome = match begin::<I>(registrar) {
+        Some(slot) => {
+            let section = Section { thread: arch::locate(), index: I::checked(slot) };
+            portable::commit(slot, || window(operands, section.index))
+        }
+        None if opened || !ready => Some(Outcome::AGAIN),
+        None => None,
+    };
+    outcome.unwrap_or_else(|| aborted(relax))
+}
+
+/// As [`window_aborted`], for a section without an `abort` clause: goes on until the window is through, by `again`. Being elsewhere, the loop takes no
+/// register from the section.
+#[cold]
+#[inline(never)]
+pub fn window_repeated<I: IndexKind, C: Copy, const N: usize>(
+    open: impl Fn() -> bool,
+    operands: C,
+    window: impl Fn(C, I) -> Outcome<N>,
+    again: impl Fn() -> Outcome<N>,
+) -> Outcome<N> {
+    loop {
+        let outcome = window_aborted(true, &open, operands, &window);
+        if outcome.end > Outcome::<N>::AGAIN.end {
+            return outcome;
+        }
+        let outcome = again();
+        if outcome.end != Outcome::<N>::ABORTED.end {
+            return outcome;
+        }
+    }
+}
+
+/// The outcome of an abort.
+fn aborted<const N: usize>(relax: bool) -> Outcome<N> {
+    if relax {
         relax_after_run();
     }
-    committed
+    Outcome::ABORTED
 }
 
-/// [`enter_slowly`], generic for the same reason as [`end_aborted`].
+/// [`enter_slowly`] in the crate of the section, for the same reason as [`end_aborted`].
 #[cold]
 #[inline(never)]
-fn enter_slowly_from_here<const HERE: u8>() -> Option<CpuId> {
-    enter_slowly()
+fn enter_slowly_from_here<I: IndexKind>() -> Option<usize> {
+    enter_slowly::<I>()
 }
 
-/// What a section does whose CPU has no slot: decides the mode, registers the thread, or locks a slot. Without an index, the
-/// section begins again and will find its CPU.
+/// What a section does whose index has no slot: decides the mode, registers the thread, or locks a slot. Without an index, the
+/// section begins again and will find its slot.
 #[cold]
 #[inline(never)]
-fn enter_slowly() -> Option<CpuId> {
+fn enter_slowly<I: IndexKind>() -> Option<usize> {
     disarm_this_thread();
-    match mode::decide() {
-        Mode::Portable(_) => Some(portable::enter()),
-        Mode::Rseq(registrar) if register::ensure(registrar) => None,
-        Mode::Rseq(_) => Some(portable::enter_shared()),
+    begin::<I>(registrar())
+}
+
+/// Locks a slot if the section can't run restartably: in portable mode, where the kernel has no indices of this kind, and on a thread that has none.
+fn begin<I: IndexKind>(registrar: Option<Registrar>) -> Option<usize> {
+    match registrar {
+        Some(registrar) if I::limit() > 0 => {
+            let own = register::ensure(registrar).is_some_and(|cpu| {
+                // SAFETY: the calling thread's area, which is registered.
+                unsafe { I::read(arch::locate().area, cpu) }.is_some()
+            });
+            (!own).then(portable::enter_shared)
+        }
+        _ => Some(portable::enter()),
     }
+}
+
+/// Who registers threads in this process, `None` if sections run in portable mode.
+#[cold]
+#[inline(never)]
+fn registrar() -> Option<Registrar> {
+    match mode::decide() {
+        Mode::Rseq(registrar) => Some(registrar),
+        Mode::Portable(_) => None,
+    }
+}
+
+fn thread_is_registered() -> bool {
+    // SAFETY: the calling thread's area; there is one, because this is asked of an open process only.
+    unsafe { (*arch::locate().area).cpu_id.load(Relaxed).cast_signed() >= 0 }
 }
 
 /// Makes sure that no section which the calling thread is inside of can commit. For what `prepare` may do only at this price: the
@@ -130,6 +239,20 @@ fn enter_slowly() -> Option<CpuId> {
 pub(crate) fn disarm_this_thread() {
     // SAFETY: the calling thread's area.
     unsafe { arch::disarm(arch::locate().area) };
+}
+
+/// The distance from the thread pointer to the thread's area, for windows that arm by themselves.
+#[inline(always)]
+#[must_use]
+pub fn area_from_thread_pointer() -> usize {
+    arch::area_from_thread_pointer()
+}
+
+/// A window as Rust, which takes its operands when it is called: captured, they would be put into memory ahead of every window. They are here to tell their
+/// types.
+#[inline(always)]
+pub fn with_operands<C, I: IndexKind, const N: usize, F: Fn(C, I) -> Outcome<N>>(_: C, window: F) -> F {
+    window
 }
 
 /// One more abort of a section. Out of line and opaque, lest the compiler unroll a section for each number of aborts that its `abort` clause

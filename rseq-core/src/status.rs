@@ -1,8 +1,9 @@
 //! What is in use, and why: for people and for programs.
 
 use core::fmt;
+use core::mem::offset_of;
 
-use crate::abi::{AT_RSEQ_FEATURE_SIZE, ORIGINAL_FEATURE_SIZE};
+use crate::abi::Rseq;
 use crate::kernel::Kernel;
 use crate::mode::{self, Mode};
 use crate::register::{self, Registrar};
@@ -26,7 +27,7 @@ pub struct Status {
     kernel: Option<Kernel>,
     libc: Libc,
     registered_bytes: u32,
-    feature_bytes: u32,
+    kept_bytes: u32,
     fences: bool,
     slice_extension: bool,
     possible_cpus: usize,
@@ -59,11 +60,7 @@ pub fn status() -> Status {
             active_bytes: register::libc_area().map_or(0, |area| area.active),
         },
         registered_bytes: registrar.map_or(0, register::length),
-        feature_bytes: match (registrar, sys::auxiliary(AT_RSEQ_FEATURE_SIZE)) {
-            (None, _) => 0,
-            (Some(_), 0) => ORIGINAL_FEATURE_SIZE,
-            (Some(_), size) => size as u32,
-        },
+        kept_bytes: registrar.map_or(0, register::kept),
         fences: fence::available(),
         slice_extension: sys::has_slice_extension(),
         possible_cpus: cpu::possible(),
@@ -99,13 +96,13 @@ impl Status {
     /// The kernel keeps `node_id`, the thread's NUMA node, up to date (Linux 6.3).
     #[must_use]
     pub fn has_node_id(&self) -> bool {
-        self.keeps(24)
+        self.keeps_up_to(offset_of!(Rseq, mm_cid))
     }
 
     /// The kernel keeps `mm_cid`, the thread's concurrency id, up to date (Linux 6.3).
     #[must_use]
     pub fn has_mm_cid(&self) -> bool {
-        self.keeps(28)
+        self.keeps_up_to(offset_of!(Rseq, slice_ctrl))
     }
 
     /// [`fence::all`] and [`fence::cpu`] work (Linux 5.10; always in portable mode).
@@ -126,9 +123,9 @@ impl Status {
         self.possible_cpus
     }
 
-    /// The field that ends at this byte is filled by the kernel and lies inside the registered area.
-    fn keeps(&self, end: u32) -> bool {
-        self.feature_bytes >= end && self.registered_bytes >= end
+    /// The fields before this byte are filled by the kernel and lie inside the registered area.
+    fn keeps_up_to(&self, end: usize) -> bool {
+        self.kept_bytes as usize >= end
     }
 }
 

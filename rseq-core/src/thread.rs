@@ -30,36 +30,39 @@ pub(crate) struct Armed {
     pub(crate) cpus: usize,
 }
 
-/// The two words that a section loads before it begins; written once, when the mode is decided.
-pub(crate) struct Fast {
+/// What sections load before they begin; written once, when the mode is decided.
+pub struct Fast {
     /// The distance in bytes from a thread's block to its area. It is the same for every thread, because both lie in static TLS.
     pub(crate) area_offset: AtomicIsize,
     /// CPU ids below this number have a slot. 0 until the mode is decided and in portable mode, so that every section
     /// goes the slow way first.
     pub(crate) cpus: AtomicUsize,
+    /// The same for concurrency ids: 0 also where the kernel has none.
+    pub(crate) cids: AtomicUsize,
 }
 
 /// The offset of the own area, which is also right before anything is known: its `cpu_id` says that it isn't registered.
 pub(crate) const OWN_AREA: isize = offset_of!(ThreadBlock, own_area) as isize;
 
 /// Where every section looks first.
-pub(crate) static FAST: Fast = Fast { area_offset: AtomicIsize::new(OWN_AREA), cpus: AtomicUsize::new(0) };
+#[doc(hidden)]
+pub static FAST: Fast =
+    Fast { area_offset: AtomicIsize::new(OWN_AREA), cpus: AtomicUsize::new(0), cids: AtomicUsize::new(0) };
+
+/// Where windows find the number of CPU ids that have a slot, in [`FAST`].
+pub const CPUS_OFFSET: usize = offset_of!(Fast, cpus);
 
 impl Fast {
-    #[inline(always)]
-    pub(crate) fn cpus(&self) -> usize {
-        self.cpus.load(Relaxed)
-    }
-
     /// Whether sections run restartably; if so, the calling thread sees the offset as well.
     pub(crate) fn is_open(&self) -> bool {
         self.cpus.load(Acquire) > 0
     }
 
-    /// Lets sections run restartably. A thread that sees one of the two stores without the other still goes the slow way:
-    /// an old offset leads to an unregistered area, an old number of CPUs is 0.
-    pub(crate) fn open(&self, area_offset: isize, cpus: usize) {
+    /// Lets sections run restartably. A thread that sees some of the stores without the others still goes the slow way:
+    /// an old offset leads to an unregistered area, an old number of indices is 0.
+    pub(crate) fn open(&self, area_offset: isize, cpus: usize, cids: usize) {
         self.area_offset.store(area_offset, Relaxed);
+        self.cids.store(cids, Relaxed);
         self.cpus.store(cpus, Release);
     }
 }

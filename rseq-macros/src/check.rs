@@ -6,7 +6,7 @@ use syn::visit::{self, Visit};
 use syn::{Block, Expr, ExprAsync, ExprAwait, ExprBreak, ExprClosure, ExprContinue, ExprYield, Item, Macro};
 
 use crate::error::{self, Errors};
-use crate::syntax::ast::{Clause, ClauseKind, Keyword, Section};
+use crate::syntax::ast::{Clause, ClauseKind, Index, Keyword, Section, Step};
 
 /// Macros that print, format or allocate.
 const UNFIT_FOR_PREPARE: &[&str] =
@@ -18,24 +18,35 @@ pub fn section(clauses: Vec<Clause>, errors: &mut Errors) -> Option<Section> {
     let mut whole = in_order && clauses.iter().all(|clause| clause.kind.is_whole());
     let start = clauses.first().map_or_else(Span::call_site, |clause| clause.keyword);
     let mut first = true;
-    let (mut index, mut prepare, mut form, mut result, mut abort) = (None, None, None, None, None);
+    let (mut index, mut prepare, mut steps, mut commit, mut result, mut abort) =
+        (None, None, Vec::new(), None, None, None);
     for clause in clauses {
         let known = clause.kind.keyword().is_some();
+        let mut take_index = |named: Option<Index>, errors: &mut Errors| {
+            if let Some(named) = named {
+                if in_order && !first {
+                    errors.at(named.name.span(), error::INDEX_PLACE);
+                }
+                index = Some(named);
+            }
+        };
         match clause.kind {
             ClauseKind::Prepare { index: named, body } => {
                 whole &= code(&body, Part::Armed, errors);
-                index = named;
+                take_index(named, errors);
                 prepare = Some(body);
             }
-            ClauseKind::Commit { index: named, form: written } => {
-                whole &= code(&written.place, Part::Armed, errors) & code(&written.value, Part::Armed, errors);
-                if let Some(named) = named {
-                    if in_order && !first {
-                        errors.at(named.name.span(), error::INDEX_PLACE);
-                    }
-                    index = Some(named);
+            ClauseKind::Critical { index: named, steps: written, .. } => {
+                for step in &written {
+                    whole &= self::step(step, errors);
                 }
-                form = Some(written);
+                take_index(named, errors);
+                steps = written;
+            }
+            ClauseKind::Commit { index: named, commit: written } => {
+                whole &= code(&written.place, Part::Armed, errors) & code(&written.value, Part::Armed, errors);
+                take_index(named, errors);
+                commit = Some(written);
             }
             ClauseKind::Result(value) => {
                 whole &= code(&value, Part::AtRest, errors);
@@ -49,7 +60,26 @@ pub fn section(clauses: Vec<Clause>, errors: &mut Errors) -> Option<Section> {
         }
         first &= !known;
     }
-    form.filter(|_| whole).map(|form| Section { start, index, prepare, form, result, abort })
+    commit.filter(|_| whole).map(|commit| Section { start, index, prepare, steps, commit, result, abort })
+}
+
+/// Reports what the expressions of a step can't do; says whether rustc can read them.
+fn step(step: &Step, errors: &mut Errors) -> bool {
+    let (armed, at_rest) = match step {
+        Step::Load { place, .. } => (vec![place], None),
+        Step::Compute { left, right, .. } => (vec![left, right], None),
+        Step::Store { place, value } => (vec![place, value], None),
+        Step::Copy { from, to, length } => (vec![from, to, length], None),
+        Step::Exit { left, right, value, .. } => (vec![left, right], Some(value)),
+    };
+    let mut readable = true;
+    for code in armed {
+        readable &= self::code(code, Part::Armed, errors);
+    }
+    if let Some(code) = at_rest {
+        readable &= self::code(code, Part::AtRest, errors);
+    }
+    readable
 }
 
 /// Each clause at most once, in their order, and a commit among them: says whether it is so.

@@ -40,20 +40,18 @@ fn compile_error(error: &syn::Error) -> TokenStream {
     error.to_compile_error().into_iter().skip_while(|token| !is_name(token)).collect()
 }
 
-const SHAPE: &str = "write `rseq! { prepare |cpu| { .. } commit store(place, value) => result abort |n| { .. } }`, \
+const SHAPE: &str = "write `rseq! { prepare |cpu| { .. } critical { .. } commit store(place, value) => result abort |n| { .. } }`, \
      where only `commit` is required";
 pub const NO_COMMIT: &str = "this section commits nothing: end it with `commit store(place, value)`";
 const TWO_COMMITS: &str = "a section has one `commit`, because one store publishes everything: keep one, and move other work into \
      `prepare` or into another section";
-pub const FORM: &str = "a commit is `store(place, value)` or `store_release(place, value)`";
+pub const FORM: &str =
+    "a commit is `store(place, value)`, `store_release(place, value)`, or one of `add`, `sub`, `and`, `or` and `xor`";
 pub const ONE_PLACE_ONE_VALUE: &str = "a commit takes a place and a value: `store(place, value)`";
 pub const RELEASE: &str = "for other orders than relaxed and release there is no single instruction: write `store(place, value)` or \
      `store_release(place, value)`";
-pub const CRITICAL: &str =
-    "`critical` isn't supported by this version: do the work in `prepare`, which restarts all the same";
 pub const INDEX_PLACE: &str = "the index is read once, by the first clause: write `|cpu|` there";
-pub const INDEX: &str = "an index is a name, with its kind if you like: `|cpu|` or `|cpu: CpuId|`";
-pub const MM_CID: &str = "`MmCid` isn't supported by this version: write `|cpu|` or `|cpu: CpuId|`";
+pub const INDEX: &str = "an index is a name, with its kind if you like: `|cpu|`, `|cpu: CpuId|` or `|cid: MmCid|`";
 pub const COUNT: &str = "the number of aborts is a name: `abort |n| { .. }`";
 pub const OPEN_BAR: &str = "this `|` has no closing one: write `|name|`";
 pub const SEPARATOR: &str = "nothing separates clauses: leave this out";
@@ -63,6 +61,89 @@ pub const AWAIT: &str = "a section can't wait: the future might go on in another
 pub const YIELD: &str = "a section can't yield: it might go on in another thread; yield before or after it";
 pub const NESTED: &str = "a section inside a section makes the outer one abort each time: put it before the outer section, or into `abort` or \
      after `=>`";
+
+pub const SCRATCH_STORE: &str = "a scratch store takes a place and an operand: `store(place, operand);`";
+pub const COPY: &str = "a copy takes two pointers and a number of bytes: `copy(from, to, length);`";
+pub const LOAD: &str = "a load takes one place: `let name = load(place);`";
+pub const LOAD_WITHOUT_NAME: &str = "what is loaded needs a name: `let name = load(place);`";
+pub const RELEASE_IN_CRITICAL: &str =
+    "nothing is published before the commit: write `store(place, operand);` here and `commit store_release(..)`";
+pub const UPDATE_IN_CRITICAL: &str = "only the commit updates in place: write `let old = load(place);`, `let new = old + operand;` and \
+     `store(place, new);`";
+pub const EXIT_WITHOUT_IF: &str = "an exit has a condition: `if left == right { exit value }`";
+pub const COMMIT_IN_CRITICAL: &str = "`commit` is a clause of its own: write it behind the braces of `critical`";
+pub const NO_SEMICOLON: &str = "a step of `critical` ends with `;`";
+pub const LET_MUT: &str =
+    "a value of the window never changes: leave `mut` out, and bind what you compute from it to a new name";
+pub const LET_PATTERN: &str = "a value of the window has one name: `let name = load(place);`";
+pub const LET_WITHOUT_VALUE: &str = "a value of the window is loaded or computed where it is bound: `let name = load(place);` or \
+     `let name = left + right;`";
+pub const LET: &str = "a value of the window is a `load(place)` or one operation on two operands, as in `left + right`; do other work in \
+     `prepare`, or after `=>`";
+pub const OPERATION: &str =
+    "a window computes with `+`, `-`, `&`, `|`, `^`, `<<` and `>>`: do other work in `prepare`, or after `=>`";
+pub const COMPARISON: &str =
+    "an exit compares two operands, by `==`, `!=`, `<`, `<=`, `>` or `>=`: `if left == right { exit value }`";
+pub const EXIT: &str = "a condition in the window leads out of it: `if left == right { exit value }`";
+pub const EMPTY: &str = "braces belong here";
+pub const ELSE: &str = "there is no `else` in a window: what follows the braces is what happens otherwise";
+pub const AFTER_EXIT: &str = "`exit` takes one expression, the section's value, and ends there";
+pub const INDEX_AS_OPERAND: &str = "a window uses its index to select a slot, as in `&STATS[cpu]`: to compute with it, write \
+     `prepare |cpu| { .. }`; after `=>` it can be used as well";
+pub const INDEX_IN_EXPRESSION: &str = "without `prepare` the index is read in the window, where only `&STATS[cpu]` and fields of it can use it: \
+     to do more with it, write `prepare |cpu| { .. }`";
+pub const PLACE_WITHOUT_AMPERSAND: &str = "a place that is found in the window starts with `&` or `&raw mut`: `&(*pointer).field`, \
+     `&STATS[cpu].field`, `&slots[index]`";
+pub const DEREFERENCE: &str =
+    "a window follows one pointer at a time: bind it first, `let pointer = load(..);`, and write `&(*pointer).field`";
+pub const TWO_INDICES: &str =
+    "a window selects one element at a time: bind a pointer to the first, or put the arrays into one";
+
+/// An expression of ordinary Rust that names a value of the window.
+pub fn in_expression(name: &str) -> String {
+    format!(
+        "`{name}` is a value of the window, and this expression would be evaluated before it: bind the result of one operation at a time, as \
+         in `let result = {name} + 1;`"
+    )
+}
+
+/// What is no path from a value of the window to a place.
+pub fn not_a_place_inside(name: Option<&str>) -> String {
+    let pointer = name.unwrap_or("pointer");
+    format!(
+        "a window finds places behind pointers and indices: `&(*{pointer}).field`, `&{pointer}[index]`, `&STATS[cpu].field`"
+    )
+}
+
+/// A value of the window in `prepare`.
+pub fn value_in_prepare(name: &str) -> String {
+    format!(
+        "`{name}` is bound in the window, which comes after `prepare`: use it in `critical`, `commit` or after `=>`; if you mean another \
+         `{name}`, give one of them a new name"
+    )
+}
+
+/// A step that doesn't exist.
+pub fn no_step(found: &str) -> String {
+    format!(
+        "`{found}` starts no step of `critical`: steps are `let name = load(place);`, `let name = left + right;`, `store(place, operand);`, \
+         `copy(from, to, length);` and `if left == right {{ exit value }}`; do other work in `prepare`"
+    )
+}
+
+/// More values at once than there are registers.
+pub fn too_many_values(names: &[String], most: usize) -> String {
+    let names = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    format!(
+        "here the window needs more values at once than the {most} registers that it has: {names}; combine some of them in `prepare`, or load \
+         them later"
+    )
+}
+
+/// More ways out than can be told apart.
+pub fn too_many_exits(most: usize) -> String {
+    format!("a window has at most {most} exits: compute in `prepare` what several of them decide, or split the section")
+}
 
 /// `break` and `continue` without a label, of the macro's own loop.
 pub fn unlabelled(word: &str) -> String {
@@ -80,23 +161,18 @@ pub fn macro_in_prepare(name: &str) -> String {
     )
 }
 
-/// A commit form that doesn't exist, or not yet.
+/// A commit form that doesn't exist.
 pub fn unknown_form(name: &str) -> String {
-    format!("there is no commit form `{name}`: write `store(place, value)` or `store_release(place, value)`")
-}
-
-/// A form of a later version.
-pub fn later_form(name: &str) -> String {
     format!(
-        "the commit form `{name}` isn't supported by this version: compute the new value in `prepare` and write \
-         `store(place, value)`"
+        "there is no commit form `{name}`: write `store(place, value)`, `store_release(place, value)`, or one of `add`, `sub`, `and`, `or` and \
+         `xor`"
     )
 }
 
 /// A clause that stands too late.
 pub fn order(clause: Keyword, later: Keyword) -> String {
     let (clause, later) = (clause.word(), later.word());
-    format!("`{clause}` must stand before `{later}`: the order is `prepare`, `commit`, `=>`, `abort`")
+    format!("`{clause}` must stand before `{later}`: the order is `prepare`, `critical`, `commit`, `=>`, `abort`")
 }
 
 /// A clause that is there twice.

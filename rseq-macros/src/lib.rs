@@ -1,12 +1,13 @@
 //! The compiler behind [`rseq-dsl`](https://crates.io/crates/rseq-dsl)'s `rseq!`. Use it through that crate: the macros here
 //! expect the tokens that its shell puts in front of a section.
 //!
-//! What happens, in this order: `syntax` parses the clauses, `check` collects what is wrong with them, `lower` turns
-//! them into the steps of the protocol (`ir`), `emit` writes those as Rust and, for the window, as asm of the
-//! target's architecture. `RSEQ_PRINT=1` in the environment of the compiler prints the steps of every section.
+//! What happens, in this order: `syntax` parses the clauses, `check` collects what is wrong with them, `resolve` finds out
+//! what the names in the window mean, `lower` turns all into the steps of the protocol (`ir`), `allocate` gives the values of the window their
+//! registers, `emit` writes the steps as Rust and, for the window, as asm of the target's architecture. `RSEQ_PRINT=1` in the environment of the compiler prints the steps of every section.
 
 extern crate proc_macro;
 
+mod allocate;
 mod check;
 mod emit;
 mod error;
@@ -14,6 +15,7 @@ mod ir;
 mod lower;
 #[cfg(feature = "mutants")]
 mod mutants;
+mod resolve;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -46,10 +48,20 @@ fn expand(tokens: TokenStream, change: impl FnOnce(Program, &[String]) -> Progra
         Err(error) => return error.to_compile_error(),
     };
     let mut errors = Errors::default();
+    let written = context.is_editor().then(|| syntax::split(tokens.clone()));
     let clauses = syntax::parse(tokens, &mut errors);
     let section = check::section(clauses, &mut errors);
+    if let Some(written) = written {
+        return emit::editor(written, &context, errors);
+    }
     let Some(section) = section else { return errors.into_tokens(&TokenStream::new()) };
-    let program = change(lower::program(section, context.checked), &options);
+    let Some(window) = resolve::window(&section, &mut errors) else {
+        return errors.into_tokens(&emit::unresolved(&section, &context));
+    };
+    let program = change(lower::program(section, window, context.checked), &options);
+    if let Some(error) = context.refuses(&program) {
+        errors.push(error);
+    }
     if !errors.is_empty() {
         return errors.into_tokens(&emit::refused(&program, &context));
     }

@@ -1,29 +1,58 @@
-//! From a checked section to the steps of the watched-prepare protocol.
+//! From a checked section to the steps of its protocol: watched if there is a `prepare`, else all in the window.
 
 use proc_macro2::Span;
 
-use crate::ir::{OnAbort, Program, Step};
-use crate::syntax::ast::{Form, Section};
+use crate::ir::{
+    Address, Index, Input, OffsetSource, OnAbort, Operand, PointeeId, PointeeSource, Program, Register, RegisterInfo,
+    Step, TypeId, text,
+};
+use crate::resolve::{self, Inside, OutsideId, Place, Root, Statement, ValueId, Window};
+use crate::syntax::ast::{Form, Order, Section};
 
-/// Any Rust may run between arming and the commit block, because the kernel notes every interruption of it: it takes the
+/// Any Rust may run between arming and the window, because the kernel notes every interruption of it: it takes the
 /// descriptor out of force, and the check at the window's start sees that.
 ///
-/// With `checked`, the window also compares the CPU with the one that `prepare` saw. That is seen already where `prepare` makes no system
+/// With `checked`, the window also compares the index with the one that `prepare` saw. That is seen already where `prepare` makes no system
 /// call, and costs a tenth of a short section, so it is for debug builds.
-pub fn program(section: Section, checked: bool) -> Program {
-    let Form { order, place, value } = section.form;
-    let mut steps = vec![Step::Guard, Step::Arm];
-    steps.extend(section.index.map(|index| Step::Index { name: index.name, kind: index.kind }));
-    steps.extend(section.prepare.map(Step::Prepare));
-    steps.push(Step::Operands { place, value });
-    steps.extend([Step::Publish, Step::Start, Step::CheckArmed]);
-    steps.extend(checked.then_some(Step::CheckIndex));
-    steps.extend([Step::Commit(order), Step::Post, Step::Disarm]);
+pub fn program(section: Section, window: Window, checked: bool) -> Program {
+    let mm_cid = resolve::is_mm_cid(section.index.as_ref());
+    let mut lowering = Lowering::new(&window, section.start);
+    let area = match section.prepare {
+        Some(prepare) => {
+            lowering.steps.extend([Step::Guard, Step::Arm]);
+            lowering.steps.extend(section.index.map(|index| Step::Index { name: index.name, kind: index.kind }));
+            lowering.steps.extend([Step::Prepare(prepare), Step::Outside]);
+            lowering.watched_start(checked)
+        }
+        None => {
+            lowering.steps.push(Step::Outside);
+            lowering.own_start(mm_cid)
+        }
+    };
+    lowering.area = area;
+    for (id, statement) in window.statements.iter().enumerate() {
+        lowering.statement(id, statement);
+    }
+    lowering.commit();
+    lowering.steps.extend([Step::Post, Step::Disarm { area }]);
+    let outputs = lowering.outputs();
     let abort = match section.abort {
         Some(abort) => OnAbort::Run { count: abort.count, body: abort.body },
         None => OnAbort::Relax,
     };
-    Program { location: location(section.start), steps, abort, result: section.result }
+    let Lowering { steps, registers, pointees, .. } = lowering;
+    Program {
+        location: location(section.start),
+        mm_cid,
+        steps,
+        area,
+        registers,
+        window,
+        pointees,
+        outputs,
+        abort,
+        result: section.result,
+    }
 }
 
 /// Where a token of the user's stands: the call of the macro itself is the shell's. Unknown outside of a compiler, as in unit tests.
@@ -33,4 +62,249 @@ fn location(token: Span) -> String {
     }
     let span = token.unwrap();
     format!("{}:{}:{}", span.file(), span.line(), span.column())
+}
+
+struct Lowering<'w> {
+    window: &'w Window,
+    /// Where the section starts, for registers that stand for nothing in particular.
+    start: Span,
+    steps: Vec<Step>,
+    registers: Vec<RegisterInfo>,
+    pointees: Vec<PointeeSource>,
+    /// Where the values of the window are.
+    values: Vec<Option<Register>>,
+    /// Where what was evaluated before it is.
+    outside: Vec<Option<Register>>,
+    area: Register,
+    exits: usize,
+    /// The place that is lowered, as [`OffsetSource`] counts them.
+    place: usize,
+}
+
+impl<'w> Lowering<'w> {
+    fn new(window: &'w Window, start: Span) -> Self {
+        Self {
+            window,
+            start,
+            steps: Vec::new(),
+            registers: Vec::new(),
+            pointees: Vec::new(),
+            values: vec![None; window.values.len()],
+            outside: vec![None; window.outside.len()],
+            area: 0,
+            exits: 0,
+            place: 0,
+        }
+    }
+
+    fn register(&mut self, name: impl Into<String>, span: Span, input: Option<Input>) -> Register {
+        self.registers.push(RegisterInfo { name: name.into(), span, input });
+        self.registers.len() - 1
+    }
+
+    /// The window of a section that was armed before `prepare`.
+    fn watched_start(&mut self, checked: bool) -> Register {
+        let descriptor = self.register("the thread descriptor", self.start, Some(Input::Descriptor));
+        let area = self.register("the thread's area", self.start, Some(Input::Area));
+        self.steps.extend([Step::Publish { descriptor }, Step::Start, Step::CheckArmed { area, descriptor }]);
+        if checked {
+            let index = self.register("the index", self.start, Some(Input::Index));
+            self.steps.push(Step::CheckIndex { area, index });
+        }
+        area
+    }
+
+    /// A window that arms and reads the index by itself. The slots come first, because finding one is what tells that the thread
+    /// is registered; a concurrency id doesn't tell.
+    fn own_start(&mut self, mm_cid: bool) -> Register {
+        let area = self.register("the thread's area", self.start, Some(Input::AreaFromThreadPointer));
+        let scratch = self.register("the descriptor", self.start, None);
+        self.steps.extend([Step::ArmWindow { area, scratch }, Step::Start]);
+        let slots: Vec<OutsideId> = (0..self.window.outside.len())
+            .filter(|id| self.window.outside[*id].kind == resolve::OutsideKind::Slots)
+            .collect();
+        if mm_cid || slots.is_empty() {
+            let scratch = self.register("the CPU", self.start, None);
+            self.steps.push(Step::CheckRegistered { area, scratch });
+        }
+        let needed = self.window.index.filter(|index| slots.len() > 1 || self.is_output(*index));
+        let index = match needed {
+            Some(value) => {
+                let name = &self.window.values[value].name;
+                let to = self.register(name.to_string(), name.span(), None);
+                self.values[value] = Some(to);
+                self.steps.push(Step::ReadIndex { to, area });
+                Index::Read(to)
+            }
+            None => Index::InArea(area),
+        };
+        for slot in slots {
+            let (code, span) = (&self.window.outside[slot].code, self.start);
+            let slots = self.register(text(code), span, Some(Input::Slots(slot)));
+            let to = self.register(format!("{}[..]", text(code)), span, None);
+            let pointee = self.pointee(PointeeSource::Slots(slot));
+            self.outside[slot] = Some(to);
+            self.steps.push(Step::Slot { to, slots, index, pointee });
+        }
+        area
+    }
+
+    fn pointee(&mut self, source: PointeeSource) -> PointeeId {
+        self.pointees.push(source);
+        self.pointees.len() - 1
+    }
+
+    fn statement(&mut self, ty: TypeId, statement: &'w Statement) {
+        match statement {
+            Statement::Load { to, place, .. } => {
+                let at = self.place(place);
+                let to = self.bind(*to);
+                self.steps.push(Step::Load { to, at, ty });
+            }
+            Statement::Compute { to, left, operation, right, .. } => {
+                let (mut left, mut right) = (self.operand(left), self.operand(right));
+                if left.register().is_none() && operation.commutes() {
+                    std::mem::swap(&mut left, &mut right);
+                }
+                let to = self.bind(*to);
+                self.steps.push(Step::Compute { to, left, operation: *operation, right, ty });
+            }
+            Statement::Store { place, value } => {
+                let (at, value) = (self.place(place), self.operand(value));
+                self.steps.push(Step::Store { at, value, ty });
+            }
+            Statement::Copy { from, to, length } => {
+                let (from, to, length) = (self.place(from), self.place(to), self.operand(length));
+                self.steps.push(Step::Copy { from, to, length });
+            }
+            Statement::Exit { left, comparison, right, .. } => {
+                let (mut left, mut right) = (self.operand(left), self.operand(right));
+                let mut comparison = *comparison;
+                if left.register().is_none() {
+                    std::mem::swap(&mut left, &mut right);
+                    comparison = comparison.mirrored();
+                }
+                let (exit, area) = (self.exits, self.area);
+                self.exits += 1;
+                self.steps.push(Step::Exit { left, comparison, right, ty, exit, area });
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        let commit = &self.window.commit;
+        let ty = self.window.statements.len();
+        let (mut at, value) = (self.place(&commit.place), self.operand(&commit.value));
+        // A processor that forwards stores to loads of the same place does so best for plain addresses.
+        if at.offset.is_some() {
+            let to = self.register("the place", self.start, None);
+            self.steps.push(Step::Field { to, at });
+            at = Address::at(to);
+        }
+        self.steps.push(match commit.form {
+            Form::Store(order) => Step::CommitStore { at, value, order, ty },
+            Form::Update(operation) => Step::CommitUpdate { at, operation, value, ty },
+        });
+    }
+
+    fn bind(&mut self, value: ValueId) -> Register {
+        let name = &self.window.values[value].name;
+        let register = self.register(name.to_string(), name.span(), None);
+        self.values[value] = Some(register);
+        register
+    }
+
+    /// Where a value is. (One that was refused is nowhere, and then nothing is emitted.)
+    fn value(&self, value: ValueId) -> Register {
+        self.values[value].unwrap_or_default()
+    }
+
+    fn outside(&mut self, id: OutsideId, span: Span, input: Input) -> Register {
+        if let Some(register) = self.outside[id] {
+            return register;
+        }
+        let register = self.register(text(&self.window.outside[id].code), span, Some(input));
+        self.outside[id] = Some(register);
+        register
+    }
+
+    fn operand(&mut self, operand: &resolve::Operand) -> Operand {
+        match operand {
+            resolve::Operand::Value(value, _) => Operand::Register(self.value(*value)),
+            resolve::Operand::Literal(number, _) => Operand::Immediate(*number),
+            resolve::Operand::Null(_) => Operand::Immediate(0),
+            resolve::Operand::Outside(id, span) => Operand::Register(self.outside(*id, *span, Input::Operand(*id))),
+        }
+    }
+
+    fn place(&mut self, place: &Place) -> Address {
+        let number = OffsetSource(self.place);
+        self.place += 1;
+        match place {
+            Place::Outside(id, span) => Address::at(self.outside(*id, *span, Input::Place(*id))),
+            Place::Pointer(value, _) => Address::at(self.value(*value)),
+            Place::Inside(inside) => self.inside(inside, number),
+        }
+    }
+
+    fn inside(&mut self, inside: &Inside, number: OffsetSource) -> Address {
+        let has_offset = inside.has_offset();
+        let mut folded = false;
+        let mut base = match &inside.root {
+            Root::Behind(value, _) => self.value(*value),
+            Root::ElementBehind(value, span, index) => {
+                let base = self.value(*value);
+                self.element(base, index, PointeeSource::Behind(*value), *span)
+            }
+            Root::Slot(id, ..) => self.outside[*id].unwrap_or_default(),
+            Root::Element(id, span, index) => {
+                folded = has_offset && inside.element.is_none();
+                let input = Input::Elements(*id, folded.then_some(number));
+                // With a field's distance folded in it is a place of its own.
+                let first = if folded {
+                    self.register(text(&self.window.outside[*id].code), *span, Some(input))
+                } else {
+                    self.outside(*id, *span, input)
+                };
+                self.element(first, index, PointeeSource::Elements(*id), *span)
+            }
+        };
+        if let Some((index, _)) = &inside.element {
+            base = self.element(base, index, PointeeSource::ElementOf(number), inside.span);
+        }
+        let offset = (has_offset && !folded)
+            .then(|| self.register("the distance of a field", inside.span, Some(Input::Offset(number))));
+        Address { base, offset }
+    }
+
+    fn element(&mut self, base: Register, index: &resolve::Operand, pointee: PointeeSource, span: Span) -> Register {
+        let index = self.operand(index);
+        let pointee = self.pointee(pointee);
+        let to = self.register("an element's address", span, None);
+        self.steps.push(Step::Element { to, base, index, pointee });
+        to
+    }
+
+    fn is_output(&self, value: ValueId) -> bool {
+        let in_exit =
+            |statement: &Statement| matches!(statement, Statement::Exit { names, .. } if names.contains(&value));
+        self.window.in_result.contains(&value) || self.window.statements.iter().any(in_exit)
+    }
+
+    fn outputs(&self) -> Vec<(ValueId, Register)> {
+        let outputs = (0..self.values.len()).filter(|value| self.is_output(*value));
+        outputs.map(|value| (value, self.value(value))).collect()
+    }
+}
+
+impl Inside {
+    /// Whether it has fields whose distance must be added.
+    pub fn has_offset(&self) -> bool {
+        !self.fields.is_empty() || self.element.as_ref().is_some_and(|(_, fields)| !fields.is_empty())
+    }
+}
+
+/// Whether a commit is a release store.
+pub fn is_release(form: Form) -> bool {
+    form == Form::Store(Order::Release)
 }

@@ -9,7 +9,10 @@ pub fn apply(mut program: Program, options: &[String]) -> Program {
         program.steps.retain(|step| {
             !matches!(
                 (mutation.as_str(), step),
-                ("no_check", Step::CheckArmed) | ("no_disarm", Step::Disarm) | ("no_early_disarm", Step::Guard)
+                ("no_check", Step::CheckArmed { .. })
+                    | ("no_arm", Step::ArmWindow { .. })
+                    | ("no_disarm", Step::Disarm { .. })
+                    | ("no_early_disarm", Step::Guard)
             )
         });
     }

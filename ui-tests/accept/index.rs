@@ -27,7 +27,8 @@ fn main() {
     }
     // On the commit of a section without `prepare`.
     rseq! {
-        commit |cpu| store(&HITS[cpu], cpu.get() as u64)
+        commit |cpu| store(&HITS[cpu], 1)
+        => cpu.get()
     }
     // A name that starts with `r#`.
     rseq! {

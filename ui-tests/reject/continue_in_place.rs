@@ -6,7 +6,8 @@ static HITS: PerCpu<AtomicU64> = PerCpu::new();
 fn main() {
     loop {
         rseq! {
-            commit |cpu| store(if cpu.get() > 9 { continue } else { &HITS[cpu] }, 1)
+            prepare |cpu| { let first = cpu.get() == 0; }
+            commit store(if first { continue } else { &HITS[cpu] }, 1)
         }
     }
 }

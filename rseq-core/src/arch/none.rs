@@ -47,3 +47,9 @@ pub(crate) unsafe fn arm(_thread: Located) -> Armed {
 /// None needed; the other architectures want the calling thread's area.
 #[inline(always)]
 pub(crate) unsafe fn disarm(_area: *mut Rseq) {}
+
+/// Nothing is addressed from the thread pointer.
+#[inline(always)]
+pub(crate) fn area_from_thread_pointer() -> usize {
+    0
+}

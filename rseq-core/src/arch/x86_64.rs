@@ -110,6 +110,25 @@ pub(crate) fn locate() -> Located {
     Located { descriptor, area }
 }
 
+/// The distance from the thread pointer to the calling thread's area: for windows that address it from there. The same for every thread,
+/// but different before the mode is decided.
+#[inline(always)]
+pub(crate) fn area_from_thread_pointer() -> usize {
+    let offset;
+    // SAFETY: reads `FAST` and the symbol's offset; writes nothing but the output.
+    unsafe {
+        asm!(
+            "mov {offset}, [rip + {fast} + {area_offset}]",                  // offset = FAST.area_offset
+            concat!("add {offset}, [rip + ", thread_block!(), "@gottpoff]"),  // offset += offset of the thread block
+            offset = out(reg) offset,
+            fast = sym FAST,
+            area_offset = const offset_of!(Fast, area_offset),
+            options(nostack, readonly),
+        );
+    }
+    offset
+}
+
 /// Arms the thread descriptor and reads the CPU afterwards.
 ///
 /// # Safety

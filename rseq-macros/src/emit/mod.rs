@@ -1,16 +1,22 @@
-//! From steps to tokens: ordinary Rust around one commit block.
+//! From steps to tokens: ordinary Rust around one window.
 //!
 //! Every name of the macro's own is resolved where the macro is defined, so that user code neither sees nor changes it;
 //! the user's tokens keep their spans.
 
+mod editor;
+mod portable;
+mod window;
 pub mod x86_64;
 
 use proc_macro2::{Span, TokenStream, TokenTree};
-use quote::{ToTokens, quote, quote_spanned};
-use syn::{Block, Expr, Stmt, StmtMacro};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::{Block, Ident, Stmt, StmtMacro};
 
+pub use self::editor::editor;
+use crate::allocate::{self, TooMany};
 use crate::ir::{OnAbort, Program, Step};
-use crate::syntax::ast::Order;
+use crate::resolve::{self, Outside, OutsideKind, Statement, ValueId};
+use crate::syntax::ast::Section;
 
 /// What the macro's shell says of the place where a section is compiled.
 pub struct Context {
@@ -21,11 +27,22 @@ pub struct Context {
     pub checked: bool,
 }
 
-/// How commit blocks are written.
+/// How windows are written.
 enum Emitter {
     X86_64,
+    /// None: the section is for an editor to read.
+    Editor,
     /// There is none for the target: sections run in portable mode alone.
     None,
+}
+
+/// How a window says that it was left.
+#[derive(Clone, Copy)]
+pub enum Ways {
+    /// It goes to a label of Rust's for each way: the shortest, but then rustc lets it return nothing.
+    Labels,
+    /// It leaves a number in this slot and ends as if it had committed.
+    Number(usize),
 }
 
 impl Context {
@@ -44,6 +61,8 @@ impl Context {
         };
         let words: Vec<_> = emitter.into_iter().map(|word| word.to_string()).collect();
         let emitter = match words.first().map(String::as_str) {
+            _ if editor::asks() => Emitter::Editor,
+            Some("editor") => Emitter::Editor,
             Some("x86_64") => Emitter::X86_64,
             _ => Emitter::None,
         };
@@ -51,49 +70,74 @@ impl Context {
         Ok((Self { facade, emitter, checked }, groups.map(|group| group.to_string()).collect(), tokens.collect()))
     }
 
+    /// Whether it is an editor that asks, and not a compiler.
+    pub fn is_editor(&self) -> bool {
+        matches!(self.emitter, Emitter::Editor)
+    }
+
     /// The path of what expansions use.
     fn private(&self) -> TokenStream {
         let facade = &self.facade;
         quote!(#facade::__private)
     }
+
+    /// What this target can't hold of the program.
+    pub fn refuses(&self, program: &Program) -> Option<syn::Error> {
+        match self.emitter {
+            Emitter::X86_64 => {
+                let most = x86_64::registers(program);
+                allocate::allocate(program, most).err().map(|error: TooMany| error.error(most))
+            }
+            Emitter::Editor | Emitter::None => None,
+        }
+    }
 }
 
 /// Quotes what the macro itself says: resolved where the macro is defined, so that a name of the user's never meets it.
 macro_rules! hidden {
-    ($($tokens:tt)*) => { quote_spanned!(Span::mixed_site()=> $($tokens)*) };
+    ($($tokens:tt)*) => { quote::quote_spanned!(proc_macro2::Span::mixed_site()=> $($tokens)*) };
 }
+use hidden;
 
 /// The whole expansion: an expression.
 pub fn program(program: &Program, context: &Context) -> TokenStream {
     let private = context.private();
-    let guarded = program.steps.iter().any(|step| matches!(step, Step::Guard));
-    let taken =
-        if guarded { hidden!(section) } else { hidden!(#private::core::mem::ManuallyDrop::into_inner(section)) };
-    let before = program.steps.iter().map(|step| rust(step, guarded, context));
-    let commit = commit(program, context);
-    let on_abort = on_abort(&program.abort, &private);
-    let relax = matches!(program.abort, OnAbort::Relax);
-    let counter = counter(&program.abort);
+    let (before, prepared) = (before(program, context), prepared(program, &private));
+    let (types, portable) = (types(program, &private), portable::closure(program, &private));
+    let window = window::outcome(program, context);
+    let (aborted, exits) = (aborted(program, &private), exits(program, &private));
+    let last = last_exit(program);
+    let names = bind(program, &program.window.in_result, &private);
     let reachable = reachable();
     // In parentheses, because a value that starts with a label can't stand behind the label of `break`.
     let result = program.result.as_ref().map_or_else(|| hidden!(()), |result| hidden!((#result)));
+    let attempt = hidden! {
+        #before
+        #prepared
+        #types
+        #portable
+        #window
+        if outcome.end <= #last {
+            if outcome.end == #private::Outcome::<0>::ABORTED.end {
+                #aborted
+            }
+            #exits
+        }
+        #names
+        #reachable
+        break 'retry #result;
+    };
+    if program.repeats_by_itself() {
+        return hidden!('retry: { #attempt });
+    }
+    let counter = counter(&program.abort);
     // The block inside the loop has rustc refuse an unlabelled `break` or `continue` of the user's, were it hidden in the
     // arguments of a macro.
     hidden! {{
         #counter
         'retry: loop {
             'attempt: {
-                #(#before)*
-                #commit
-                if committed {
-                    #private::Section::committed(#taken);
-                } else if !#private::Section::aborted(#taken, #relax, publish) {
-                    #on_abort
-                    #reachable
-                    break 'attempt;
-                }
-                #reachable
-                break 'retry #result;
+                #attempt
             }
         }
     }}
@@ -102,17 +146,47 @@ pub fn program(program: &Program, context: &Context) -> TokenStream {
 /// The user's code of a section that was refused, where it never runs. So rustc resolves the names and checks the types in it:
 /// nothing else looks unused because of the mistake, and editors can complete.
 pub fn refused(program: &Program, context: &Context) -> TokenStream {
-    let before = program.steps.iter().map(|step| rust(step, true, context));
+    let private = context.private();
+    let before = before(program, context);
+    let types = types(program, &private);
+    let portable = portable::closure(program, &private);
     let counter = counter(&program.abort);
-    let on_abort = on_abort(&program.abort, &context.private());
+    let on_abort = on_abort(&program.abort, &private);
+    let exits = exits(program, &private);
     let reachable = reachable();
+    let names = bind(program, &program.window.in_result, &private);
     let result = program.result.as_ref().map(|result| hidden!(#reachable let _ = #result;));
+    let outputs = program.outputs.len();
+    hidden! {
+        '_retry: while false {
+            #counter
+            #before
+            #types
+            #portable
+            let _ = portable;
+            let outcome = #private::Outcome::<#outputs>::ABORTED;
+            #on_abort
+            { #exits }
+            #names
+            #result
+        }
+    }
+}
+
+/// The same for a section in whose window not every name means something: what is ordinary Rust all the same.
+pub fn unresolved(section: &Section, context: &Context) -> TokenStream {
+    let private = context.private();
+    let kind =
+        if resolve::is_mm_cid(section.index.as_ref()) { hidden!(#private::MmCid) } else { hidden!(#private::CpuId) };
+    let index = section.index.as_ref().map(|index| {
+        let name = &index.name;
+        hidden!(#[allow(unused_variables)] let #name = #private::Section::<#kind>::enter().index();)
+    });
+    let prepare = section.prepare.as_ref().map(statements);
     hidden! {
         while false {
-            #counter
-            #(#before)*
-            #on_abort
-            #result
+            #index
+            #prepare
         }
     }
 }
@@ -120,6 +194,11 @@ pub fn refused(program: &Program, context: &Context) -> TokenStream {
 /// In front of a statement of the macro's own: that the user's code may never get to it is none of the user's business.
 fn reachable() -> TokenStream {
     hidden!(#[allow(unreachable_code, clippy::diverging_sub_expression)])
+}
+
+/// In front of a statement with `unsafe` of the macro's own.
+fn allow_unsafe() -> TokenStream {
+    hidden!(#[allow(unsafe_code, unused_unsafe, clippy::undocumented_unsafe_blocks)])
 }
 
 /// Where the aborts are counted, if they have a name.
@@ -130,40 +209,88 @@ fn counter(abort: &OnAbort) -> TokenStream {
     }
 }
 
+/// Everything up to the window.
+fn before(program: &Program, context: &Context) -> TokenStream {
+    let guarded = is_guarded(program);
+    let steps = program.steps.iter().map(|step| rust(step, program, guarded, context));
+    hidden!(#(#steps)*)
+}
+
+fn is_guarded(program: &Program) -> bool {
+    program.steps.iter().any(|step| matches!(step, Step::Guard))
+}
+
+/// The kind of index that the section uses.
+fn index_kind(program: &Program, private: &TokenStream) -> TokenStream {
+    if program.mm_cid { hidden!(#private::MmCid) } else { hidden!(#private::CpuId) }
+}
+
 /// A step that is ordinary Rust.
-fn rust(step: &Step, guarded: bool, context: &Context) -> TokenStream {
+fn rust(step: &Step, program: &Program, guarded: bool, context: &Context) -> TokenStream {
     let private = context.private();
+    let kind = index_kind(program, &private);
     match step {
-        Step::Arm if guarded => hidden!(let section = #private::Section::enter();),
-        Step::Arm => hidden!(let section = #private::core::mem::ManuallyDrop::new(#private::Section::enter());),
+        Step::Arm if guarded => hidden!(let section = #private::Section::<#kind>::enter();),
+        Step::Arm => {
+            hidden!(let section = #private::core::mem::ManuallyDrop::new(#private::Section::<#kind>::enter());)
+        }
         Step::Index { name, kind } => {
             let facade = &context.facade;
             let kind = kind.as_ref().map(|kind| quote!(: #facade::#kind));
             hidden!(let #name #kind = #private::Section::index(&section);)
         }
         Step::Prepare(body) => statements(body),
-        Step::Operands { place, value } => {
-            let (unsafety, reachable) = (unsafety(place), reachable());
-            hidden! {
-                #reachable
-                let target = #private::target(#place);
-                #unsafety;
-                #reachable
-                let value = target.value(#value);
-            }
+        Step::Outside => {
+            let outside = program.window.outside.iter().enumerate();
+            outside.map(|(id, outside)| evaluate(id, outside, &private)).collect()
         }
         _ => TokenStream::new(),
     }
 }
 
+/// An expression that is evaluated before the window.
+fn evaluate(id: usize, Outside { kind, code }: &Outside, private: &TokenStream) -> TokenStream {
+    let (name, reachable) = (outside(id), reachable());
+    let value = match kind {
+        OutsideKind::Place => hidden!(#private::target(#code)),
+        OutsideKind::Operand => hidden!(#code),
+        OutsideKind::ValueOf(place) => {
+            let place = outside(*place);
+            hidden!(#place.value(#code))
+        }
+        OutsideKind::Slots => hidden!(#private::per_cpu(&#code)),
+        OutsideKind::Elements => hidden!(#private::elements(&#code)),
+        OutsideKind::Source => hidden!(#private::source(#code)),
+        OutsideKind::Destination => hidden!(#private::destination(#code)),
+    };
+    let unsafety = match kind {
+        OutsideKind::Place => Some(unsafety(&hidden!(#name.access()), code)),
+        OutsideKind::Source | OutsideKind::Destination => Some(unsafety(&hidden!(#name), code)),
+        _ => None,
+    };
+    hidden! {
+        #reachable
+        let #name = #value;
+        #unsafety
+    }
+}
+
 /// The call that is unsafe for a raw pointer. It spans the user's place, so that it is there that rustc asks for `unsafe`.
-fn unsafety(place: &Expr) -> TokenStream {
+fn unsafety(receiver: &TokenStream, place: &impl ToTokens) -> TokenStream {
     let mut tokens = place.to_token_stream().into_iter();
     let first = tokens.next().map_or_else(Span::call_site, |token| token.span());
     let last = tokens.last().map_or(first, |token| token.span());
     let [first, last] = [first, last].map(|end| Span::mixed_site().located_at(end));
-    let call = quote_spanned!(last=> .access().commit_to_raw_pointer());
-    quote_spanned!(first=> target #call)
+    let receiver: TokenStream = receiver
+        .clone()
+        .into_iter()
+        .map(|mut token| {
+            token.set_span(first);
+            token
+        })
+        .collect();
+    let call = quote_spanned!(last=> .use_raw_pointer());
+    hidden!(#receiver #call;)
 }
 
 /// The statements of a block, for a place where others follow. The value of its last expression is nobody's.
@@ -178,63 +305,93 @@ fn statements(body: &Block) -> TokenStream {
     tokens
 }
 
-/// `committed`: whether the commit block committed. `publish`: the same commit for the portable mode.
-fn commit(program: &Program, context: &Context) -> TokenStream {
-    let private = context.private();
-    let steps: Vec<&Step> = program.steps.iter().filter(|step| step.is_in_commit_block()).collect();
-    let block = match context.emitter {
-        Emitter::X86_64 => commit_block(&steps, &private),
-        Emitter::None => hidden!(false),
-    };
-    let order = if steps.iter().any(|step| matches!(step, Step::Commit(Order::Release))) {
-        hidden!(Release)
+/// From here on, no way but the window leads out of the section, and that disarms by itself.
+fn prepared(program: &Program, private: &TokenStream) -> TokenStream {
+    if program.arms_in_window() {
+        return TokenStream::new();
+    }
+    let section = if is_guarded(program) {
+        hidden!(section)
     } else {
-        hidden!(Relaxed)
+        hidden!(#private::core::mem::ManuallyDrop::into_inner(section))
     };
-    let allow = hidden!(#[allow(unsafe_code, unused_unsafe, clippy::undocumented_unsafe_blocks)]);
-    // SAFETY of the expansion: for a raw pointer, the user's `unsafe` around the macro says that it may be stored to.
+    let reachable = reachable();
+    hidden!(#reachable let section = #private::Section::prepared(#section);)
+}
+
+/// The name of an expression that was evaluated before the window.
+fn outside(id: usize) -> Ident {
+    format_ident!("outside_{id}", span = Span::mixed_site())
+}
+
+/// The name of the type of a statement, or of the commit.
+fn typed(id: usize) -> Ident {
+    format_ident!("type_{id}", span = Span::mixed_site())
+}
+
+/// All that was evaluated before the window.
+fn operands(program: &Program) -> TokenStream {
+    let operands = (0..program.window.outside.len()).map(outside);
+    hidden!((#(#operands,)*))
+}
+
+/// How many statements have a type: the commit's is the last.
+fn types_count(program: &Program) -> usize {
+    program.window.statements.len() + 1
+}
+
+/// A type, to be inferred, for each statement and the commit.
+fn types(program: &Program, private: &TokenStream) -> TokenStream {
+    let reachable = reachable();
+    let types = (0..types_count(program)).map(|id| {
+        let name = typed(id);
+        // Steps without a type of their own have one that says nothing.
+        match program.window.statements.get(id) {
+            Some(Statement::Copy { .. }) => {
+                hidden!(#reachable let #name = #private::Typed::<#private::core::primitive::u8>::new();)
+            }
+            _ => hidden!(#reachable let #name = #private::Typed::new();),
+        }
+    });
+    types.collect()
+}
+
+/// What an abort of the window leads to: the section starts again, unless its window ran in portable mode.
+fn aborted(program: &Program, private: &TokenStream) -> TokenStream {
+    let relax = matches!(program.abort, OnAbort::Relax);
+    let (open, operands) = (open(program, private), operands(program));
+    let outcome = if program.repeats_by_itself() {
+        return hidden!(outcome = #private::window_repeated(#open, #operands, portable, again););
+    } else if program.arms_in_window() {
+        hidden!(#private::window_aborted(#relax, #open, #operands, portable))
+    } else {
+        hidden!(section.aborted(#relax, #operands, portable))
+    };
+    let (on_abort, reachable) = (on_abort(&program.abort, private), reachable());
     hidden! {
-        #allow
-        let committed = #block;
-        #allow
-        let publish = move || unsafe { target.store(value, #private::core::sync::atomic::Ordering::#order) };
+        outcome = #outcome;
+        if outcome.end <= #private::Outcome::<0>::AGAIN.end {
+            if outcome.end == #private::Outcome::<0>::ABORTED.end {
+                #on_abort
+            }
+            #reachable
+            break 'attempt;
+        }
     }
 }
 
-/// The commit block, once for each width. The width of the place is a constant, so one of them is left.
-fn commit_block(steps: &[&Step], private: &TokenStream) -> TokenStream {
-    let index = steps.iter().any(|step| matches!(step, Step::CheckIndex));
-    let cpu = index.then(|| hidden!(cpu = in(reg) #private::Section::index(&section).get(),));
-    let [byte, half, word, double] = [8, 16, 32, 64].map(|bits| {
-        let lines = x86_64::commit_block(steps, bits);
-        let scratch = x86_64::scratch();
-        hidden! {
-            #private::core::arch::asm!(
-                #(#lines,)*
-                td = in(reg) #private::Section::descriptor(&section),
-                area = in(reg) #private::Section::area(&section),
-                place = in(reg) target.address(),
-                value = in(reg) value.bits(),
-                #cpu
-                aborted = label { break 'window false },
-                #scratch
-                options(nostack),
-            )
-        }
+/// Opens the slots that the window finds by itself, and says whether there was anything to do.
+fn open(program: &Program, private: &TokenStream) -> TokenStream {
+    let slots = program.window.outside.iter().enumerate().filter(|(_, outside)| outside.kind == OutsideKind::Slots);
+    let opened = slots.map(|(id, _)| {
+        let name = outside(id);
+        hidden!(#private::core::ops::BitOr::bitor(opened, #private::PerCpu::open(#name)))
     });
-    // SAFETY of the expansion: the descriptor and the area are the calling thread's, armed by `Section::enter`; the place is a
-    // reference to an atomic, or a raw pointer for which the user wrote `unsafe`. The block stores to these three and nothing else.
     hidden! {
-        'window: {
-            unsafe {
-                match target.bits() {
-                    8 => #byte,
-                    16 => #half,
-                    32 => #word,
-                    _ => #double,
-                }
-            }
-            true
+        move || {
+            let opened = false;
+            #(let opened = #opened;)*
+            opened
         }
     }
 }
@@ -253,4 +410,62 @@ fn on_abort(abort: &OnAbort, private: &TokenStream) -> TokenStream {
             hidden!({ #count #(#statements)* })
         }
     }
+}
+
+/// The number of the last exit; what is above it has committed.
+fn last_exit(program: &Program) -> u64 {
+    1 + program.exits() as u64
+}
+
+/// The number with which a window leaves by this exit.
+fn exit_number(exit: usize) -> u64 {
+    2 + exit as u64
+}
+
+/// The values of the exits.
+fn exits(program: &Program, private: &TokenStream) -> TokenStream {
+    let exits = program.window.statements.iter().filter_map(|statement| match statement {
+        Statement::Exit { names, value, .. } => Some((names, value)),
+        _ => None,
+    });
+    let reachable = reachable();
+    let exits = exits.enumerate().map(|(exit, (names, value))| {
+        let (number, names) = (exit_number(exit), bind(program, names, private));
+        hidden! {
+            if outcome.end == #number {
+                #names
+                #reachable
+                break 'retry (#value);
+            }
+        }
+    });
+    exits.collect()
+}
+
+/// Gives values of the window their names.
+fn bind(program: &Program, values: &[ValueId], private: &TokenStream) -> TokenStream {
+    let allow = hidden!(#[allow(unsafe_code, unused_variables, clippy::undocumented_unsafe_blocks)]);
+    let bound = values.iter().map(|value| {
+        let position = program.outputs.iter().position(|(output, _)| output == value).unwrap_or_default();
+        let info = &program.window.values[*value];
+        let name = &info.name;
+        let bits = hidden!(outcome.values[#position]);
+        // SAFETY of the expansion: the window left the bits of such a value there, because it came past the step that makes it.
+        match info.statement {
+            Some(statement) => {
+                let typed = typed(statement);
+                hidden!(#allow let #name = unsafe { #private::from_bits(#typed, #bits) };)
+            }
+            None => {
+                let kind = index_kind(program, private);
+                hidden!(#allow let #name: #kind = unsafe { #private::index_from_bits(#bits) };)
+            }
+        }
+    });
+    bound.collect()
+}
+
+/// The first token's place in the source, for a token of the macro's own.
+fn located(span: Span) -> Span {
+    Span::mixed_site().located_at(span)
 }

@@ -1,7 +1,7 @@
 //! A section as it was written.
 
 use proc_macro2::Span;
-use syn::{Block, Expr, Ident};
+use syn::{Block, Expr, Ident, Type};
 
 /// One clause, with the span of its keyword.
 pub struct Clause {
@@ -16,9 +16,15 @@ pub enum ClauseKind {
         index: Option<Index>,
         body: Block,
     },
+    Critical {
+        index: Option<Index>,
+        steps: Vec<Step>,
+        /// Steps that couldn't be read were reported and left out.
+        whole: bool,
+    },
     Commit {
         index: Option<Index>,
-        form: Form,
+        commit: Commit,
     },
     Result(Expr),
     Abort(Abort),
@@ -46,15 +52,60 @@ pub struct Index {
     pub kind: Option<Ident>,
 }
 
-/// `store(place, value)` or `store_release(place, value)`.
-pub struct Form {
-    pub order: Order,
+/// A step of `critical`.
+#[allow(clippy::large_enum_variant, reason = "there are a handful in a section")]
+pub enum Step {
+    /// `let name: ty = load(place);`
+    Load { name: Ident, ty: Option<Type>, place: Expr },
+    /// `let name: ty = left operation right;`
+    Compute { name: Ident, ty: Option<Type>, left: Expr, operation: Operation, right: Expr },
+    /// `store(place, value);`
+    Store { place: Expr, value: Expr },
+    /// `copy(from, to, length);`
+    Copy { from: Expr, to: Expr, length: Expr },
+    /// `if left comparison right { exit value }`
+    Exit { left: Expr, comparison: Comparison, right: Expr, value: Expr },
+}
+
+/// What a window computes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operation {
+    Add,
+    Sub,
+    And,
+    Or,
+    Xor,
+    Shl,
+    Shr,
+}
+
+/// How a window compares.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Comparison {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+}
+
+/// `store(place, value)`, `add(place, value)` and so on.
+pub struct Commit {
+    pub form: Form,
     pub place: Expr,
     pub value: Expr,
 }
 
+/// What the commit instruction does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    Store(Order),
+    Update(Operation),
+}
+
 /// The memory order of a commit.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
     Relaxed,
     Release,
@@ -72,7 +123,8 @@ pub struct Section {
     pub start: Span,
     pub index: Option<Index>,
     pub prepare: Option<Block>,
-    pub form: Form,
+    pub steps: Vec<Step>,
+    pub commit: Commit,
     pub result: Option<Expr>,
     pub abort: Option<Abort>,
 }
@@ -81,6 +133,7 @@ impl ClauseKind {
     pub fn keyword(&self) -> Option<Keyword> {
         match self {
             Self::Prepare { .. } => Some(Keyword::Prepare),
+            Self::Critical { .. } => Some(Keyword::Critical),
             Self::Commit { .. } => Some(Keyword::Commit),
             Self::Result(_) => Some(Keyword::Result),
             Self::Abort(_) => Some(Keyword::Abort),
@@ -91,7 +144,88 @@ impl ClauseKind {
 
     /// Whether it could be read.
     pub fn is_whole(&self) -> bool {
-        !matches!(self, Self::Broken(_) | Self::Unknown)
+        !matches!(self, Self::Broken(_) | Self::Unknown | Self::Critical { whole: false, .. })
+    }
+}
+
+impl Index {
+    /// Whether it is a concurrency id, not a CPU.
+    pub fn is_mm_cid(&self) -> bool {
+        self.kind.as_ref().is_some_and(|kind| kind == "MmCid")
+    }
+}
+
+impl Operation {
+    /// The name of the commit form, and of the function that does it in portable mode.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Sub => "sub",
+            Self::And => "and",
+            Self::Or => "or",
+            Self::Xor => "xor",
+            Self::Shl => "shl",
+            Self::Shr => "shr",
+        }
+    }
+
+    /// The operator in the source.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Self::Add => "+",
+            Self::Sub => "-",
+            Self::And => "&",
+            Self::Or => "|",
+            Self::Xor => "^",
+            Self::Shl => "<<",
+            Self::Shr => ">>",
+        }
+    }
+
+    /// Whether the operands may change places.
+    pub fn commutes(self) -> bool {
+        matches!(self, Self::Add | Self::And | Self::Or | Self::Xor)
+    }
+
+    pub fn is_shift(self) -> bool {
+        matches!(self, Self::Shl | Self::Shr)
+    }
+}
+
+impl Comparison {
+    /// The name of the function that does it in portable mode.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Eq => "eq",
+            Self::Ne => "ne",
+            Self::Lt => "lt",
+            Self::Le => "le",
+            Self::Gt => "gt",
+            Self::Ge => "ge",
+        }
+    }
+
+    /// The operator in the source.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Self::Eq => "==",
+            Self::Ne => "!=",
+            Self::Lt => "<",
+            Self::Le => "<=",
+            Self::Gt => ">",
+            Self::Ge => ">=",
+        }
+    }
+
+    /// The comparison that says the same of the operands in each other's place.
+    pub fn mirrored(self) -> Self {
+        match self {
+            Self::Eq | Self::Ne => self,
+            Self::Lt => Self::Gt,
+            Self::Le => Self::Ge,
+            Self::Gt => Self::Lt,
+            Self::Ge => Self::Le,
+        }
     }
 }
 

@@ -2,5 +2,6 @@
 
 pub mod ast;
 mod parse;
+mod step;
 
-pub use parse::parse;
+pub use parse::{parse, split};

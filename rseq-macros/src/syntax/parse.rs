@@ -6,7 +6,8 @@ use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::{Block, Expr, Ident, Result, Token, parenthesized, token};
 
-use super::ast::{Abort, Clause, ClauseKind, Form, Index, Keyword, Order};
+use super::ast::{Abort, Clause, ClauseKind, Commit, Form, Index, Keyword, Operation, Order};
+use super::step;
 use crate::error::{self, Errors};
 
 /// The clauses in the order in which they stand.
@@ -44,6 +45,27 @@ fn clauses(input: ParseStream<'_>, errors: &mut Errors) -> Vec<Clause> {
     clauses
 }
 
+/// The clauses as they were written, half-typed ones too: whatever stands behind each keyword.
+pub fn split(tokens: TokenStream) -> Vec<(Keyword, TokenStream)> {
+    let parser = |input: ParseStream<'_>| {
+        let mut clauses = Vec::new();
+        while !input.is_empty() {
+            let Some((keyword, _)) = start(input) else {
+                input.parse::<TokenTree>()?;
+                continue;
+            };
+            let mut written = TokenStream::new();
+            while !input.is_empty() && !starts_clause_after_expression(input) {
+                written.extend([input.parse::<TokenTree>()?]);
+            }
+            clauses.push((keyword, written));
+        }
+        Ok(clauses)
+    };
+    // The parser takes every token and never fails, so there is no error here.
+    parser.parse2(tokens).unwrap_or_default()
+}
+
 /// Takes the keyword of a clause.
 fn start(input: ParseStream<'_>) -> Option<(Keyword, Span)> {
     let keyword = peek(input)?;
@@ -70,8 +92,12 @@ fn skip_to_clause(input: ParseStream<'_>) {
 fn clause(keyword: Keyword, span: Span, input: ParseStream<'_>, errors: &mut Errors) -> Result<ClauseKind> {
     Ok(match keyword {
         Keyword::Prepare => ClauseKind::Prepare { index: index(input, errors)?, body: block(keyword, span, input)? },
-        Keyword::Critical => return Err(syn::Error::new(span, error::CRITICAL)),
-        Keyword::Commit => ClauseKind::Commit { index: index(input, errors)?, form: form(span, input)? },
+        Keyword::Critical => {
+            let index = index(input, errors)?;
+            let (steps, whole) = step::steps(body(keyword, span, input)?, errors);
+            ClauseKind::Critical { index, steps, whole }
+        }
+        Keyword::Commit => ClauseKind::Commit { index: index(input, errors)?, commit: commit(span, input)? },
         Keyword::Result => ClauseKind::Result(result(span, input)?),
         Keyword::Abort => ClauseKind::Abort(Abort { count: count(input)?, body: block(keyword, span, input)? }),
     })
@@ -92,13 +118,13 @@ fn index(input: ParseStream<'_>, errors: &mut Errors) -> Result<Option<Index>> {
     };
     let (name, path) = at_own_tokens(parser, inside, error::INDEX)?;
     let kind = path.and_then(|path| path.segments.last().map(|segment| segment.ident.clone()));
-    let message = match &kind {
-        Some(kind) if kind == "MmCid" => error::MM_CID,
-        Some(kind) if kind != "CpuId" => error::INDEX,
-        _ => return Ok(Some(Index { name, kind })),
-    };
-    errors.at(kind.map_or(name.span(), |kind| kind.span()), message);
-    Ok(Some(Index { name, kind: None }))
+    match kind {
+        Some(kind) if kind != "CpuId" && kind != "MmCid" => {
+            errors.at(kind.span(), error::INDEX);
+            Ok(Some(Index { name, kind: None }))
+        }
+        kind => Ok(Some(Index { name, kind })),
+    }
 }
 
 /// `|n|`, if it is there.
@@ -107,7 +133,7 @@ fn count(input: ParseStream<'_>) -> Result<Option<Ident>> {
 }
 
 /// A name or `_`.
-fn name(input: ParseStream<'_>) -> Result<Ident> {
+pub fn name(input: ParseStream<'_>) -> Result<Ident> {
     if input.peek(Token![_]) { input.call(Ident::parse_any) } else { input.parse() }
 }
 
@@ -146,42 +172,67 @@ fn at_own_tokens<T>(
 }
 
 fn block(keyword: Keyword, span: Span, input: ParseStream<'_>) -> Result<Block> {
+    // As one token first: a mistake inside leaves the clauses behind it readable.
+    syn::parse2(TokenTree::from(body(keyword, span, input)?).into())
+}
+
+/// What stands in braces.
+fn body(keyword: Keyword, span: Span, input: ParseStream<'_>) -> Result<Group> {
     if !input.peek(token::Brace) {
         return Err(syn::Error::new(span, error::no_block(keyword.word())));
     }
-    // As one token first: a mistake inside leaves the clauses behind it readable.
-    syn::parse2(input.parse::<TokenTree>()?.into())
+    braces(input)
 }
 
-fn form(commit: Span, input: ParseStream<'_>) -> Result<Form> {
+/// The braces that come next, also if a macro of the user's put them there.
+pub fn braces(input: ParseStream<'_>) -> Result<Group> {
+    let mut token = input.parse::<TokenTree>()?;
+    loop {
+        match token {
+            TokenTree::Group(group) if group.delimiter() == Delimiter::None => {
+                token = group.stream().into_iter().next().ok_or_else(|| input.error(error::EMPTY))?;
+            }
+            TokenTree::Group(group) => return Ok(group),
+            other => return Err(syn::Error::new(other.span(), error::EMPTY)),
+        }
+    }
+}
+
+fn commit(clause: Span, input: ParseStream<'_>) -> Result<Commit> {
     if !input.peek(Ident::peek_any) {
-        let at = if input.is_empty() { commit } else { input.span() };
+        let at = if input.is_empty() { clause } else { input.span() };
         return Err(syn::Error::new(at, error::FORM));
     }
     let name = input.call(Ident::parse_any)?;
-    let order = match name.to_string().as_str() {
-        "store" => Order::Relaxed,
-        "store_release" => Order::Release,
+    let form = match name.to_string().as_str() {
+        "store" => Form::Store(Order::Relaxed),
+        "store_release" => Form::Store(Order::Release),
+        "add" => Form::Update(Operation::Add),
+        "sub" => Form::Update(Operation::Sub),
+        "and" => Form::Update(Operation::And),
+        "or" => Form::Update(Operation::Or),
+        "xor" => Form::Update(Operation::Xor),
         "store_seqcst" | "store_relaxed" | "store_acquire" => return Err(syn::Error::new(name.span(), error::RELEASE)),
-        form @ ("add" | "sub" | "and" | "or" | "xor") => {
-            return Err(syn::Error::new(name.span(), error::later_form(form)));
-        }
         other => return Err(syn::Error::new(name.span(), error::unknown_form(other))),
     };
+    let [place, value] = arguments(&name, input, error::ONE_PLACE_ONE_VALUE)?;
+    Ok(Commit { form, place, value })
+}
+
+/// So many arguments in parentheses behind `name`; `message` says how many that should be.
+pub fn arguments<const N: usize>(name: &Ident, input: ParseStream<'_>, message: &str) -> Result<[Expr; N]> {
     if !input.peek(token::Paren) {
-        return Err(syn::Error::new(name.span(), error::ONE_PLACE_ONE_VALUE));
+        return Err(syn::Error::new(name.span(), message));
     }
-    let arguments;
-    let parenthesis = parenthesized!(arguments in input);
-    let arguments = Punctuated::<Expr, Token![,]>::parse_terminated(&arguments)?;
-    let count = arguments.len();
-    let mut arguments = arguments.into_iter();
-    match (arguments.next(), arguments.next(), arguments.next()) {
-        (Some(place), Some(value), None) => Ok(Form { order, place, value }),
-        (_, _, Some(third)) => Err(syn::Error::new_spanned(third, error::ONE_PLACE_ONE_VALUE)),
-        _ if count == 0 => Err(syn::Error::new(parenthesis.span.join(), error::ONE_PLACE_ONE_VALUE)),
-        (place, ..) => Err(syn::Error::new_spanned(place, error::ONE_PLACE_ONE_VALUE)),
-    }
+    let inside;
+    let parenthesis = parenthesized!(inside in input);
+    let arguments: Vec<Expr> = Punctuated::<Expr, Token![,]>::parse_terminated(&inside)?.into_iter().collect();
+    arguments.try_into().map_err(|arguments: Vec<Expr>| match (arguments.get(N), arguments.last()) {
+        // The first that is too many, or else what is there.
+        (Some(beyond), _) => syn::Error::new_spanned(beyond, message),
+        (None, Some(last)) => syn::Error::new_spanned(last, message),
+        (None, None) => syn::Error::new(parenthesis.span.join(), message),
+    })
 }
 
 /// The expression after `=>`: everything up to an `abort` clause, or whatever else starts a clause.
@@ -225,7 +276,7 @@ fn starts_clause_after_expression(input: ParseStream<'_>) -> bool {
 }
 
 /// The start of a token's text, for a message.
-fn summary(text: &str) -> String {
+pub fn summary(text: &str) -> String {
     const LENGTH: usize = 20;
     if text.chars().count() <= LENGTH {
         return text.to_owned();

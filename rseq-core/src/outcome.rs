@@ -1,0 +1,30 @@
+//! How a window ended, and what it brought along.
+
+/// How a window ended, with the bits of the values that the section's later expressions use.
+///
+/// The window leaves a number: [`ABORTED`](Self::ABORTED)'s, [`AGAIN`](Self::AGAIN)'s, one of [`FIRST_EXIT`] and the following for each of its exits, and any larger one if
+/// it committed.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome<const N: usize> {
+    /// How it ended.
+    pub end: u64,
+    /// The values' bits. Those that were not computed yet when the window was left are arbitrary.
+    pub values: [u64; N],
+}
+
+/// The number of a window's first exit.
+pub const FIRST_EXIT: u64 = 2;
+
+impl<const N: usize> Outcome<N> {
+    /// Something interrupted it.
+    pub const ABORTED: Self = Self { end: 0, values: [0; N] };
+    /// It couldn't run, for a reason that is mended.
+    pub const AGAIN: Self = Self { end: 1, values: [0; N] };
+
+    /// It committed.
+    #[inline(always)]
+    #[must_use]
+    pub fn committed(values: [u64; N]) -> Self {
+        Self { end: u64::MAX, values }
+    }
+}

@@ -1,0 +1,130 @@
+//! Which register of the machine holds which virtual one, and when: nothing is ever kept in memory.
+//!
+//! A window is a straight line that can only be left, so a register is taken from where it is written to where it is read last, and the first one that is free
+//! will do (linear scan over intervals).
+
+use proc_macro2::Span;
+
+use crate::error;
+use crate::ir::{Program, Register, Step};
+
+/// The registers of a window.
+pub struct Allocation {
+    /// Which slot each virtual register has.
+    pub slots: Vec<usize>,
+    pub contents: Vec<Slot>,
+}
+
+/// A register of the machine, as an operand of the asm.
+#[derive(Default, Clone)]
+pub struct Slot {
+    /// What Rust puts there before the window.
+    pub input: Option<Register>,
+    /// Whether the window writes it.
+    pub written: bool,
+    /// What Rust finds there behind it.
+    pub output: Option<Register>,
+    /// Where it is free again.
+    end: usize,
+}
+
+/// More virtual registers at once than the machine has.
+pub struct TooMany {
+    pub span: Span,
+    pub names: Vec<String>,
+}
+
+impl TooMany {
+    pub fn error(&self, most: usize) -> syn::Error {
+        syn::Error::new(self.span, error::too_many_values(&self.names, most))
+    }
+}
+
+/// From where to where a register is taken. Steps count twice, because one reads before it writes.
+#[derive(Clone, Copy)]
+struct Interval {
+    register: Register,
+    start: usize,
+    end: usize,
+}
+
+/// Gives each register of the window a slot.
+pub fn allocate(program: &Program, most: usize) -> Result<Allocation, TooMany> {
+    let intervals = intervals(program);
+    let mut allocation = Allocation { slots: vec![0; program.registers.len()], contents: Vec::new() };
+    for interval in &intervals {
+        let slot = allocation.free_slot(program, interval);
+        if slot == most {
+            return Err(too_many(program, &intervals, interval));
+        }
+        allocation.take(program, slot, interval);
+    }
+    for (_, register) in &program.outputs {
+        let slot = allocation.slots[*register];
+        allocation.contents[slot].output = Some(*register);
+    }
+    Ok(allocation)
+}
+
+/// In the order in which they start.
+fn intervals(program: &Program) -> Vec<Interval> {
+    let steps: Vec<&Step> = program.in_window().collect();
+    let over = 2 * steps.len() + 2;
+    let mut intervals: Vec<Interval> =
+        (0..program.registers.len()).map(|register| Interval { register, start: 0, end: 0 }).collect();
+    for (number, step) in steps.iter().enumerate() {
+        let (reading, writing) = (2 * number + 1, 2 * number + 2);
+        for register in step.reads_first() {
+            intervals[register].end = intervals[register].end.max(reading);
+        }
+        for register in step.reads_last() {
+            intervals[register].end = intervals[register].end.max(writing);
+        }
+        if let Some(register) = step.writes() {
+            intervals[register].start = reading;
+            intervals[register].end = writing;
+        }
+    }
+    for (_, register) in &program.outputs {
+        intervals[*register].end = over;
+    }
+    // What no step uses needs no register.
+    intervals.retain(|interval| interval.end > 0);
+    intervals.sort_by_key(|interval| interval.start);
+    intervals
+}
+
+impl Allocation {
+    /// The slot of the operand that a computation changes, if that is free by then, or else the first free one.
+    fn free_slot(&self, program: &Program, interval: &Interval) -> usize {
+        let is_free = |slot: &usize| self.contents.get(*slot).is_none_or(|slot| slot.end <= interval.start);
+        let changed =
+            program.in_window().find(|step| step.writes() == Some(interval.register)).and_then(|step| match step {
+                Step::Compute { left, .. } => left.register(),
+                Step::Field { at, .. } | Step::Load { at, .. } => Some(at.base),
+                _ => None,
+            });
+        let preferred = changed.map(|register| self.slots[register]).filter(is_free);
+        preferred.unwrap_or_else(|| (0..).find(is_free).unwrap_or_default())
+    }
+
+    fn take(&mut self, program: &Program, slot: usize, interval: &Interval) {
+        if slot == self.contents.len() {
+            self.contents.push(Slot::default());
+        }
+        let contents = &mut self.contents[slot];
+        contents.end = interval.end;
+        if program.registers[interval.register].input.is_some() {
+            contents.input = Some(interval.register);
+        } else {
+            contents.written = true;
+        }
+        self.slots[interval.register] = slot;
+    }
+}
+
+fn too_many(program: &Program, intervals: &[Interval], beyond: &Interval) -> TooMany {
+    let at_once = intervals.iter().filter(|other| other.start <= beyond.start && beyond.start < other.end);
+    let names = at_once.map(|interval| program.registers[interval.register].name.clone()).collect();
+    TooMany { span: program.registers[beyond.register].span, names }
+}

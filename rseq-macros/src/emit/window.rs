@@ -1,0 +1,301 @@
+//! The window as asm, in a function of its own: generic, so that the types that were inferred for its values are there by name.
+
+use proc_macro2::{Span, TokenStream};
+use quote::format_ident;
+use syn::Ident;
+
+use super::portable::with_fields;
+use super::{Context, Emitter, Ways, allow_unsafe, exit_number, hidden, outside, typed, types_count, x86_64};
+use crate::allocate::{Allocation, Slot, allocate};
+use crate::ir::{Input, OffsetSource, PointeeSource, Program, Register};
+use crate::resolve::{Inside, Place, Root, Statement};
+
+/// `outcome`: how the window ended.
+pub fn outcome(program: &Program, context: &Context) -> TokenStream {
+    let private = context.private();
+    let outputs = program.outputs.len();
+    let asm = match context.emitter {
+        Emitter::X86_64 => allocate(program, x86_64::registers(program)).ok(),
+        Emitter::Editor | Emitter::None => None,
+    };
+    let aborted = hidden!(#private::Outcome::<#outputs>::ABORTED);
+    let (offsets, allow) = (offsets(program, &private), allow_unsafe());
+    let (function, call) = match &asm {
+        Some(allocation) => call(program, allocation, &private),
+        None => (TokenStream::new(), aborted.clone()),
+    };
+    let offsets = asm.is_some().then_some(offsets);
+    // SAFETY of the expansion: the descriptor and the area are the calling thread's; the places are references to atomics, or what the user
+    // wrote `unsafe` for. The window stores to these, to the descriptor and to `rseq_cs`, and to nothing else.
+    if !program.repeats_by_itself() {
+        return hidden! {
+            #offsets
+            #allow
+            let mut outcome = {
+                #function
+                unsafe { #call }
+            };
+        };
+    }
+    hidden! {
+        #offsets
+        #allow
+        let (mut outcome, again) = {
+            #function
+            (unsafe { #call }, move || unsafe { #call })
+        };
+    }
+}
+
+/// The name of a distance, and of the type of the field at its end.
+fn offset(OffsetSource(place): OffsetSource) -> Ident {
+    format_ident!("offset_{place}", span = Span::mixed_site())
+}
+
+fn element_pointee(OffsetSource(place): OffsetSource) -> Ident {
+    format_ident!("element_{place}", span = Span::mixed_site())
+}
+
+/// The distances of the fields that the window uses: constants, computed from the fields' names.
+fn offsets(program: &Program, private: &TokenStream) -> TokenStream {
+    let window = &program.window;
+    let mut places: Vec<&Place> = Vec::new();
+    for statement in &window.statements {
+        match statement {
+            Statement::Load { place, .. } | Statement::Store { place, .. } => places.push(place),
+            Statement::Copy { from, to, .. } => places.extend([from, to]),
+            Statement::Compute { .. } | Statement::Exit { .. } => {}
+        }
+    }
+    places.push(&window.commit.place);
+    let offsets = places.into_iter().enumerate().map(|(number, place)| match place {
+        Place::Inside(inside) => distances(program, inside, OffsetSource(number), private),
+        Place::Outside(..) | Place::Pointer(..) => TokenStream::new(),
+    });
+    offsets.collect()
+}
+
+fn distances(program: &Program, inside: &Inside, number: OffsetSource, private: &TokenStream) -> TokenStream {
+    let (offset, element) = (offset(number), element_pointee(number));
+    if !inside.has_offset() && inside.element.is_none() {
+        return TokenStream::new();
+    }
+    let root = match &inside.root {
+        Root::Behind(value, _) | Root::ElementBehind(value, ..) => {
+            pointee(program, &PointeeSource::Behind(*value), private)
+        }
+        Root::Slot(id, ..) => pointee(program, &PointeeSource::Slots(*id), private),
+        Root::Element(id, ..) => pointee(program, &PointeeSource::Elements(*id), private),
+    };
+    let allow = allow_unsafe();
+    let first = distance(&root, &inside.fields, private);
+    let Some((_, fields)) = &inside.element else {
+        return hidden!(#allow let (#offset, _) = #first;);
+    };
+    let second = distance(&hidden!(#element), fields, private);
+    hidden! {
+        #allow
+        let (#offset, array) = #first;
+        let #element = array.elements();
+        #allow
+        let #offset = #offset + #second.0;
+    }
+}
+
+/// The distance of the field behind these names, and its type. A constant is computed without there being such a value: from
+/// memory that is never read.
+fn distance(pointee: &TokenStream, fields: &[syn::Member], private: &TokenStream) -> TokenStream {
+    let field = with_fields(&hidden!((*whole)), fields);
+    hidden! {
+        #pointee.field(const {
+            let whole = #private::core::mem::MaybeUninit::uninit();
+            unsafe {
+                #private::field(&whole, {
+                    let whole = whole.as_ptr();
+                    &raw const #field
+                })
+            }
+        })
+    }
+}
+
+fn pointee(program: &Program, source: &PointeeSource, private: &TokenStream) -> TokenStream {
+    match source {
+        PointeeSource::Slots(id) => {
+            let name = outside(*id);
+            hidden!(#private::slot_pointee(#name))
+        }
+        PointeeSource::Elements(id) => {
+            let name = outside(*id);
+            hidden!(#name.pointee())
+        }
+        PointeeSource::Behind(value) => {
+            let typed = typed(program.window.values[*value].statement.unwrap_or_default());
+            hidden!(#typed.pointee())
+        }
+        PointeeSource::ElementOf(number) => {
+            let name = element_pointee(*number);
+            hidden!(#name)
+        }
+    }
+}
+
+/// What Rust computes for a register of the window.
+fn input(program: &Program, register: Register, private: &TokenStream) -> TokenStream {
+    let u64 = hidden!(#private::core::primitive::u64);
+    match &program.registers[register].input {
+        Some(Input::Descriptor) => hidden!(section.descriptor().expose_provenance() as #u64),
+        Some(Input::Area) => hidden!(section.area().expose_provenance() as #u64),
+        Some(Input::AreaFromThreadPointer) => hidden!(#private::area_from_thread_pointer() as #u64),
+        Some(Input::Index) => hidden!(section.number() as #u64),
+        Some(Input::Place(id)) => place_operand(*id),
+        Some(Input::Operand(id)) => {
+            let name = outside(*id);
+            hidden!(#private::bits(#name))
+        }
+        Some(Input::Slots(id)) => {
+            let name = outside(*id);
+            hidden!(#private::slots_operand(#name))
+        }
+        Some(Input::Elements(id, None)) => place_operand(*id),
+        Some(Input::Elements(id, Some(number))) => {
+            let (first, offset) = (place_operand(*id), offset(*number));
+            hidden!((#first + #offset as #u64))
+        }
+        Some(Input::Offset(number)) => {
+            let offset = offset(*number);
+            hidden!(#offset as #u64)
+        }
+        None => hidden!(0),
+    }
+}
+
+/// The address of a place, as an operand.
+fn place_operand(id: usize) -> TokenStream {
+    let name = outside(id);
+    hidden!(#name.operand())
+}
+
+/// The function, and a call of it.
+fn call(program: &Program, allocation: &Allocation, private: &TokenStream) -> (TokenStream, TokenStream) {
+    let u64 = hidden!(#private::core::primitive::u64);
+    let ways = if program.outputs.is_empty() { Ways::Labels } else { Ways::Number(allocation.slots[program.area]) };
+    let lines = x86_64::window(program, allocation, ways);
+    let types: Vec<Ident> = (0..types_count(program)).map(|id| format_ident!("T{id}")).collect();
+    let bounds =
+        (0..types_count(program)).map(|id| needs(&lines, &format!("signed{id}")).then(|| hidden!(#private::Word)));
+    let pointees: Vec<Ident> = (0..program.pointees.len()).map(|id| format_ident!("P{id}")).collect();
+    let type_values = (0..types_count(program)).map(typed);
+    let pointee_values = program.pointees.iter().map(|source| pointee(program, source, private));
+    let inputs: Vec<(Ident, Register)> = allocation
+        .contents
+        .iter()
+        .enumerate()
+        .filter_map(|(slot, contents)| Some((name(slot), contents.input?)))
+        .collect();
+    let parameters = inputs.iter().map(|(name, _)| name);
+    let values = inputs.iter().map(|(_, register)| input(program, *register, private));
+    let asm = asm(program, allocation, ways, &lines, private);
+    let outputs = program.outputs.len();
+    let function = hidden! {
+        #[inline(always)]
+        unsafe fn window<#(#types: #bounds,)* #(#pointees),*>(
+            #(_: #private::Typed<#types>,)*
+            #(_: #private::Pointee<#pointees>,)*
+            #(#parameters: #u64),*
+        ) -> #private::Outcome<#outputs> {
+            #asm
+        }
+    };
+    (function, hidden!(window(#(#type_values,)* #(#pointee_values,)* #(#values),*)))
+}
+
+/// The name of a slot.
+fn name(slot: usize) -> Ident {
+    format_ident!("s{slot}", span = Span::mixed_site())
+}
+
+fn asm(program: &Program, allocation: &Allocation, ways: Ways, lines: &[String], private: &TokenStream) -> TokenStream {
+    let scratch = x86_64::scratch(program);
+    let operands = allocation.contents.iter().enumerate().map(|(slot, contents)| operand(slot, contents, ways));
+    let constants = constants(program, lines, private);
+    let u64 = hidden!(#private::core::primitive::u64);
+    if let Ways::Number(way_slot) = ways {
+        let results = allocation.contents.iter().enumerate().filter(|(_, contents)| contents.output.is_some());
+        let results = results.map(|(slot, _)| result(slot));
+        let values = program.outputs.iter().map(|(_, register)| result(allocation.slots[*register]));
+        let end = result(way_slot);
+        return hidden! {
+            #(let #results: #u64;)*
+            let #end: #u64;
+            unsafe { #private::core::arch::asm!(#(#lines,)* #(#operands,)* #constants #scratch options(nostack)) };
+            #private::Outcome { end: #end, values: [#(#values),*] }
+        };
+    }
+    let exits = (0..program.exits()).map(|exit| {
+        let (label, number) = (format_ident!("exit{exit}"), exit_number(exit));
+        hidden!(#label = label { return #private::Outcome { end: #number, values: [] } },)
+    });
+    hidden! {
+        unsafe {
+            #private::core::arch::asm!(
+                #(#lines,)*
+                #(#operands,)*
+                #constants
+                aborted = label { return #private::Outcome::ABORTED },
+                #(#exits)*
+                #scratch
+                options(nostack),
+            )
+        };
+        #private::Outcome::committed([])
+    }
+}
+
+/// Where a slot is found behind the window.
+fn result(slot: usize) -> Ident {
+    format_ident!("r{slot}", span = Span::mixed_site())
+}
+
+fn operand(slot: usize, contents: &Slot, ways: Ways) -> TokenStream {
+    let (name, output) = (name(slot), result(slot));
+    let is_output = contents.output.is_some() || matches!(ways, Ways::Number(way_slot) if way_slot == slot);
+    match (contents.input.is_some(), is_output, contents.written) {
+        (true, true, _) => hidden!(#name = inout(reg) #name => #output),
+        (true, false, true) => hidden!(#name = inout(reg) #name => _),
+        (true, false, false) => hidden!(#name = in(reg) #name),
+        (false, true, _) => hidden!(#name = out(reg) #output),
+        (false, false, _) => hidden!(#name = out(reg) _),
+    }
+}
+
+/// The widths and signs of types, the sizes of slots and elements, and where the number of CPUs is: as far as the lines need them.
+fn constants(program: &Program, lines: &[String], private: &TokenStream) -> TokenStream {
+    let needs = |name: &str| needs(lines, name);
+    let mut tokens = TokenStream::new();
+    for id in 0..types_count(program) {
+        let (ty, bytes, sign) = (format_ident!("T{id}"), format_ident!("b{id}"), format_ident!("signed{id}"));
+        if needs(&bytes.to_string()) {
+            tokens.extend(hidden!(#bytes = const #private::bytes_of::<#ty>(),));
+        }
+        if needs(&sign.to_string()) {
+            tokens.extend(hidden!(#sign = const { <#ty as #private::Word>::SIGNED as #private::core::primitive::u8 },));
+        }
+    }
+    for (id, source) in program.pointees.iter().enumerate() {
+        let (ty, size) = (format_ident!("P{id}"), format_ident!("p{id}"));
+        tokens.extend(match source {
+            PointeeSource::Slots(_) => hidden!(#size = const #private::slot_bytes::<#ty>(),),
+            _ => hidden!(#size = const #private::bytes_of::<#ty>(),),
+        });
+    }
+    if needs("fast") {
+        tokens.extend(hidden!(fast = sym #private::FAST, cpus_offset = const #private::CPUS_OFFSET,));
+    }
+    tokens
+}
+
+/// Whether an operand occurs in the lines.
+fn needs(lines: &[String], name: &str) -> bool {
+    lines.iter().any(|line| line.contains(&format!("{{{name}}}")))
+}

@@ -1,0 +1,489 @@
+//! What the expressions of a window mean: which of them name values of the window, and which are ordinary Rust, evaluated before it.
+//!
+//! The values of a window live in registers that the compiler knows nothing of, so their names can stand only where the grammar has them.
+
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::visit::{self, Visit};
+use syn::{Block, Expr, ExprField, ExprIndex, ExprLit, ExprPath, ExprUnary, Ident, Lit, Member, Pat, Type, UnOp};
+
+use crate::error::{self, Errors};
+use crate::syntax::ast::{Commit, Comparison, Form, Index, Operation, Section, Step};
+
+/// A window with every name resolved.
+pub struct Window {
+    /// The index, if the window reads it by itself.
+    pub index: Option<ValueId>,
+    pub values: Vec<Value>,
+    /// Ordinary Rust, evaluated before the window in this order.
+    pub outside: Vec<Outside>,
+    pub statements: Vec<Statement>,
+    pub commit: Publication,
+    /// The values that the result names.
+    pub in_result: Vec<ValueId>,
+}
+
+/// The number of a value of the window.
+pub type ValueId = usize;
+/// The number of an expression that is evaluated before the window.
+pub type OutsideId = usize;
+
+/// A value of the window.
+pub struct Value {
+    pub name: Ident,
+    /// The statement that makes it; the index has none.
+    pub statement: Option<usize>,
+}
+
+/// An expression that is evaluated before the window.
+pub struct Outside {
+    pub kind: OutsideKind,
+    pub code: Expr,
+}
+
+/// What an expression that is evaluated before the window is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OutsideKind {
+    Place,
+    Operand,
+    /// The value of a commit to this place, or of a store to it.
+    ValueOf(OutsideId),
+    /// The `PerCpu` of a slot.
+    Slots,
+    /// An array, a slice or a raw pointer, of which an element is selected in the window.
+    Elements,
+    Source,
+    Destination,
+}
+
+/// A step of `critical`.
+#[allow(clippy::large_enum_variant, reason = "there are a handful in a section")]
+pub enum Statement {
+    Load { to: ValueId, ty: Option<Type>, place: Place },
+    Compute { to: ValueId, ty: Option<Type>, left: Operand, operation: Operation, right: Operand },
+    Store { place: Place, value: Operand },
+    Copy { from: Place, to: Place, length: Operand },
+    Exit { left: Operand, comparison: Comparison, right: Operand, names: Vec<ValueId>, value: Expr },
+}
+
+/// The commit.
+pub struct Publication {
+    pub form: Form,
+    pub place: Place,
+    pub value: Operand,
+}
+
+#[derive(Clone)]
+pub enum Operand {
+    Value(ValueId, Span),
+    /// A number that fits into an instruction, and its tokens.
+    Literal(i64, Expr),
+    Null(Span),
+    Outside(OutsideId, Span),
+}
+
+#[allow(clippy::large_enum_variant, reason = "there are a handful in a section")]
+pub enum Place {
+    Outside(OutsideId, Span),
+    /// A pointer that is a value of the window.
+    Pointer(ValueId, Span),
+    Inside(Inside),
+}
+
+/// A place that is found in the window.
+pub struct Inside {
+    /// `&`, `&raw mut` and the like.
+    pub ampersand: TokenStream,
+    pub root: Root,
+    pub fields: Vec<Member>,
+    /// An element of that field, and fields of it.
+    pub element: Option<(Operand, Vec<Member>)>,
+    pub span: Span,
+}
+
+pub enum Root {
+    /// `*pointer`
+    Behind(ValueId, Span),
+    /// `pointer[operand]`
+    ElementBehind(ValueId, Span, Operand),
+    /// `slots[index]`, with the place of the index.
+    Slot(OutsideId, Span, Span),
+    /// `elements[operand]`
+    Element(OutsideId, Span, Operand),
+}
+
+/// The window of a section. What is wrong is reported; then the window is one that only types can be inferred from.
+pub fn window(section: &Section, errors: &mut Errors) -> Option<Window> {
+    let own_index = section.index.as_ref().filter(|index| section.prepare.is_none() && index.name != "_");
+    let mut scope = Scope { errors, values: Vec::new(), outside: Vec::new(), index: None, statement: 0, right: true };
+    if let Some(index) = own_index {
+        scope.index = Some(scope.bind(&index.name, None));
+    }
+    if let Some(prepare) = &section.prepare {
+        scope.no_values_in_prepare(prepare, &section.steps);
+    }
+    let mut statements = Vec::new();
+    for step in &section.steps {
+        statements.extend(scope.statement(step));
+        scope.statement += 1;
+    }
+    if let Some(beyond) = exits(&section.steps).nth(MOST_EXITS) {
+        scope.wrong(start(beyond), error::too_many_exits(MOST_EXITS));
+    }
+    let commit = scope.commit(&section.commit);
+    let in_result = section.result.as_ref().map(|result| scope.named(result)).unwrap_or_default();
+    let window = Window {
+        index: scope.index,
+        in_result,
+        statements,
+        commit: commit?,
+        values: scope.values,
+        outside: scope.outside,
+    };
+    scope.right.then_some(window)
+}
+
+/// So many exits are told apart by numbers that no address is as small as.
+const MOST_EXITS: usize = 30;
+
+/// The values of the exits.
+fn exits(steps: &[Step]) -> impl Iterator<Item = &Expr> {
+    steps.iter().filter_map(|step| match step {
+        Step::Exit { value, .. } => Some(value),
+        _ => None,
+    })
+}
+
+/// Whether two names are the same. Where a macro of the user's made one of them, equal words may be different names.
+fn same(one: &Ident, other: &Ident) -> bool {
+    one == other && context(one.span()) == context(other.span())
+}
+
+/// The macro expansion that a token comes from, as far as a span tells: it prints as `#12 bytes(3..4)`. Empty where it doesn't.
+fn context(span: Span) -> String {
+    let text = format!("{span:?}");
+    text.split_once(" bytes").map_or_else(String::new, |(context, _)| context.to_owned())
+}
+
+struct Scope<'e> {
+    errors: &'e mut Errors,
+    values: Vec<Value>,
+    outside: Vec<Outside>,
+    index: Option<ValueId>,
+    /// The number of the statement that is resolved.
+    statement: usize,
+    right: bool,
+}
+
+impl Scope<'_> {
+    fn wrong(&mut self, span: Span, message: impl std::fmt::Display) {
+        self.errors.at(span, message);
+        self.right = false;
+    }
+
+    fn bind(&mut self, name: &Ident, statement: Option<usize>) -> ValueId {
+        self.values.push(Value { name: name.clone(), statement });
+        self.values.len() - 1
+    }
+
+    /// The value of this name, the latest if it was bound several times.
+    fn value(&self, name: &Ident) -> Option<ValueId> {
+        self.values.iter().rposition(|value| same(&value.name, name))
+    }
+
+    /// The value that an expression is, if it is but a name.
+    fn as_value(&self, code: &Expr) -> Option<(ValueId, Span)> {
+        let name = as_name(code)?;
+        Some((self.value(name)?, name.span()))
+    }
+
+    /// The values that an expression may name, each once.
+    fn named(&self, code: &impl ToTokens) -> Vec<ValueId> {
+        let mut values = Vec::new();
+        for_each_name(code.to_token_stream(), &mut |name| {
+            if let Some(value) = self.value(name)
+                && !values.contains(&value)
+            {
+                values.push(value);
+            }
+        });
+        values
+    }
+
+    fn statement(&mut self, step: &Step) -> Option<Statement> {
+        Some(match step {
+            Step::Load { name, ty, place } => {
+                let place = self.place(place, OutsideKind::Place);
+                let to = self.bind(name, Some(self.statement));
+                Statement::Load { to, ty: ty.clone(), place: place? }
+            }
+            Step::Compute { name, ty, left, operation, right } => {
+                let (left, right) = (self.operand(left), self.operand(right));
+                let to = self.bind(name, Some(self.statement));
+                Statement::Compute { to, ty: ty.clone(), left: left?, operation: *operation, right: right? }
+            }
+            Step::Store { place, value } => {
+                let place = self.place(place, OutsideKind::Place);
+                let value = self.value_of(place.as_ref(), value);
+                Statement::Store { place: place?, value: value? }
+            }
+            Step::Copy { from, to, length } => {
+                let (from, to) = (self.place(from, OutsideKind::Source), self.place(to, OutsideKind::Destination));
+                let length = self.operand(length);
+                Statement::Copy { from: from?, to: to?, length: length? }
+            }
+            Step::Exit { left, comparison, right, value } => {
+                let (left, right) = (self.operand(left), self.operand(right));
+                let names = self.named(value);
+                Statement::Exit { left: left?, comparison: *comparison, right: right?, names, value: value.clone() }
+            }
+        })
+    }
+
+    fn commit(&mut self, commit: &Commit) -> Option<Publication> {
+        let place = self.place(&commit.place, OutsideKind::Place);
+        let value = self.value_of(place.as_ref(), &commit.value);
+        Some(Publication { form: commit.form, place: place?, value: value? })
+    }
+
+    /// The value for a place: if both are ordinary Rust, the place says what type it must have.
+    fn value_of(&mut self, place: Option<&Place>, code: &Expr) -> Option<Operand> {
+        match (self.operand(code)?, place) {
+            (Operand::Outside(value, span), Some(Place::Outside(place, _))) => {
+                self.outside[value].kind = OutsideKind::ValueOf(*place);
+                Some(Operand::Outside(value, span))
+            }
+            (value, _) => Some(value),
+        }
+    }
+
+    fn operand(&mut self, code: &Expr) -> Option<Operand> {
+        let code = bare(code);
+        if let Some((value, span)) = self.as_value(code) {
+            if Some(value) == self.index {
+                self.wrong(span, error::INDEX_AS_OPERAND);
+                return None;
+            }
+            return Some(Operand::Value(value, span));
+        }
+        if let Some(number) = literal(code) {
+            return Some(Operand::Literal(number, code.clone()));
+        }
+        if as_name(code).is_some_and(|name| name == "null") {
+            return Some(Operand::Null(start(code)));
+        }
+        self.outside(code, OutsideKind::Operand).map(|(id, span)| Operand::Outside(id, span))
+    }
+
+    /// Ordinary Rust. What is but names and fields has the same value each time, and is evaluated once.
+    fn outside(&mut self, code: &Expr, kind: OutsideKind) -> Option<(OutsideId, Span)> {
+        if let Some(&value) = self.named(code).first() {
+            let name = self.values[value].name.to_string();
+            let message = if Some(value) == self.index {
+                error::INDEX_IN_EXPRESSION.to_owned()
+            } else {
+                error::in_expression(&name)
+            };
+            self.wrong(start(code), message);
+            return None;
+        }
+        let text = code.to_token_stream().to_string();
+        let known = self.outside.iter().position(|known| {
+            kind != OutsideKind::Operand
+                && known.kind == kind
+                && is_constant_place(code)
+                && known.code.to_token_stream().to_string() == text
+        });
+        let id = known.unwrap_or_else(|| {
+            self.outside.push(Outside { kind, code: code.clone() });
+            self.outside.len() - 1
+        });
+        Some((id, start(code)))
+    }
+
+    fn place(&mut self, code: &Expr, kind: OutsideKind) -> Option<Place> {
+        let code = bare(code);
+        if let Some((value, span)) = self.as_value(code) {
+            return Some(Place::Pointer(value, span));
+        }
+        if self.named(code).is_empty() {
+            return self.outside(code, kind).map(|(id, span)| Place::Outside(id, span));
+        }
+        let (ampersand, place) = match code {
+            Expr::Reference(reference) => {
+                let (and, mutability) = (&reference.and_token, &reference.mutability);
+                (quote::quote!(#and #mutability), &*reference.expr)
+            }
+            Expr::RawAddr(address) => {
+                let (and, raw, mutability) = (&address.and_token, &address.raw, &address.mutability);
+                (quote::quote!(#and #raw #mutability), &*address.expr)
+            }
+            other => {
+                self.wrong(start(other), error::PLACE_WITHOUT_AMPERSAND);
+                return None;
+            }
+        };
+        self.inside(ampersand, place).map(Place::Inside)
+    }
+
+    /// Takes a place apart, from its last field to what it is rooted in.
+    fn inside(&mut self, ampersand: TokenStream, code: &Expr) -> Option<Inside> {
+        let span = start(code);
+        let (mut fields, mut element) = (Vec::new(), None);
+        let mut rest = bare(code);
+        let root = loop {
+            match rest {
+                Expr::Field(ExprField { base, member, .. }) => {
+                    fields.insert(0, member.clone());
+                    rest = bare(base);
+                }
+                Expr::Unary(ExprUnary { op: UnOp::Deref(_), expr, .. }) => {
+                    let Some((value, _)) = self.as_value(bare(expr)) else {
+                        self.wrong(start(expr), error::DEREFERENCE);
+                        return None;
+                    };
+                    break Root::Behind(value, start(rest));
+                }
+                Expr::Index(ExprIndex { expr: base, index, .. }) => {
+                    let base = bare(base);
+                    if let Some((value, span)) = self.as_value(base) {
+                        break Root::ElementBehind(value, span, self.operand(index)?);
+                    }
+                    if self.named(base).is_empty() {
+                        break self.root_outside(base, index)?;
+                    }
+                    if element.is_some() {
+                        self.wrong(start(index), error::TWO_INDICES);
+                        return None;
+                    }
+                    element = Some((self.operand(index)?, std::mem::take(&mut fields)));
+                    rest = base;
+                }
+                other => {
+                    let named = self.as_value(other).map(|(value, _)| self.values[value].name.to_string());
+                    self.wrong(start(other), error::not_a_place_inside(named.as_deref()));
+                    return None;
+                }
+            }
+        };
+        Some(Inside { ampersand, root, fields, element, span })
+    }
+
+    /// A slot or an element of something that is ordinary Rust.
+    fn root_outside(&mut self, base: &Expr, index: &Expr) -> Option<Root> {
+        let is_slot = self.as_value(bare(index)).is_some_and(|(value, _)| Some(value) == self.index);
+        if is_slot {
+            let (slots, span) = self.outside(base, OutsideKind::Slots)?;
+            return Some(Root::Slot(slots, span, start(index)));
+        }
+        let (elements, span) = self.outside(base, OutsideKind::Elements)?;
+        Some(Root::Element(elements, span, self.operand(index)?))
+    }
+
+    /// `prepare` runs before the window, so nothing that is loaded there can be used in it.
+    fn no_values_in_prepare(&mut self, prepare: &Block, steps: &[Step]) {
+        let bound: Vec<&Ident> = steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Load { name, .. } | Step::Compute { name, .. } => Some(name),
+                _ => None,
+            })
+            .collect();
+        let mut names = Names::default();
+        names.visit_block(prepare);
+        for used in names.used {
+            if bound.iter().any(|name| same(name, used)) && !names.bound.iter().any(|name| same(name, used)) {
+                self.wrong(used.span(), error::value_in_prepare(&used.to_string()));
+            }
+        }
+    }
+}
+
+/// The names that some code uses, and those that it binds.
+#[derive(Default)]
+struct Names<'a> {
+    used: Vec<&'a Ident>,
+    bound: Vec<&'a Ident>,
+}
+
+impl<'ast> Visit<'ast> for Names<'ast> {
+    fn visit_expr_path(&mut self, node: &'ast ExprPath) {
+        self.used.extend(node.path.get_ident());
+    }
+
+    fn visit_pat(&mut self, node: &'ast Pat) {
+        if let Pat::Ident(pattern) = node {
+            self.bound.push(&pattern.ident);
+        }
+        visit::visit_pat(self, node);
+    }
+}
+
+/// Without the parentheses around it, and without those that nobody sees around what a macro of the user's put in.
+fn bare(code: &Expr) -> &Expr {
+    match code {
+        Expr::Paren(inner) => bare(&inner.expr),
+        Expr::Group(inner) => bare(&inner.expr),
+        other => other,
+    }
+}
+
+fn as_name(code: &Expr) -> Option<&Ident> {
+    match bare(code) {
+        Expr::Path(path) => path.path.get_ident(),
+        _ => None,
+    }
+}
+
+/// A number that every instruction can hold.
+fn literal(code: &Expr) -> Option<i64> {
+    let number = match code {
+        Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => number.base10_parse::<i64>().ok()?,
+        Expr::Unary(ExprUnary { op: UnOp::Neg(_), expr, .. }) => match &**expr {
+            Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => number.base10_parse::<i64>().ok()?.checked_neg()?,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    i32::try_from(number).is_ok().then_some(number)
+}
+
+/// Whether this is but names, fields and references to them: the same each time it is evaluated.
+fn is_constant_place(code: &Expr) -> bool {
+    match bare(code) {
+        Expr::Path(_) => true,
+        Expr::Field(field) => is_constant_place(&field.base),
+        Expr::Reference(reference) => is_constant_place(&reference.expr),
+        Expr::RawAddr(address) => is_constant_place(&address.expr),
+        Expr::Unary(ExprUnary { op: UnOp::Deref(_), expr, .. }) => is_constant_place(expr),
+        _ => false,
+    }
+}
+
+/// Calls `see` with every word that may be the name of a value: not those behind a dot, which are fields and methods.
+fn for_each_name(tokens: TokenStream, see: &mut impl FnMut(&Ident)) {
+    let mut behind_dot = false;
+    let mut dots = 0;
+    for token in tokens {
+        match &token {
+            TokenTree::Ident(name) if !behind_dot => see(name),
+            TokenTree::Group(group) => for_each_name(group.stream(), see),
+            _ => {}
+        }
+        // `a.b`, but not `a..b`.
+        dots = if matches!(&token, TokenTree::Punct(dot) if dot.as_char() == '.') { dots + 1 } else { 0 };
+        behind_dot = dots == 1;
+    }
+}
+
+/// Where an expression starts: a span for a message about all of it.
+fn start(code: &Expr) -> Span {
+    let mut tokens = code.to_token_stream().into_iter();
+    let first = tokens.next().map_or_else(Span::call_site, |token| token.span());
+    tokens.last().and_then(|last| first.join(last.span())).unwrap_or(first)
+}
+
+/// Whether a section reads the concurrency id.
+pub fn is_mm_cid(index: Option<&Index>) -> bool {
+    index.is_some_and(Index::is_mm_cid)
+}
