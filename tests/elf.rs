@@ -21,8 +21,22 @@ fn sections_are_whole() {
         prepare |cpu| { let slot = &BYTES[cpu]; }
         commit store_release(slot, 1)
     }
+    rseq! {
+        commit |cpu| add(&SLOTS[cpu], 1)
+    }
+    let number = rseq! {
+        critical |cpu| {
+            let number = load(&SLOTS[cpu]);
+            if number == 7 { exit 7 }
+            if number == 9 { exit 9 }
+        }
+        commit add(&BYTES[cpu], 1)
+        => number
+    };
+    assert!(number > 0);
     let sections = elf::Sections::of_this_executable();
     println!("{} descriptors", sections.descriptors.len());
-    assert!(sections.descriptors.len() >= 2);
+    assert!(sections.descriptors.len() >= 4);
     sections.check(0x5305_3053);
+    assert!(sections.exits.len() >= sections.descriptors.len() + 2, "exits are listed as well");
 }

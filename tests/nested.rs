@@ -23,6 +23,10 @@ fn inner() {
     }
 }
 
+fn inner_window() {
+    rseq! { commit |cpu| add(&SLOTS[cpu], 1) }
+}
+
 /// Runs another section in `prepare` the first `times` times. Returns the number of aborts.
 fn outer(times: u32) -> u32 {
     let mut aborts = 0;
@@ -53,6 +57,32 @@ fn an_inner_section_aborts_the_outer_one() {
 #[test]
 fn an_inner_section_aborts_the_outer_one_in_portable_mode() {
     must_pass(forced_portable("an_inner_section_aborts_the_outer_one"));
+}
+
+/// A section that is all window does so as well.
+#[test]
+fn an_inner_window_aborts_the_outer_section() {
+    println!("mode: {:?}", mode());
+    let before = sum();
+    let mut aborts = 0;
+    rseq! {
+        prepare |cpu| {
+            let slot = &SLOTS[cpu];
+            let next = slot.load(Relaxed) + 1;
+            if aborts < 3 {
+                inner_window();
+            }
+        }
+        commit store(slot, next)
+        abort { aborts += 1; }
+    }
+    assert!(aborts >= 3, "{aborts}");
+    assert_eq!(sum() - before, 4);
+}
+
+#[test]
+fn an_inner_window_aborts_the_outer_section_in_portable_mode() {
+    must_pass(forced_portable("an_inner_window_aborts_the_outer_section"));
 }
 
 /// In portable mode an endless run of inner sections is found out. It leaves nothing locked.

@@ -27,6 +27,14 @@ fn count() -> CpuId {
     }
 }
 
+/// The same by a section that is all window.
+fn count_in_window() -> CpuId {
+    rseq! {
+        commit |cpu| add(&SLOTS[cpu], 1)
+        => cpu
+    }
+}
+
 fn sum() -> u64 {
     SLOTS.iter().map(|slot| slot.load(Relaxed)).sum()
 }
@@ -93,10 +101,12 @@ fn registered_by_libc() -> bool {
 fn an_unregistered_thread_is_registered_again() {
     if registered_by_libc() {
         thread::spawn(|| {
-            unregister_from_libc();
-            assert_ne!(count().get(), shared_slot());
-            assert!(is_registered());
-            assert_ne!(count().get(), shared_slot());
+            for count in [count, count_in_window] {
+                unregister_from_libc();
+                assert_ne!(count().get(), shared_slot());
+                assert!(is_registered());
+                assert_ne!(count().get(), shared_slot());
+            }
         })
         .join()
         .expect("counts in a CPU's slot");
@@ -112,6 +122,7 @@ fn refused_threads_share_a_slot() {
     fn count_in(shared: bool) {
         for _ in 0..EACH {
             assert_eq!(count().get() == shared_slot(), shared);
+            assert_eq!(count_in_window().get() == shared_slot(), shared);
         }
     }
     if !registered_by_libc() {
@@ -129,7 +140,7 @@ fn refused_threads_share_a_slot() {
             });
         }
     });
-    assert_eq!(in_shared() - before, THREADS * EACH);
+    assert_eq!(in_shared() - before, 2 * THREADS * EACH);
 }
 
 /// What `rseq_cs` holds after sections that committed, left early, panicked and aborted: nothing.
@@ -162,6 +173,29 @@ fn nothing_stays_armed() {
     });
     assert!(panicked.is_err());
     assert_eq!(armed(), 0);
+    count_in_window();
+    assert_eq!(armed(), 0);
+    let exit = rseq! {
+        critical |cpu| {
+            let number = load(&SLOTS[cpu]);
+            if number != 0 { exit true }
+        }
+        commit store(&SLOTS[cpu], 0)
+        => false
+    };
+    assert!(exit || sum() > 0);
+    assert_eq!(armed(), 0);
+    let exit = rseq! {
+        prepare |cpu| { let slot = &SLOTS[cpu]; }
+        critical {
+            let number = load(slot);
+            if number == number { exit true }
+        }
+        commit store(slot, 0)
+        => false
+    };
+    assert!(exit);
+    assert_eq!(armed(), 0);
     let armed_in_prepare = rseq! {
         prepare |cpu| {
             let slot = &SLOTS[cpu];
@@ -190,7 +224,7 @@ fn own_registration_in_process() {
         // SAFETY: the key was created.
         assert_eq!(unsafe { libc::pthread_setspecific(key, ptr::dangling()) }, 0);
         assert!(!is_registered());
-        assert_ne!(count().get(), shared_slot());
+        assert_ne!(count_in_window().get(), shared_slot());
         assert!(is_registered());
     })
     .join()

@@ -216,7 +216,10 @@ fn prepare_for_forks() {
             }
         }
     }
-    if !PREPARED.load(Relaxed) && !PREPARED.swap(true, Relaxed) {
-        sys::at_fork_in_child(in_child);
+    // Each thread that comes before it is done does it as well: to wait for the first would be to wait below a handler, and to go on would be to
+    // lock a slot that a child would find locked. The C library takes a lock of its own for it, so no handler may come in between.
+    if !PREPARED.load(Acquire) {
+        sys::without_signals(|| sys::at_fork_in_child(in_child));
+        PREPARED.store(true, Release);
     }
 }

@@ -11,6 +11,7 @@ pub fn apply(mut program: Program, options: &[String]) -> Program {
                 (mutation.as_str(), step),
                 ("no_check", Step::CheckArmed { .. })
                     | ("no_arm", Step::ArmWindow { .. })
+                    | ("no_publish", Step::Publish { .. })
                     | ("no_disarm", Step::Disarm { .. })
                     | ("no_early_disarm", Step::Guard)
             )

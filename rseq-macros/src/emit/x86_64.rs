@@ -23,10 +23,10 @@ pub fn registers(program: &Program) -> usize {
 
 /// Registers that the window changes beside its operands.
 pub fn scratch(program: &Program) -> TokenStream {
-    let mut scratch = if program.arms_in_window() {
-        TokenStream::new()
-    } else {
+    let mut scratch = if program.in_window().any(|step| matches!(step, Step::Publish { .. })) {
         quote_spanned!(Span::mixed_site()=> published = out(xmm_reg) _, out("r11") _,)
+    } else {
+        TokenStream::new()
     };
     if copies(program) {
         scratch.extend(quote_spanned!(Span::mixed_site()=> out("rcx") _, out("rsi") _, out("rdi") _,));
@@ -69,10 +69,11 @@ impl Writer<'_> {
     fn sections(&self) -> Vec<String> {
         let mut lines = vec![".pushsection .text.unlikely.rseq_dsl, \"ax\", @progbits".into()];
         let mut exits = Vec::new();
+        let disarms = self.program.in_window().any(|step| matches!(step, Step::Disarm { .. }));
         for step in self.program.in_window() {
             if let Step::Exit { exit, area, .. } = step {
                 lines.push(format!("{}:", 30 + exit));
-                lines.push(self.disarm(*area)); // area->rseq_cs = NULL
+                lines.extend(disarms.then(|| self.disarm(*area))); // area->rseq_cs = NULL
                 lines.extend(self.leave(*exit));
                 exits.push(format!(".quad 23f, {}b", 30 + exit)); // for tools: ... or to here
             }
