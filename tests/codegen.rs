@@ -4,49 +4,15 @@
 
 #[path = "support/fixture.rs"]
 mod fixture;
+#[path = "support/machine_code.rs"]
+mod machine_code;
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Formatter, Instruction, IntelFormatter, Mnemonic};
-use object::{Object, ObjectSection, ObjectSymbol};
-
-/// The goldens are of this compiler's code.
-const COMPILER: &str = "rustc 1.95.";
-
-/// The code of one function.
-struct Code {
-    instructions: Vec<Instruction>,
-}
-
-impl Code {
-    fn of(file: &object::File<'_>, name: &str) -> Self {
-        let symbol = file.symbols().find(|symbol| symbol.name() == Ok(name)).expect("the fixture has the function");
-        let section = file.section_by_index(symbol.section_index().expect("it is defined")).expect("somewhere");
-        let bytes = section.data_range(symbol.address(), symbol.size()).expect("readable").expect("inside the section");
-        let decoder = Decoder::with_ip(64, bytes, symbol.address(), DecoderOptions::NONE);
-        Self { instructions: decoder.into_iter().collect() }
-    }
-
-    /// The instructions from the start to the first return, where no conditional jump is taken: the compiler puts what is cold behind jumps.
-    fn fast_path(&self) -> Vec<Instruction> {
-        let at: BTreeMap<u64, &Instruction> = self.instructions.iter().map(|one| (one.ip(), one)).collect();
-        let mut path = Vec::new();
-        let mut next = self.instructions[0].ip();
-        while let Some(one) = at.get(&next) {
-            path.push(**one);
-            match one.flow_control() {
-                FlowControl::Return => return path,
-                FlowControl::UnconditionalBranch => next = one.near_branch_target(),
-                _ => next = one.next_ip(),
-            }
-            assert!(path.len() <= self.instructions.len(), "the fast path runs in circles");
-        }
-        panic!("the fast path leaves the function at {next:x}");
-    }
-}
+use iced_x86::{FlowControl, Formatter, Instruction, IntelFormatter, Mnemonic, OpKind, Register};
+use machine_code::{COMPILER, Code};
 
 /// The instructions as text without addresses, which are the linker's.
 fn text(path: &[Instruction]) -> String {
@@ -74,7 +40,8 @@ fn without_address(line: &str) -> String {
     }
 }
 
-fn check(name: &str) {
+/// Compares the function with its golden; returns its fast path.
+fn check(name: &str) -> Vec<Instruction> {
     let library = fixture::Fixture::new("codegen").build().join("libcodegen.so");
     let bytes = std::fs::read(library).expect("it was just built");
     let path = Code::of(&object::File::parse(&*bytes).expect("an ELF file"), name).fast_path();
@@ -86,8 +53,27 @@ fn check(name: &str) {
                 || matches!(one.mnemonic(), Mnemonic::Syscall | Mnemonic::Xchg | Mnemonic::Mfence);
         assert!(!forbidden, "{one} on the fast path of {name}:\n{found}");
     }
-    assert!(path.iter().any(|one| one.mnemonic() == Mnemonic::Movups), "this is not the fast path:\n{found}");
+    assert!(path.iter().any(arms), "this is not the fast path:\n{found}");
     compare(name, &found);
+    path
+}
+
+/// A store to a field behind two words of a structure: of the descriptor's address, or of NULL, to `rseq_cs`.
+fn arms(one: &Instruction) -> bool {
+    one.mnemonic() == Mnemonic::Mov && one.op0_kind() == OpKind::Memory && one.memory_displacement64() == 8
+}
+
+/// A section that is all window has at most so many instructions from the one that takes its descriptor to its end, and none of them uses memory for
+/// what has no place there.
+fn check_window(name: &str, most: usize) {
+    let path = check(name);
+    let arm = path.iter().position(arms).expect("it arms");
+    let section = &path[arm - 1..path.len() - 1];
+    assert_eq!(section[0].mnemonic(), Mnemonic::Lea, "of the descriptor:\n{}", text(section));
+    println!("{name}: {} of {}", section.len(), path.len());
+    assert!(section.len() <= most, "{} instructions:\n{}", section.len(), text(section));
+    let on_stack = |one: &Instruction| one.memory_base() == Register::RSP || one.memory_base() == Register::RBP;
+    assert!(!path.iter().any(|one| on_stack(one) || one.mnemonic() == Mnemonic::Push), "spilled:\n{}", text(&path));
 }
 
 /// Compares with the golden, or writes it.
@@ -114,4 +100,14 @@ fn counter() {
 #[test]
 fn list_push() {
     check("list_push");
+}
+
+#[test]
+fn counter_window() {
+    check_window("counter_window", 8);
+}
+
+#[test]
+fn list_pop() {
+    check_window("list_pop", 16);
 }

@@ -233,7 +233,6 @@ impl Editor {
         let before = before.to_owned();
         let mut process = Command::new("rust-analyzer")
             .current_dir(&root)
-            .env("CARGO_NET_OFFLINE", "true")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -26,10 +26,11 @@ fn main() {
         commit |cpu: rseq::CpuId| store(&HITS[cpu], 1)
     }
     // On the commit of a section without `prepare`.
-    rseq! {
+    let third = rseq! {
         commit |cpu| store(&HITS[cpu], 1)
         => cpu.get()
-    }
+    };
+    assert!(third < rseq::slots());
     // A name that starts with `r#`.
     rseq! {
         commit |r#fn| store(&HITS[r#fn], 1)

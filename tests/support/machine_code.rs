@@ -1,0 +1,64 @@
+//! The machine code of functions in libraries that the tests build.
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::collections::{BTreeMap, VecDeque};
+
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
+use object::{Object, ObjectSection, ObjectSymbol};
+
+/// The goldens and tables are of this compiler's code.
+pub const COMPILER: &str = "rustc 1.95.";
+
+/// The code of one function.
+pub struct Code {
+    start: u64,
+    instructions: BTreeMap<u64, Instruction>,
+}
+
+impl Code {
+    pub fn of(file: &object::File<'_>, name: &str) -> Self {
+        let symbol = file.symbols().find(|symbol| symbol.name() == Ok(name)).expect("the fixture has the function");
+        let section = file.section_by_index(symbol.section_index().expect("it is defined")).expect("somewhere");
+        let bytes = section.data_range(symbol.address(), symbol.size()).expect("readable").expect("inside the section");
+        let decoder = Decoder::with_ip(64, bytes, symbol.address(), DecoderOptions::NONE);
+        Self { start: symbol.address(), instructions: decoder.into_iter().map(|one| (one.ip(), one)).collect() }
+    }
+
+    /// The instructions of the shortest way to a return that calls nothing and stays in the function. What is cold is a call, or elsewhere: an abort, a
+    /// window that is left by an exit.
+    pub fn fast_path(&self) -> Vec<Instruction> {
+        // Breadth first, each instruction with the one that it was first come to from.
+        let mut before = BTreeMap::from([(self.start, None)]);
+        let mut queue = VecDeque::from([self.start]);
+        while let Some(at) = queue.pop_front() {
+            let Some(one) = self.instructions.get(&at) else { continue };
+            if one.flow_control() == FlowControl::Return {
+                return self.way_to(at, &before);
+            }
+            for next in successors(one) {
+                before.entry(next).or_insert_with(|| {
+                    queue.push_back(next);
+                    Some(at)
+                });
+            }
+        }
+        panic!("no way through the function without a call");
+    }
+
+    fn way_to(&self, end: u64, before: &BTreeMap<u64, Option<u64>>) -> Vec<Instruction> {
+        let backwards = std::iter::successors(Some(end), |at| before[at]);
+        let mut way: Vec<Instruction> = backwards.map(|at| self.instructions[&at]).collect();
+        way.reverse();
+        way
+    }
+}
+
+/// Where it goes on, unless by a call.
+fn successors(one: &Instruction) -> Vec<u64> {
+    match one.flow_control() {
+        FlowControl::Next => vec![one.next_ip()],
+        FlowControl::UnconditionalBranch => vec![one.near_branch_target()],
+        FlowControl::ConditionalBranch => vec![one.next_ip(), one.near_branch_target()],
+        _ => Vec::new(),
+    }
+}
