@@ -1,7 +1,7 @@
 //! Linux restartable sequences (rseq) in ordinary Rust: per-CPU updates without locks or atomic instructions.
 //!
-//! A *section* prepares an update of its CPU's slot in plain Rust and commits it with a single store. If the kernel preempts,
-//! migrates or signals the thread before that store, the section starts again instead of committing, so the store never meets another thread's.
+//! A *section* prepares an update of its CPU's slot in plain Rust and commits it with a single instruction. If the kernel preempts,
+//! migrates or signals the thread before that, the section starts again instead of committing, so its store never meets another thread's.
 //!
 //! ```
 //! use rseq::{rseq, PerCpu};
@@ -28,7 +28,7 @@
 //! ```
 //!
 //! - [`rseq!`] is the language of sections, with the rules that `prepare` must keep.
-//! - [`PerCpu`] holds the slots; [`CpuId`] selects one.
+//! - [`PerCpu`] holds the slots; [`CpuId`] or [`MmCid`] selects one.
 //! - [`status()`] says whether restartable sequences are in use and, if not, why not. The program is right either way: where
 //!   they aren't, sections run in the [`portable`] mode, with a lock per slot.
 //! - [`mod@fence`] waits until no earlier section can still commit.
@@ -53,7 +53,8 @@ pub use rseq_core::{
 /// ```text
 /// rseq! {
 ///     prepare |cpu| { .. }            // optional: ordinary Rust
-///     commit store(place, value)      // the one store that publishes the work; or store_release
+///     critical { .. }                 // optional: steps that become part of the restartable window
+///     commit store(place, value)      // the one instruction that publishes the work
 ///     => result                       // optional: the macro's value once committed, `()` without it
 ///     abort |n| { .. }                // optional: runs after the n-th abort
 /// }
@@ -61,15 +62,104 @@ pub use rseq_core::{
 ///
 /// - **`prepare`** runs with the section *armed*: whatever interrupts it has the section start again at the commit. Its
 ///   bindings are visible in the later clauses. It may use loops, calls, `?`, `return`, `break 'outer`, and it may panic: left early, the section commits
-///   nothing. `|cpu|` names the [`CpuId`] of the section's slot; it belongs to the first clause, `|cpu: CpuId|` is the same.
-/// - **`commit store(place, value)`** stores `value` to `place` if nothing interrupted the section since it began.
-///   `place` is a reference to an atomic (`&AtomicU64`, `&AtomicPtr<T>` ..), which is safe, or a raw pointer, for which the macro must
-///   stand in an `unsafe` block. `value` is of the type that the atomic holds, or the pointer points to: see [`Word`].
-///   The store is relaxed; `store_release` makes everything that the section wrote before visible to whoever reads the value with acquire order.
-/// - **`=> result`** is evaluated after the commit, with nothing armed.
+///   nothing.
+/// - **`critical`** is the part that is never resumed: an interruption anywhere in it leads back to the start at once. Its steps are below.
+/// - **`commit`** publishes: `store(place, value)` and `store_release(place, value)` store, `add`, `sub`, `and`, `or` and `xor` change what is at the place, wrapping.
+///   All are relaxed but `store_release`, which makes everything that the section wrote before visible to whoever reads the value with acquire order.
+/// - **`=> result`** is evaluated after the commit, with nothing armed. It may name what `critical` bound.
 /// - **`abort |n| { .. }`** runs after each abort, with nothing armed, so it may do anything, `return` and `break 'outer` included. The section starts again when
 ///   it falls off its end. `n: u32` counts the aborts of this section so far. Without the clause the section starts again by itself, and gives the processor away
 ///   after a run of aborts.
+///
+/// **The index** is named by the first clause: `|cpu|` or `|cpu: CpuId|` for the CPU, `|cid: MmCid|` for the concurrency id. `&STATS[cpu]` is its slot in a [`PerCpu`].
+/// A section without `prepare` reads the index in the window, which is the shortest code there is:
+///
+/// ```
+/// # use rseq::{rseq, PerCpu};
+/// # use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+/// static HITS: PerCpu<AtomicU64> = PerCpu::new();
+///
+/// rseq! { commit |cpu| add(&HITS[cpu], 1) }
+/// # assert_eq!(HITS.iter().map(|slot| slot.load(Relaxed)).sum::<u64>(), 1);
+/// ```
+///
+/// **Places** are references to atomics (`&AtomicU64`, `&AtomicPtr<T>` ..), which are safe, or raw pointers, for which the macro must
+/// stand in an `unsafe` block. What they hold has 8 to 64 bits: integers, `bool`, pointers, `Option<NonNull<T>>` and your own types, see [`Word`].
+///
+/// # The steps of `critical`
+///
+/// | step | meaning |
+/// |---|---|
+/// | `let name = load(place);` | loads; `let name: Type = ..` if the type must be said |
+/// | `let name = left + right;` | one operation: `+ - & \| ^ << >>`, wrapping, the count of a shift modulo the width |
+/// | `if left == right { exit value }` | leaves without committing: `value` is the macro's; also `!= < <= > >=` |
+/// | `store(place, operand);` | a scratch store: to what nobody reads before the commit, such as the slot behind the last of a stack |
+/// | `copy(from, to, length);` | copies bytes between raw pointers, as a scratch store |
+///
+/// - **Operands** are names that the steps bound, literals, `null`, or any Rust expression without such names, which is evaluated *before* the window and, if there is no
+///   `prepare`, outside of any protection: what may change meanwhile belongs into a `load`.
+/// - **Places found in the window**: `&(*pointer).field` behind a pointer that was loaded, `&STATS[cpu].field` in a slot, `&items[len]` and
+///   `&(*pointer).items[len]` in arrays, slices and behind raw pointers. `&raw mut (*pointer).field` is a field that is no atomic.
+///   Following a pointer and selecting an element need `unsafe` around the macro: nobody checks them but the section itself.
+/// - **Values stay in registers**, of which there are ten or so. A window that needs more at once is refused, and the message names them.
+/// - **Nothing else**: no calls, no loops, no branches but exits. What is needed beyond is `prepare`'s.
+///
+/// Taking the first node from a list. A node that another thread took and freed meanwhile is never touched, because whoever took it interrupted this window:
+///
+/// ```
+/// use rseq::{rseq, PerCpu};
+/// use std::{ptr::NonNull, sync::atomic::{AtomicPtr, Ordering::Relaxed}};
+///
+/// #[derive(Default)]
+/// struct Node { value: u64, next: AtomicPtr<Node> }
+///
+/// static LISTS: PerCpu<AtomicPtr<Node>> = PerCpu::new();
+///
+/// fn pop() -> Option<NonNull<Node>> {
+///     // SAFETY: a node in a list is valid.
+///     unsafe {
+///         rseq! {
+///             critical |cpu| {
+///                 let first = load(&LISTS[cpu]);
+///                 if first == null { exit None }
+///                 let rest = load(&(*first).next);
+///             }
+///             commit store(&LISTS[cpu], rest)
+///             => NonNull::new(first)
+///         }
+///     }
+/// }
+/// assert_eq!(pop(), None);
+/// ```
+///
+/// A push onto a bounded array: the item is stored where nobody looks yet, and published by the length.
+///
+/// ```
+/// use rseq::{rseq, PerCpu};
+/// use std::sync::atomic::{AtomicU64, AtomicUsize};
+///
+/// #[derive(Default)]
+/// struct Stack { len: AtomicUsize, items: [AtomicU64; 16] }
+///
+/// static STACKS: PerCpu<Stack> = PerCpu::new();
+///
+/// fn push(item: u64) -> bool {
+///     // SAFETY: `len` is compared with the number of items.
+///     unsafe {
+///         rseq! {
+///             prepare |cpu| { let stack = &STACKS[cpu]; }
+///             critical {
+///                 let len = load(&stack.len);
+///                 if len == 16 { exit false }
+///                 store(&stack.items[len], item);
+///             }
+///             commit add(&stack.len, 1)
+///             => true
+///         }
+///     }
+/// }
+/// assert!(push(7));
+/// ```
 ///
 /// # What `prepare` must not do
 ///
@@ -81,7 +171,7 @@ pub use rseq_core::{
 /// - **No section inside**, be it called or in the allocator: the outer one aborts each time. ([`portable`] mode panics in the end.)
 /// - **Stores only to memory that no other thread reaches** before the commit: an abort doesn't undo them.
 /// - **Don't trust a pointer that other threads may free**: after a preemption, `prepare` runs on with what it read before, until the
-///   commit. Memory that it follows pointers into must stay mapped and of its type.
+///   commit. Memory that it follows pointers into must stay mapped and of its type. (`critical` has no such rule.)
 ///
 /// # Examples
 ///
