@@ -1,4 +1,4 @@
-//! The watched counter beside the same update unprotected, hand-written and locked, in one run: one counter over and over
+//! The counter, watched and all window, beside the same update unprotected, hand-written and locked, in one run: one counter over and over
 //! (bound by how fast a store is forwarded to the next load), and 64 counters in turn (bound by throughput).
 //!
 //! The figures that mean something are ratios within one run: absolute times are the machine's.
@@ -48,6 +48,14 @@ fn watched(counter: usize) {
         }
         commit store(slot, next)
     }
+}
+
+/// A `PerCpu` for each counter.
+static COUNTS: [PerCpu<AtomicU64>; COUNTERS] = [const { PerCpu::new() }; COUNTERS];
+
+#[inline(always)]
+fn window(counter: usize) {
+    rseq! { commit |cpu| add(&COUNTS[counter][cpu], 1) }
 }
 
 /// From the thread pointer to libc's area.
@@ -110,6 +118,7 @@ fn counters(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(COUNTERS as u64));
         measure(&mut group, "unprotected", unprotected, distinct);
         measure(&mut group, "classic", classic, distinct);
+        measure(&mut group, "window", window, distinct);
         measure(&mut group, "watched", watched, distinct);
         measure(&mut group, "lock xadd", locked, distinct);
         group.finish();

@@ -71,11 +71,19 @@ pub struct Raw;
 ///
 /// Nothing but [`target`] asks for a trait, so a place of the wrong type is one error, where it stands, and not another for each use.
 /// All methods take `self` by value, lest a trait of the user's that is implemented for every type comes before them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Target<V, A> {
     address: *mut V,
     access: A,
 }
+
+impl<V, A: Copy> Clone for Target<V, A> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<V, A: Copy> Copy for Target<V, A> {}
 
 /// Takes a place; type errors in `rseq!`'s place land on its argument.
 #[inline(always)]

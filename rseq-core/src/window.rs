@@ -62,13 +62,16 @@ impl<V> Default for Typed<V> {
     }
 }
 
-impl<V: Pointer> Typed<V> {
-    /// What the pointers of this type point to.
-    #[inline(always)]
-    #[must_use]
-    pub fn pointee(self) -> Pointee<V::Pointee> {
-        Pointee(PhantomData)
-    }
+/// What the pointers of this type point to.
+#[inline(always)]
+pub fn pointee<V: Pointer>(_: Typed<V>) -> Pointee<V::Pointee> {
+    Pointee(PhantomData)
+}
+
+/// The type of the elements of what is pointed to.
+#[inline(always)]
+pub fn element_of<T: Elements>(_: Pointee<T>) -> Pointee<T::Element> {
+    Pointee(PhantomData)
 }
 
 /// A value's bytes as an integer, zero-extended. (Here and below: that the type is a [`Word`] is asked for where its place or operand is, once.)
@@ -374,16 +377,6 @@ impl<T> Pointee<T> {
     #[must_use]
     pub fn field<U>(self, field: Field<T, U>) -> (usize, Pointee<U>) {
         (field.bytes, field.part)
-    }
-
-    /// The type of the elements of what is pointed to.
-    #[inline(always)]
-    #[must_use]
-    pub fn elements(self) -> Pointee<T::Element>
-    where
-        T: Elements,
-    {
-        Pointee(PhantomData)
     }
 }
 

@@ -66,6 +66,7 @@ pub const SCRATCH_STORE: &str = "a scratch store takes a place and an operand: `
 pub const COPY: &str = "a copy takes two pointers and a number of bytes: `copy(from, to, length);`";
 pub const LOAD: &str = "a load takes one place: `let name = load(place);`";
 pub const LOAD_WITHOUT_NAME: &str = "what is loaded needs a name: `let name = load(place);`";
+pub const LOAD_AS_OPERAND: &str = "a load is a step of its own: `let name = load(place);`, and then use `name` here";
 pub const RELEASE_IN_CRITICAL: &str =
     "nothing is published before the commit: write `store(place, operand);` here and `commit store_release(..)`";
 pub const UPDATE_IN_CRITICAL: &str = "only the commit updates in place: write `let old = load(place);`, `let new = old + operand;` and \

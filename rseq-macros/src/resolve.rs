@@ -8,6 +8,7 @@ use syn::visit::{self, Visit};
 use syn::{Block, Expr, ExprField, ExprIndex, ExprLit, ExprPath, ExprUnary, Ident, Lit, Member, Pat, Type, UnOp};
 
 use crate::error::{self, Errors};
+use crate::syntax;
 use crate::syntax::ast::{Commit, Comparison, Form, Index, Operation, Section, Step};
 
 /// A window with every name resolved.
@@ -268,6 +269,10 @@ impl Scope<'_> {
         }
         if let Some(number) = literal(code) {
             return Some(Operand::Literal(number, code.clone()));
+        }
+        if matches!(code, Expr::Call(call) if syntax::is_load(&call.func)) {
+            self.wrong(start(code), error::LOAD_AS_OPERAND);
+            return None;
         }
         if as_name(code).is_some_and(|name| name == "null") {
             return Some(Operand::Null(start(code)));

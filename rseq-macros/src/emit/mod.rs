@@ -152,13 +152,16 @@ pub fn refused(program: &Program, context: &Context) -> TokenStream {
     let portable = portable::closure(program, &private);
     let counter = counter(&program.abort);
     let on_abort = on_abort(&program.abort, &private);
-    let exits = exits(program, &private);
     let reachable = reachable();
+    let exits = exit_values(program).map(|(names, value)| {
+        let names = bind(program, names, &private);
+        hidden!({ #names #reachable let _ = #value; })
+    });
     let names = bind(program, &program.window.in_result, &private);
     let result = program.result.as_ref().map(|result| hidden!(#reachable let _ = #result;));
     let outputs = program.outputs.len();
     hidden! {
-        '_retry: while false {
+        while false {
             #counter
             #before
             #types
@@ -166,7 +169,7 @@ pub fn refused(program: &Program, context: &Context) -> TokenStream {
             let _ = portable;
             let outcome = #private::Outcome::<#outputs>::ABORTED;
             #on_abort
-            { #exits }
+            #(#exits)*
             #names
             #result
         }
@@ -422,14 +425,18 @@ fn exit_number(exit: usize) -> u64 {
     2 + exit as u64
 }
 
-/// The values of the exits.
-fn exits(program: &Program, private: &TokenStream) -> TokenStream {
-    let exits = program.window.statements.iter().filter_map(|statement| match statement {
-        Statement::Exit { names, value, .. } => Some((names, value)),
+/// The values of the exits, with the values of the window that they name.
+fn exit_values(program: &Program) -> impl Iterator<Item = (&[ValueId], &syn::Expr)> {
+    program.window.statements.iter().filter_map(|statement| match statement {
+        Statement::Exit { names, value, .. } => Some((&names[..], value)),
         _ => None,
-    });
+    })
+}
+
+/// Leaves the section by the exit that the window took.
+fn exits(program: &Program, private: &TokenStream) -> TokenStream {
     let reachable = reachable();
-    let exits = exits.enumerate().map(|(exit, (names, value))| {
+    let exits = exit_values(program).enumerate().map(|(exit, (names, value))| {
         let (number, names) = (exit_number(exit), bind(program, names, private));
         hidden! {
             if outcome.end == #number {

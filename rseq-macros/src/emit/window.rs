@@ -96,7 +96,7 @@ fn distances(program: &Program, inside: &Inside, number: OffsetSource, private: 
     hidden! {
         #allow
         let (#offset, array) = #first;
-        let #element = array.elements();
+        let #element = #private::element_of(array);
         #allow
         let #offset = #offset + #second.0;
     }
@@ -131,7 +131,7 @@ fn pointee(program: &Program, source: &PointeeSource, private: &TokenStream) -> 
         }
         PointeeSource::Behind(value) => {
             let typed = typed(program.window.values[*value].statement.unwrap_or_default());
-            hidden!(#typed.pointee())
+            hidden!(#private::pointee(#typed))
         }
         PointeeSource::ElementOf(number) => {
             let name = element_pointee(*number);
@@ -199,6 +199,7 @@ fn call(program: &Program, allocation: &Allocation, private: &TokenStream) -> (T
     let outputs = program.outputs.len();
     let function = hidden! {
         #[inline(always)]
+        #[allow(clippy::too_many_arguments)]
         unsafe fn window<#(#types: #bounds,)* #(#pointees),*>(
             #(_: #private::Typed<#types>,)*
             #(_: #private::Pointee<#pointees>,)*

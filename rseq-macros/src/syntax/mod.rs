@@ -5,3 +5,4 @@ mod parse;
 mod step;
 
 pub use parse::{parse, split};
+pub use step::is_load;

@@ -35,7 +35,12 @@ fn skip_step(input: ParseStream<'_>) {
     while let Ok(token) = input.parse::<TokenTree>() {
         match token {
             TokenTree::Punct(end) if end.as_char() == ';' => return,
-            TokenTree::Group(braces) if braces.delimiter() == proc_macro2::Delimiter::Brace => return,
+            TokenTree::Group(braces)
+                if braces.delimiter() == proc_macro2::Delimiter::Brace && !input.peek(Token![=]) =>
+            {
+                let _may_be_missing = input.parse::<Option<Token![;]>>();
+                return;
+            }
             _ if input.peek(Token![let]) => return,
             _ => {}
         }
@@ -128,7 +133,7 @@ fn binding(input: ParseStream<'_>) -> Result<Step> {
     Ok(step)
 }
 
-fn is_load(function: &Expr) -> bool {
+pub fn is_load(function: &Expr) -> bool {
     matches!(function, Expr::Path(path) if path.path.is_ident("load"))
 }
 

@@ -1,0 +1,14 @@
+use rseq::{PerCpu, rseq};
+use std::sync::atomic::AtomicPtr;
+
+struct Node {
+    next: AtomicPtr<Node>,
+}
+
+static LISTS: PerCpu<AtomicPtr<Node>> = PerCpu::new();
+
+fn main() {
+    rseq! {
+        commit |cpu| add(&LISTS[cpu], 1)
+    }
+}

@@ -1,0 +1,15 @@
+use rseq::{PerCpu, rseq};
+use std::sync::atomic::AtomicU64;
+
+static HITS: PerCpu<AtomicU64> = PerCpu::new();
+
+fn main() {
+    let one = 1_u32;
+    rseq! {
+        critical |cpu| {
+            let hits = load(&HITS[cpu]);
+            if hits == one { exit }
+        }
+        commit add(&HITS[cpu], 1)
+    }
+}

@@ -1,0 +1,12 @@
+use rseq::{PerCpu, rseq};
+use std::sync::atomic::AtomicU64;
+
+static HITS: PerCpu<AtomicU64> = PerCpu::new();
+
+fn main() {
+    rseq! {
+        critical { let hits = load(slot); }
+        prepare |cpu| { let slot = &HITS[cpu]; }
+        commit store(slot, 1)
+    }
+}

@@ -1,0 +1,13 @@
+use rseq::{PerCpu, rseq};
+use std::sync::atomic::AtomicU64;
+
+static HITS: PerCpu<AtomicU64> = PerCpu::new();
+
+fn main() {
+    rseq! {
+        critical |cpu| {
+            let hits = load(&HITS[cpu]);
+            store(&HITS[cpu], hits);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+use rseq::{PerCpu, rseq};
+use std::sync::atomic::AtomicU64;
+
+static HITS: PerCpu<AtomicU64> = PerCpu::new();
+
+fn main() {
+    rseq! {
+        critical |cpu| {
+            let hits = load(&HITS[cpu]);
+            if hits == 0 { exit 1 + }
+        }
+        commit add(&HITS[cpu], 1)
+    }
+}

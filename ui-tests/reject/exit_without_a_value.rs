@@ -1,0 +1,15 @@
+use rseq::{PerCpu, rseq};
+use std::sync::atomic::AtomicU64;
+
+static HITS: PerCpu<AtomicU64> = PerCpu::new();
+
+fn main() {
+    let _: u64 = rseq! {
+        critical |cpu| {
+            let hits = load(&HITS[cpu]);
+            if hits == 0 { exit }
+        }
+        commit add(&HITS[cpu], 1)
+        => hits
+    };
+}

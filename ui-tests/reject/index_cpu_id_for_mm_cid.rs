@@ -1,0 +1,10 @@
+use rseq::{MmCid, PerCpu, rseq};
+use std::sync::atomic::AtomicU64;
+
+static HITS: PerCpu<AtomicU64, MmCid> = PerCpu::new();
+
+fn main() {
+    rseq! {
+        commit |cpu| add(&HITS[cpu], 1)
+    }
+}

@@ -1,0 +1,17 @@
+use rseq::{PerCpu, rseq};
+use std::sync::atomic::AtomicU64;
+
+static HITS: PerCpu<AtomicU64> = PerCpu::new();
+
+fn main() {
+    // SAFETY: never runs.
+    unsafe {
+        rseq! {
+            critical |cpu| {
+                let hits = load(&HITS[cpu]);
+                store(hits, 7);
+            }
+            commit store(&HITS[cpu], 1)
+        }
+    }
+}

@@ -1,0 +1,14 @@
+use rseq::{PerCpu, rseq};
+use std::sync::atomic::AtomicU64;
+
+static HITS: PerCpu<AtomicU64> = PerCpu::new();
+
+fn main() {
+    let one = 1_u32;
+    rseq! {
+        critical |cpu| {
+            store(&HITS[cpu], one);
+        }
+        commit add(&HITS[cpu], 1)
+    }
+}

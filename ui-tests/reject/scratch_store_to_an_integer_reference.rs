@@ -1,0 +1,14 @@
+use rseq::{PerCpu, rseq};
+use std::sync::atomic::AtomicU64;
+
+static HITS: PerCpu<AtomicU64> = PerCpu::new();
+
+fn main() {
+    let step = 1_u64;
+    rseq! {
+        critical |cpu| {
+            store(&step, 2);
+        }
+        commit add(&HITS[cpu], 1)
+    }
+}

@@ -1,0 +1,23 @@
+use rseq::{PerCpu, rseq};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+#[derive(Default)]
+struct Stack {
+    len: AtomicUsize,
+    items: [AtomicU64; 8],
+}
+
+static STACKS: PerCpu<Stack> = PerCpu::new();
+
+fn main() {
+    // SAFETY: never runs.
+    unsafe {
+        rseq! {
+            critical |cpu| {
+                let len = load(&STACKS[cpu].len);
+                store(&STACKS[cpu].items[0], len);
+            }
+            commit add(&STACKS[cpu].len, 1)
+        }
+    }
+}
