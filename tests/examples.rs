@@ -253,6 +253,17 @@ fn push_pop_has_nothing_to_move() {
 }
 
 #[test]
+fn operations_are_right_and_keep_every_item() {
+    for setting in SETTINGS {
+        let run = run("operations", &["--threads", "7", "--rounds", "20000"], setting).succeeded();
+        assert_eq!((run.number("lost"), run.number("duplicated")), (0, 0), "{}", run.out);
+        assert_eq!(run.text("check"), "exact", "{}", run.out);
+        assert_eq!(run.out.matches("  right  ").count(), 9, "{}", run.out);
+        run.in_setting(setting);
+    }
+}
+
+#[test]
 fn push_pop_reads_the_sources_by_default() {
     let run = run("push_pop", &["--rounds", "1000"], Setting::Inherited).succeeded();
     assert_eq!(run.number("nodes  "), run.number("bytes").div_ceil(4096));

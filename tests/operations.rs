@@ -14,8 +14,11 @@ use std::process::Command;
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 use machine_code::{COMPILER, Code};
 
+/// A function of the fixture, what it does, and librseq's instructions for the same.
+type Operation = (&'static str, &'static str, Option<(usize, usize)>);
+
 /// The functions of the fixture, what they do, and what librseq's code for the same takes, where that is known: all in all, and in the window.
-const OPERATIONS: [(&str, &str, Option<(usize, usize)>); 12] = [
+const OPERATIONS: [Operation; 12] = [
     ("counter", "add", Some((12, 3))),
     ("compare_and_store", "compare, store", None),
     ("list_push", "list push", Some((16, 5))),
