@@ -186,7 +186,7 @@ fn control(count: Count, disturbance: Disturbance, cid: bool) {
 }
 
 macro_rules! tests {
-    ($($test:ident: $disturbance:ident, $exact:ident $(/ $control_test:ident: $control:ident)?;)*) => {$(
+    ($(fn $test:ident: $disturbance:ident, $exact:ident $(/ fn $control_test:ident: $control:ident)?;)*) => {$(
         #[test]
         fn $test() {
             let (cid, counts) = (stringify!($exact).starts_with("cid"), stringify!($exact) != "repeated");
@@ -202,22 +202,22 @@ macro_rules! tests {
 }
 
 tests! {
-    preempted: Preemption, window / preempted_without_arm: window_without_arm;
-    signalled: Signals, window / signalled_without_arm: window_without_arm;
-    moved: Migration, window / moved_without_arm: window_without_arm;
-    fenced: Fences, window / fenced_without_arm: window_without_arm;
-    repeated_by_itself: Preemption, repeated / repeated_by_itself_without_arm: repeated_without_arm;
-    updated_in_place: Preemption, update;
-    watched_preempted: Preemption, watched / watched_preempted_without_publish: watched_without_publish;
-    watched_signalled: Signals, watched / watched_signalled_without_publish: watched_without_publish;
-    watched_moved: Migration, watched;
-    left_by_an_exit: SignalsLeftEarly, watched_leaving / left_by_an_exit_without_disarm: watched_without_disarm;
-    left_a_window_by_an_exit: SignalsLeftEarly, window;
-    by_cid_preempted: Preemption, cid_window / by_cid_preempted_without_arm: cid_window_without_arm;
-    by_cid_moved: Migration, cid_window;
-    by_cid_signalled: Signals, cid_window;
-    by_cid_prepared: Preemption, cid_prepared / by_cid_prepared_without_check: cid_prepared_without_check;
-    by_cid_prepared_and_moved: Migration, cid_prepared;
+    fn preempted: Preemption, window / fn preempted_without_arm: window_without_arm;
+    fn signalled: Signals, window / fn signalled_without_arm: window_without_arm;
+    fn moved: Migration, window / fn moved_without_arm: window_without_arm;
+    fn fenced: Fences, window / fn fenced_without_arm: window_without_arm;
+    fn repeated_by_itself: Preemption, repeated / fn repeated_by_itself_without_arm: repeated_without_arm;
+    fn updated_in_place: Preemption, update;
+    fn watched_preempted: Preemption, watched / fn watched_preempted_without_publish: watched_without_publish;
+    fn watched_signalled: Signals, watched / fn watched_signalled_without_publish: watched_without_publish;
+    fn watched_moved: Migration, watched;
+    fn left_by_an_exit: SignalsLeftEarly, watched_leaving / fn left_by_an_exit_without_disarm: watched_without_disarm;
+    fn left_a_window_by_an_exit: SignalsLeftEarly, window;
+    fn by_cid_preempted: Preemption, cid_window / fn by_cid_preempted_without_arm: cid_window_without_arm;
+    fn by_cid_moved: Migration, cid_window;
+    fn by_cid_signalled: Signals, cid_window;
+    fn by_cid_prepared: Preemption, cid_prepared / fn by_cid_prepared_without_check: cid_prepared_without_check;
+    fn by_cid_prepared_and_moved: Migration, cid_prepared;
 }
 
 /// An update in place can't be interrupted, so without the window it goes wrong only between reading the index and the update: on the CPU that the thread

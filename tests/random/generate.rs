@@ -395,7 +395,7 @@ impl Draft {
     fn literal(&self, ty: Ty, genes: &mut Genes) -> Operand {
         let interesting = interesting(ty);
         let number = match genes.below(4) {
-            0..3 => genes.of(&interesting),
+            0..3 => genes.of(interesting),
             _ => {
                 let digits = (0..4).fold(0, |number, _| number << 16 | genes.number() as i128);
                 let small = digits >> (8 * genes.below(8));

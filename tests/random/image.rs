@@ -1,6 +1,7 @@
 //! Random memories, and their bytes for people.
 
 use std::fmt::Write;
+use std::sync::OnceLock;
 
 use crate::interpret::interesting;
 use crate::memory::{ARGUMENTS, BASE, BYTES, ELEMENTS, Image, NODES, Node, TARGETS};
@@ -19,7 +20,7 @@ impl Input {
         let mut random = Random(seed);
         let arguments = [(); ARGUMENTS].map(|()| random.number(Ty::U64));
         let mut image = vec![0; size_of::<Image>()];
-        for word in places() {
+        for word in every_place() {
             let number = random.number(word.ty).to_le_bytes();
             let bytes = word.ty.bits() as usize / 8;
             image[word.at..word.at + bytes].copy_from_slice(&number[..bytes]);
@@ -68,6 +69,11 @@ struct Word {
 }
 
 /// Every value in the image.
+fn every_place() -> &'static [Word] {
+    static PLACES: OnceLock<Vec<Word>> = OnceLock::new();
+    PLACES.get_or_init(places)
+}
+
 fn places() -> Vec<Word> {
     let mut words = Vec::new();
     for node in 0..NODES {
@@ -112,7 +118,7 @@ fn bits(image: &[u8], word: &Word) -> u64 {
 /// The values in an image of the fields that a section names, those of a node on one line.
 pub fn listed(image: &[u8], source: &str) -> String {
     let (mut text, mut whole) = (String::new(), String::new());
-    for word in places() {
+    for word in every_place() {
         let (start, name) = word.name.split_once('.').unwrap_or(("slots", &word.name));
         let field = name.split(['.', '[']).next().unwrap_or_default();
         if start != "slots" && !source.contains(&format!(".{field}")) && !source.contains(&format!("_{field}")) {
@@ -122,15 +128,15 @@ pub fn listed(image: &[u8], source: &str) -> String {
             whole = start.to_owned();
             write!(text, "\n    {whole}:").expect("a string takes everything");
         }
-        write!(text, " {name}={:#x}", bits(image, &word)).expect("a string takes everything");
+        write!(text, " {name}={:#x}", bits(image, word)).expect("a string takes everything");
     }
     text
 }
 
 /// The values that differ.
 pub fn differences(before: &[u8], after: &[u8]) -> String {
-    let changed = places().into_iter().filter(|word| bits(before, word) != bits(after, word));
+    let changed = every_place().iter().filter(|word| bits(before, word) != bits(after, word));
     let changed: Vec<String> =
-        changed.map(|word| format!("{}: {:#x} -> {:#x}", word.name, bits(before, &word), bits(after, &word))).collect();
+        changed.map(|word| format!("{}: {:#x} -> {:#x}", word.name, bits(before, word), bits(after, word))).collect();
     if changed.is_empty() && before != after { "bytes between the fields".into() } else { changed.join(", ") }
 }

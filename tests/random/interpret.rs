@@ -3,6 +3,8 @@
 //! Values are mathematical integers, made to fit their type after each operation. With a [`Flaw`], one thing is done wrong: what
 //! a test can't tell from the right thing, no random section checks.
 
+use std::sync::OnceLock;
+
 use crate::memory::{BASE, COMMITTED, Node, VALUES};
 use crate::section::{
     BIG, Bytes, Comparison, Form, HITS, Literal, Names, Operand, Operation, Outside, Param, Place, Root, SLOT, Section,
@@ -366,8 +368,8 @@ fn apply(ty: Ty, left: i128, operation: Operation, right: i128) -> i128 {
 fn arithmetic_is_rusts() {
     macro_rules! check {
         ($($ty:ident $number:ty),*) => {$(
-            for left in interesting(Ty::$ty) {
-                for right in interesting(Ty::$ty) {
+            for &left in interesting(Ty::$ty) {
+                for &right in interesting(Ty::$ty) {
                     let (l, r) = (left as $number, right as $number);
                     let rust = [
                         (Operation::Add, l.wrapping_add(r)),
@@ -389,8 +391,14 @@ fn arithmetic_is_rusts() {
     check!(U8 u8, I8 i8, U16 u16, I16 i16, U32 u32, I32 i32, U64 u64, I64 i64);
 }
 
-/// Numbers at which mistakes show.
-pub fn interesting(ty: Ty) -> Vec<i128> {
+/// Numbers at which mistakes show. Computed once, because every memory is full of them.
+pub fn interesting(ty: Ty) -> &'static [i128] {
+    static NUMBERS: [OnceLock<Vec<i128>>; Ty::INTEGERS.len()] = [const { OnceLock::new() }; Ty::INTEGERS.len()];
+    let integer = Ty::INTEGERS.iter().position(|integer| *integer == ty).expect("asked of integers");
+    NUMBERS[integer].get_or_init(|| ends(ty))
+}
+
+fn ends(ty: Ty) -> Vec<i128> {
     let near = |number: i128| [number - 1, number, number + 1];
     let around = [ty.min(), 0, ty.max() / 2, ty.max(), ty.bits().into(), 0xffff, 0xff, 5].into_iter().flat_map(near);
     let mut numbers: Vec<i128> = around.filter(|number| (ty.min()..=ty.max()).contains(number)).collect();

@@ -99,6 +99,7 @@ fn typed_loads(statements: TokenStream, private: &TokenStream) -> TokenStream {
         typed.extend(match token {
             TokenTree::Ident(load) if load == "load" && tokens.peek().is_some_and(is_call) => {
                 let place = tokens.next();
+                // SAFETY of the expansion: nothing of it runs.
                 hidden!(unsafe { #private::target #place.#load() })
             }
             TokenTree::Group(group) => {
