@@ -1,18 +1,35 @@
-//! The operations of librseq and of tcmalloc's slabs, as `examples/operations` has them: right in every mode, and counted. `BLESS=1 cargo test --test operations`
-//! writes the counts into docs/operations.md.
+//! The operations of librseq and of tcmalloc's slabs, as `examples/operations` has them: right in every mode, nothing lost under disturbance, and
+//! counted. `BLESS=1 cargo test --test operations` writes the counts into docs/operations.md.
+//!
+//! Nothing lost means: items are popped from lists or slabs, changed by who popped them without any protection, and pushed
+//! again; then each is there once and was changed as often as it was popped. As in `exact`, there are controls that must fail: the
+//! same operations by windows that aren't armed.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![allow(clippy::duplicate_mod, reason = "once as they are, and once unarmed")]
 
 #[path = "support/fixture.rs"]
 mod fixture;
 #[path = "support/machine_code.rs"]
 mod machine_code;
+mod support;
 
 use std::fmt::Write;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::process::Command;
+use std::ptr::{self, NonNull};
+use std::sync::Once;
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::{array, hint, thread};
 
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 use machine_code::{COMPILER, Code};
+use rseq::PerCpu;
+use support::{
+    Count, Disturbance, disturbed, forced_portable, must_fail, must_pass, pin, restartable, with_own_registration,
+};
+use whole::librseq::{self, Node, Pair, Record, Table, WORDS};
+use whole::slab::{self, CAPACITY, Slab};
 
 /// A function of the fixture, what it does, and librseq's instructions for the same.
 type Operation = (&'static str, &'static str, Option<(usize, usize)>);
@@ -20,13 +37,13 @@ type Operation = (&'static str, &'static str, Option<(usize, usize)>);
 /// The functions of the fixture, what they do, and what librseq's code for the same takes, where that is known: all in all, and in the window.
 const OPERATIONS: [Operation; 12] = [
     ("counter", "add", Some((12, 3))),
-    ("compare_and_store", "compare, store", None),
+    ("compare_and_store", "compare, store", Some((15, 5))),
     ("list_push", "list push", Some((16, 5))),
     ("list_pop", "list pop", Some((22, 9))),
-    ("compare_both_and_store", "compare two, store", None),
-    ("compare_and_store_both", "compare, store two (the second by release)", None),
+    ("compare_both_and_store", "compare two, store", Some((20, 7))),
+    ("compare_and_store_both", "compare, store two (the second by release)", Some((19, 6))),
     ("compare_copy_and_store", "compare, copy, store by release", None),
-    ("add_behind", "dereference at an offset, add", None),
+    ("add_behind", "dereference at an offset, add", Some((18, 6))),
     ("slab_push", "buffer push", Some((20, 6))),
     ("slab_pop", "buffer pop", Some((23, 7))),
     ("slab_push_batch", "batch push", None),
@@ -89,4 +106,509 @@ fn counts_are_those_of_the_table() {
         return;
     }
     assert_eq!(&text[start..end], found, "read what changed, then BLESS=1 cargo test --test operations");
+}
+
+/// The operations as they are.
+#[path = "../examples/operations"]
+mod whole {
+    use rseq::rseq;
+
+    #[path = "librseq.rs"]
+    pub mod librseq;
+    #[path = "slab.rs"]
+    pub mod slab;
+}
+
+/// The same by sections that nothing interrupts, because they aren't armed.
+#[allow(dead_code, reason = "not every operation is used")]
+#[path = "../examples/operations"]
+mod unarmed {
+    macro_rules! section {
+        ($($tokens:tt)*) => {
+            ::rseq::__mutant! { [no_arm] $($tokens)* }
+        };
+    }
+    use section as rseq;
+
+    #[path = "librseq.rs"]
+    pub mod librseq;
+    #[path = "slab.rs"]
+    pub mod slab;
+}
+
+/// Runs a test on one CPU, so that all its sections have the same slot. (In portable mode a thread has one anyhow.)
+fn on_one_slot(test: impl FnOnce() + Send + 'static) {
+    println!("mode: {:?}", support::mode());
+    let test = move || {
+        // SAFETY: has no precondition.
+        pin(unsafe { libc::pthread_self() }, &support::available_cpus()[..1]);
+        test();
+    };
+    thread::spawn(test).join().expect("the operations are right");
+}
+
+/// The value of the slot that sections use, if all others have their first value.
+fn value<T, V: PartialEq + Copy>(slots: &PerCpu<T>, of: impl Fn(&T) -> V, first: V) -> V {
+    let changed: Vec<V> = slots.iter().map(of).filter(|value| *value != first).collect();
+    assert!(changed.len() <= 1, "one slot changes");
+    changed.first().copied().unwrap_or(first)
+}
+
+#[test]
+fn compares_and_stores() {
+    on_one_slot(|| {
+        let slots = PerCpu::with(|_| AtomicUsize::new(7));
+        let now = || value(&slots, |word| word.load(Relaxed), 7);
+        assert!(!librseq::compare_and_store(&slots, 6, 1));
+        assert_eq!(now(), 7);
+        assert!(librseq::compare_and_store(&slots, 7, usize::MAX));
+        assert_eq!(now(), usize::MAX);
+        assert!(!librseq::compare_and_store(&slots, 7, 1));
+        assert!(librseq::compare_and_store(&slots, usize::MAX, 0));
+        assert_eq!(now(), 0);
+    });
+}
+
+#[test]
+fn adds() {
+    on_one_slot(|| {
+        let slots = PerCpu::new();
+        let now = || value(&slots, |count: &AtomicU64| count.load(Relaxed), 0);
+        for (count, sum) in [(5, 5), (1 << 40, (1 << 40) + 5), (u64::MAX - (1 << 40), 4)] {
+            librseq::add(&slots, count);
+            assert_eq!(now(), sum);
+        }
+    });
+}
+
+#[test]
+fn pushes_to_lists_and_pops() {
+    on_one_slot(|| {
+        let lists: PerCpu<AtomicPtr<Node>> = PerCpu::new();
+        let nodes: [Node; 3] = array::from_fn(|_| Node::default());
+        // SAFETY: the nodes are there to the end of the test, and each is pushed once.
+        unsafe {
+            assert_eq!(librseq::list_pop(&lists), None);
+            nodes.iter().for_each(|node| librseq::list_push(&lists, NonNull::from(node)));
+        }
+        assert_eq!(value(&lists, |head| head.load(Relaxed).cast_const(), ptr::null()), &raw const nodes[2]);
+        let next = nodes.each_ref().map(|node| node.next.load(Relaxed).cast_const());
+        assert_eq!(next, [ptr::null(), &raw const nodes[0], &raw const nodes[1]]);
+        for node in nodes.iter().rev() {
+            // SAFETY: as above.
+            assert_eq!(unsafe { librseq::list_pop(&lists) }, Some(NonNull::from(node)));
+        }
+        // SAFETY: as above.
+        assert_eq!(unsafe { librseq::list_pop(&lists) }, None);
+    });
+}
+
+fn pairs() -> PerCpu<Pair> {
+    PerCpu::with(|_| Pair { first: 7.into(), second: 8.into() })
+}
+
+fn both(slots: &PerCpu<Pair>) -> [usize; 2] {
+    value(slots, |pair| [pair.first.load(Relaxed), pair.second.load(Relaxed)], [7, 8])
+}
+
+#[test]
+fn compares_two_and_stores() {
+    on_one_slot(|| {
+        let slots = pairs();
+        for unequal in [[6, 8], [7, 9], [8, 7], [0, 0]] {
+            assert!(!librseq::compare_both_and_store(&slots, unequal, 1));
+            assert_eq!(both(&slots), [7, 8]);
+        }
+        assert!(librseq::compare_both_and_store(&slots, [7, 8], 1));
+        assert_eq!(both(&slots), [1, 8]);
+        assert!(!librseq::compare_both_and_store(&slots, [7, 8], 2));
+        assert_eq!(both(&slots), [1, 8]);
+    });
+}
+
+#[test]
+fn compares_and_stores_two() {
+    on_one_slot(|| {
+        let slots = pairs();
+        assert!(!librseq::compare_and_store_both(&slots, 8, [1, 2]));
+        assert_eq!(both(&slots), [7, 8]);
+        assert!(librseq::compare_and_store_both(&slots, 7, [1, 2]));
+        assert_eq!(both(&slots), [1, 2]);
+        assert!(!librseq::compare_and_store_both(&slots, 7, [3, 4]));
+        assert_eq!(both(&slots), [1, 2]);
+    });
+}
+
+#[test]
+fn compares_copies_and_stores() {
+    on_one_slot(|| {
+        let slots = PerCpu::new();
+        let now = || {
+            let words = |record: &Record| record.words.each_ref().map(|word| word.load(Relaxed));
+            value(&slots, |record: &Record| (record.version.load(Relaxed), words(record)), (0, [0; WORDS]))
+        };
+        // SAFETY: nobody reads the records while sections change them.
+        let copy = |expect, words: &[u64], new| unsafe { librseq::compare_copy_and_store(&slots, expect, words, new) };
+        assert!(!copy(1, &[9; WORDS], 2));
+        assert_eq!(now(), (0, [0; WORDS]));
+        let all: [u64; WORDS] = array::from_fn(|word| 1 + word as u64);
+        assert!(copy(0, &all, 1));
+        assert_eq!(now(), (1, all));
+        assert!(copy(1, &[9, 10], 2));
+        assert_eq!(now(), (2, array::from_fn(|word| if word < 2 { 9 + word as u64 } else { all[word] })));
+        let before = now();
+        assert!(copy(2, &[], 3));
+        assert_eq!(now(), (3, before.1));
+    });
+}
+
+#[test]
+fn copies_no_more_than_there_is_room_for() {
+    let slots = PerCpu::new();
+    // SAFETY: nobody reads the records.
+    let copy = || unsafe { librseq::compare_copy_and_store(&slots, 0, &[1; WORDS + 1], 1) };
+    catch_unwind(std::panic::AssertUnwindSafe(copy)).expect_err("there is a word too many");
+}
+
+#[test]
+fn adds_behind_pointers() {
+    on_one_slot(|| {
+        let counters: Vec<[AtomicU64; 3]> = (0..rseq::slots()).map(|_| Default::default()).collect();
+        let entry = |counter: &AtomicU64| AtomicPtr::new(ptr::from_ref(counter).cast_mut());
+        let tables: Vec<[AtomicPtr<AtomicU64>; 3]> = counters.iter().map(|all| all.each_ref().map(entry)).collect();
+        let slots: PerCpu<Table> = PerCpu::with(|slot| AtomicPtr::new(tables[slot].as_ptr().cast_mut()));
+        for (entry, count) in [(0, 1), (2, 30), (2, 3), (1, u64::MAX)] {
+            // SAFETY: each slot has a table of three pointers to counters of its own, and all of them are there to the end of the test.
+            unsafe { librseq::add_behind(&slots, entry, count) };
+        }
+        let counts = counters.iter().map(|all| all.each_ref().map(|count| count.load(Relaxed)));
+        assert_eq!(counts.filter(|all| *all != [0; 3]).collect::<Vec<_>>(), [[1, u64::MAX, 33]]);
+    });
+}
+
+/// Different pointers to nothing.
+fn items(count: usize) -> Vec<*mut u8> {
+    (1..=count).map(ptr::without_provenance_mut).collect()
+}
+
+/// What the slabs hold, all in one slot.
+fn held(slabs: &PerCpu<Slab>) -> Vec<*mut u8> {
+    let mut held: Vec<Vec<*mut u8>> = slabs.iter().map(|slab| slab.items().collect()).collect();
+    held.retain(|items| !items.is_empty());
+    assert!(held.len() <= 1, "one slot changes");
+    held.pop().unwrap_or_default()
+}
+
+#[test]
+fn pushes_to_slabs_and_pops() {
+    on_one_slot(|| {
+        let slabs = PerCpu::new();
+        assert_eq!(slab::pop(&slabs), None);
+        let items = items(CAPACITY);
+        for (count, item) in items.iter().enumerate() {
+            assert_eq!(held(&slabs), items[..count]);
+            assert!(slab::push(&slabs, *item));
+        }
+        assert!(!slab::push(&slabs, ptr::dangling_mut()));
+        assert_eq!(held(&slabs), items);
+        for item in items.iter().rev() {
+            assert_eq!(slab::pop(&slabs), Some(*item));
+        }
+        assert_eq!((slab::pop(&slabs), held(&slabs)), (None, Vec::new()));
+    });
+}
+
+#[test]
+fn batches_are_cut_to_what_there_is() {
+    on_one_slot(|| {
+        let (slabs, items) = (PerCpu::new(), items(CAPACITY + 6));
+        let mut batch = [ptr::null_mut(); CAPACITY + 1];
+        assert_eq!((slab::pop_batch(&slabs, &mut batch), batch[0]), (0, ptr::null_mut()));
+        assert_eq!(slab::push_batch(&slabs, &[]), 0);
+        assert_eq!(slab::push_batch(&slabs, &items[..10]), 10);
+        assert_eq!(slab::push_batch(&slabs, &items[10..]), CAPACITY - 10);
+        assert_eq!(slab::push_batch(&slabs, &items), 0);
+        assert_eq!(held(&slabs), items[..CAPACITY]);
+        assert_eq!(slab::pop_batch(&slabs, &mut []), 0);
+        assert_eq!(slab::pop_batch(&slabs, &mut batch[..5]), 5);
+        assert_eq!((&batch[..5], batch[5]), (&items[CAPACITY - 5..CAPACITY], ptr::null_mut()));
+        assert_eq!(slab::pop_batch(&slabs, &mut batch), CAPACITY - 5);
+        assert_eq!(batch[..CAPACITY - 5], items[..CAPACITY - 5]);
+        assert_eq!((slab::pop_batch(&slabs, &mut batch), held(&slabs)), (0, Vec::new()));
+    });
+}
+
+/// Many calls in an order that nobody thought of, each compared with what a vector does.
+#[test]
+fn slabs_are_stacks() {
+    on_one_slot(|| {
+        let (slabs, mut model) = (PerCpu::new(), Vec::new());
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut next = |below: usize| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            (random >> 32) as usize % below
+        };
+        for turn in 1..5_000 {
+            let item = ptr::without_provenance_mut(turn);
+            match next(4) {
+                0 => {
+                    let has_room = model.len() < CAPACITY;
+                    assert_eq!(slab::push(&slabs, item), has_room);
+                    model.extend(has_room.then_some(item));
+                }
+                1 => assert_eq!(slab::pop(&slabs), model.pop()),
+                2 => {
+                    let batch: Vec<*mut u8> = (0..next(CAPACITY + 8)).map(|at| item.wrapping_add(at << 20)).collect();
+                    let pushed = slab::push_batch(&slabs, &batch);
+                    assert_eq!(pushed, batch.len().min(CAPACITY - model.len()));
+                    model.extend(&batch[..pushed]);
+                }
+                _ => {
+                    let mut batch = vec![ptr::null_mut(); next(CAPACITY + 8)];
+                    let popped = slab::pop_batch(&slabs, &mut batch);
+                    assert_eq!(popped, batch.len().min(model.len()));
+                    assert_eq!(batch[..popped], model.split_off(model.len() - popped));
+                }
+            }
+            assert_eq!(held(&slabs), model);
+        }
+    });
+}
+
+/// Few enough for controls, which duplicate items, not to overrun a slab.
+const ITEMS: usize = 24;
+/// What an item that isn't there once adds to the sum of a run: more than all that can be counted.
+const MISPLACED: u64 = 1 << 40;
+
+/// The sum of a run: what was counted, if every item is found once.
+fn sum(counted: u64, found: [u64; ITEMS]) -> u64 {
+    counted + found.into_iter().map(|times| times.abs_diff(1) * MISPLACED).sum::<u64>()
+}
+
+/// Counts what its only owner does with an item, without any protection, and takes its time.
+fn change(count: &AtomicU64, spin: u32) {
+    let changes = count.load(Relaxed);
+    for turn in 0..spin {
+        hint::black_box(turn);
+    }
+    count.store(changes + 1, Relaxed);
+}
+
+/// A module that moves items by the lists of `$operations`. Each control has one of its own, because it leaves the lists as they shouldn't be.
+macro_rules! lists {
+    ($name:ident: $operations:ident) => {
+        mod $name {
+            use super::$operations::librseq::{Node, list_pop, list_push};
+            use super::*;
+
+            static LISTS: PerCpu<AtomicPtr<Node>> = PerCpu::new();
+            static NODES: [Node; ITEMS] =
+                [const { Node { next: AtomicPtr::new(ptr::null_mut()), value: AtomicU64::new(0) } }; ITEMS];
+            static NOTHING_THERE: AtomicU64 = AtomicU64::new(0);
+
+            fn add(spin: u32) {
+                // SAFETY: the lists hold nodes of a static alone, and one that was popped is in none.
+                unsafe {
+                    let Some(node) = list_pop(&LISTS) else {
+                        NOTHING_THERE.fetch_add(1, Relaxed);
+                        return;
+                    };
+                    change(&node.as_ref().value, spin);
+                    list_push(&LISTS, node);
+                }
+            }
+
+            fn fill() {
+                // SAFETY: the nodes are a static's, and this is done once.
+                NODES.iter().for_each(|node| unsafe { list_push(&LISTS, NonNull::from(node)) });
+            }
+
+            fn count() -> u64 {
+                static FILLED: Once = Once::new();
+                FILLED.call_once(fill);
+                let mut found = [0; ITEMS];
+                for head in &LISTS {
+                    let mut next = head;
+                    // After a control there may be circles.
+                    for _ in 0..=ITEMS {
+                        let address = next.load(Relaxed).cast_const();
+                        let Some(number) = NODES.iter().position(|node| ptr::eq(node, address)) else { break };
+                        found[number] += 1;
+                        next = &NODES[number].next;
+                    }
+                }
+                let changes: u64 = NODES.iter().map(|node| node.value.load(Relaxed)).sum();
+                sum(NOTHING_THERE.load(Relaxed) + changes, found)
+            }
+
+            pub const COUNT: Count = Count { add, leave: || (), sum: count, aborts: || 0 };
+        }
+    };
+}
+
+/// The same by slabs.
+macro_rules! slabs {
+    ($name:ident: $operations:ident) => {
+        mod $name {
+            use super::$operations::slab::{Slab, pop, pop_batch, push, push_batch};
+            use super::*;
+
+            static SLABS: PerCpu<Slab> = PerCpu::new();
+            static COUNTS: [AtomicU64; ITEMS] = [const { AtomicU64::new(0) }; ITEMS];
+            static NOTHING_THERE: AtomicU64 = AtomicU64::new(0);
+            static TURN: AtomicUsize = AtomicUsize::new(0);
+
+            /// One item by itself and several at once in turn; of several, the first is changed.
+            fn add(spin: u32) {
+                let mut batch = [ptr::null_mut(); 4];
+                let length = TURN.fetch_add(1, Relaxed) % batch.len();
+                let popped = match length {
+                    0 => pop(&SLABS).map_or(0, |item| {
+                        batch[0] = item;
+                        1
+                    }),
+                    _ => pop_batch(&SLABS, &mut batch[..length]),
+                };
+                if popped == 0 {
+                    NOTHING_THERE.fetch_add(1, Relaxed);
+                    return;
+                }
+                // After a control there may be something else.
+                if let Some(count) = COUNTS.iter().find(|count| count.as_ptr().cast() == batch[0]) {
+                    change(count, spin);
+                }
+                // There is room for all items in each slab; what a control finds no room for is lost.
+                let _ = match length {
+                    0 => usize::from(push(&SLABS, batch[0])),
+                    _ => push_batch(&SLABS, &batch[..popped]),
+                };
+            }
+
+            fn fill() {
+                COUNTS.iter().for_each(|count| assert!(push(&SLABS, count.as_ptr().cast())));
+            }
+
+            fn count() -> u64 {
+                static FILLED: Once = Once::new();
+                FILLED.call_once(fill);
+                let mut found = [0; ITEMS];
+                let mut unknown = 0;
+                for item in SLABS.iter().flat_map(Slab::items) {
+                    match COUNTS.iter().position(|count| count.as_ptr().cast() == item) {
+                        Some(number) => found[number] += 1,
+                        None => unknown += MISPLACED,
+                    }
+                }
+                let changes: u64 = COUNTS.iter().map(|count| count.load(Relaxed)).sum();
+                sum(NOTHING_THERE.load(Relaxed) + changes + unknown, found)
+            }
+
+            pub const COUNT: Count = Count { add, leave: || (), sum: count, aborts: || 0 };
+        }
+    };
+}
+
+lists!(lists: whole);
+lists!(lists_for_preemption: unarmed);
+lists!(lists_for_signals: unarmed);
+lists!(lists_for_moves: unarmed);
+slabs!(slabs: whole);
+slabs!(slabs_for_signals: unarmed);
+
+const EACH: u64 = 100_000;
+/// Little, lest slabs that go on after they lost their way do worse than miscount.
+const EACH_OF_A_SLABS_CONTROL: u64 = 2_000;
+
+fn must_be_exact(count: Count, disturbance: Disturbance) {
+    println!("mode: {:?}", support::mode());
+    let outcome = disturbed(count, disturbance, EACH);
+    assert_eq!(outcome.lost(), 0, "{disturbance:?}: {outcome:?}");
+}
+
+fn control(count: Count, disturbance: Disturbance, each: u64) {
+    if restartable() {
+        must_fail(|| disturbed(count, disturbance, each).lost() != 0);
+    }
+}
+
+#[test]
+fn lists_preempted() {
+    must_be_exact(lists::COUNT, Disturbance::Preemption);
+}
+
+#[test]
+fn lists_preempted_unarmed() {
+    control(lists_for_preemption::COUNT, Disturbance::Preemption, EACH);
+}
+
+#[test]
+fn lists_signalled() {
+    must_be_exact(lists::COUNT, Disturbance::Signals);
+}
+
+#[test]
+fn lists_signalled_unarmed() {
+    control(lists_for_signals::COUNT, Disturbance::Signals, EACH);
+}
+
+#[test]
+fn lists_moved() {
+    must_be_exact(lists::COUNT, Disturbance::Migration);
+}
+
+#[test]
+fn lists_moved_unarmed() {
+    control(lists_for_moves::COUNT, Disturbance::Migration, EACH);
+}
+
+#[test]
+fn slabs_preempted() {
+    must_be_exact(slabs::COUNT, Disturbance::Preemption);
+}
+
+#[test]
+fn slabs_signalled() {
+    must_be_exact(slabs::COUNT, Disturbance::Signals);
+}
+
+#[test]
+fn slabs_signalled_unarmed() {
+    control(slabs_for_signals::COUNT, Disturbance::Signals, EACH_OF_A_SLABS_CONTROL);
+}
+
+#[test]
+fn slabs_moved() {
+    must_be_exact(slabs::COUNT, Disturbance::Migration);
+}
+
+/// The tests above that must hold in every mode.
+const IN_EVERY_MODE: &[&str] = &[
+    "compares_and_stores",
+    "adds",
+    "pushes_to_lists_and_pops",
+    "compares_two_and_stores",
+    "compares_and_stores_two",
+    "compares_copies_and_stores",
+    "adds_behind_pointers",
+    "pushes_to_slabs_and_pops",
+    "batches_are_cut_to_what_there_is",
+    "slabs_are_stacks",
+    "lists_preempted",
+    "lists_signalled",
+    "lists_moved",
+    "slabs_preempted",
+    "slabs_signalled",
+    "slabs_moved",
+];
+
+#[test]
+fn right_in_portable_mode() {
+    IN_EVERY_MODE.iter().for_each(|name| _ = must_pass(forced_portable(name)));
+}
+
+#[test]
+fn right_with_own_registration() {
+    IN_EVERY_MODE.iter().for_each(|name| _ = must_pass(with_own_registration(name)));
 }

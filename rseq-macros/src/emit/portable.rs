@@ -3,7 +3,7 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote_spanned};
-use syn::{Ident, Member};
+use syn::{Expr, ExprLit, Ident, Lit, Member};
 
 use super::{allow_unsafe, exit_number, hidden, index_kind, located, operands, outside, typed, unsafety};
 use crate::ir::Program;
@@ -146,6 +146,17 @@ impl Portable<'_> {
         value(id, self.program.window.values[id].name.span())
     }
 
+    /// An index, which is a `usize` if it is a number that doesn't say what it is.
+    fn element_index(&self, index: &Operand) -> TokenStream {
+        let private = self.private;
+        match index {
+            Operand::Literal(_, Expr::Lit(ExprLit { lit: Lit::Int(number), .. })) if number.suffix().is_empty() => {
+                hidden!(#private::core::convert::identity::<#private::core::primitive::usize>(#number))
+            }
+            index => self.operand(index),
+        }
+    }
+
     fn operand(&self, operand: &Operand) -> TokenStream {
         let private = self.private;
         match operand {
@@ -219,7 +230,7 @@ impl Portable<'_> {
                 quote_spanned!(located(*span)=> (*#name))
             }
             Root::ElementBehind(id, span, index) => {
-                let (name, index) = (value(*id, *span), self.operand(index));
+                let (name, index) = (value(*id, *span), self.element_index(index));
                 quote_spanned!(located(*span)=> (*#private::elements(&#name).element(#index)))
             }
             Root::Slot(id, span, index) => {
@@ -227,7 +238,7 @@ impl Portable<'_> {
                 quote_spanned!(located(*span)=> (*#private::slot(#name, #index)))
             }
             Root::Element(id, span, index) => {
-                let (name, index) = (outside(*id), self.operand(index));
+                let (name, index) = (outside(*id), self.element_index(index));
                 quote_spanned!(located(*span)=> (*#name.element(#index)))
             }
         };
@@ -235,7 +246,7 @@ impl Portable<'_> {
         match &inside.element {
             None => place,
             Some((index, fields)) => {
-                let index = self.operand(index);
+                let index = self.element_index(index);
                 let element = quote_spanned!(located(inside.span)=> (*#private::elements(&#place).element(#index)));
                 with_fields(&element, fields)
             }
