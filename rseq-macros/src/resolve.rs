@@ -292,12 +292,12 @@ impl Scope<'_> {
             self.wrong(start(code), message);
             return None;
         }
-        let text = code.to_token_stream().to_string();
+        let text = written(code);
         let known = self.outside.iter().position(|known| {
             kind != OutsideKind::Operand
                 && known.kind == kind
                 && is_constant_place(code)
-                && known.code.to_token_stream().to_string() == text
+                && written(&known.code) == text
         });
         let id = known.unwrap_or_else(|| {
             self.outside.push(Outside { kind, code: code.clone() });
@@ -479,6 +479,13 @@ fn for_each_name(tokens: TokenStream, see: &mut impl FnMut(&Ident)) {
         dots = if matches!(&token, TokenTree::Punct(dot) if dot.as_char() == '.') { dots + 1 } else { 0 };
         behind_dot = dots == 1;
     }
+}
+
+/// An expression's names with the expansions that they come from: equal for the same expression alone.
+fn written(code: &Expr) -> String {
+    let mut text = code.to_token_stream().to_string();
+    for_each_name(code.to_token_stream(), &mut |name| text.push_str(&context(name.span())));
+    text
 }
 
 /// Where an expression starts: a span for a message about all of it.
