@@ -21,7 +21,8 @@ const STEPS: usize = 14;
 
 /// Random sections.
 pub fn sections() -> impl Strategy<Value = Section> {
-    (uniform8(ANY), vec(uniform24(ANY), 0..=STEPS), uniform32(ANY)).prop_map(|(start, steps, end)| {
+    // The steps come first, because that is where proptest begins to take away.
+    (vec(uniform24(ANY), 0..=STEPS), uniform32(ANY), uniform8(ANY)).prop_map(|(steps, end, start)| {
         let mut draft = Draft::new(&mut Genes::new(&start));
         for step in steps {
             draft.step(&mut Genes::new(&step));
