@@ -36,7 +36,7 @@ pub use status::{Libc, Status, status};
 /// What the expansion of `rseq!` uses. Not for people: it may change in every release.
 #[doc(hidden)]
 pub mod expansion {
-    pub use crate::outcome::{FIRST_EXIT, Outcome};
+    pub use crate::outcome::Outcome;
     pub use crate::percpu::slot_bytes;
     pub use crate::place::{Raw, Shared, Target, target};
     pub use crate::section::{

@@ -2,7 +2,7 @@
 
 /// How a window ended, with the bits of the values that the section's later expressions use.
 ///
-/// The window leaves a number: [`ABORTED`](Self::ABORTED)'s, [`AGAIN`](Self::AGAIN)'s, one of [`FIRST_EXIT`] and the following for each of its exits, and any larger one if
+/// The window leaves a number: [`ABORTED`](Self::ABORTED)'s, [`AGAIN`](Self::AGAIN)'s, the numbers from 2 on for its exits, and any larger one if
 /// it committed.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome<const N: usize> {
@@ -11,9 +11,6 @@ pub struct Outcome<const N: usize> {
     /// The values' bits. Those that were not computed yet when the window was left are arbitrary.
     pub values: [u64; N],
 }
-
-/// The number of a window's first exit.
-pub const FIRST_EXIT: u64 = 2;
 
 impl<const N: usize> Outcome<N> {
     /// Something interrupted it.

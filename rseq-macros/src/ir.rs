@@ -9,7 +9,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
 use syn::{Block, Expr, Ident};
 
-use crate::resolve::{OutsideId, ValueId, Window};
+use crate::resolve::{InsideId, OutsideId, Root, ValueId, Window};
 use crate::syntax::ast::{Comparison, Operation, Order};
 
 /// A section, lowered.
@@ -66,16 +66,11 @@ pub enum Input {
     Operand(OutsideId),
     /// The two words by which a window finds its slot.
     Slots(OutsideId),
-    /// The address of the first element, or of that field of it.
-    Elements(OutsideId, Option<OffsetSource>),
-    /// The distance of a field from the start of what it is in.
-    Offset(OffsetSource),
+    /// The address of the first element, or of the field of it that this place names.
+    Elements(OutsideId, Option<InsideId>),
+    /// The distance of the field that this place names, from the start of what it is in.
+    Offset(InsideId),
 }
-
-/// How to compute the distance of a field: by its path from what a pointer points to. The number is that of the place in the order of
-/// [`crate::lower`], under which the emitted Rust binds it.
-#[derive(Clone, Copy)]
-pub struct OffsetSource(pub usize);
 
 /// Where the type comes from that a pointer points to.
 pub enum PointeeSource {
@@ -86,7 +81,18 @@ pub enum PointeeSource {
     /// What this value points to.
     Behind(ValueId),
     /// An element of the field that this place selects from.
-    ElementOf(OffsetSource),
+    ElementOf(InsideId),
+}
+
+impl Root {
+    /// Where the type comes from of what is found there.
+    pub fn pointee(&self) -> PointeeSource {
+        match self {
+            Self::Behind(value, _) | Self::ElementBehind(value, ..) => PointeeSource::Behind(*value),
+            Self::Slot(id, ..) => PointeeSource::Slots(*id),
+            Self::Element(id, ..) => PointeeSource::Elements(*id),
+        }
+    }
 }
 
 /// One step.

@@ -59,14 +59,15 @@ fn expand(tokens: TokenStream, change: impl FnOnce(Program, &[String]) -> Progra
         return errors.into_tokens(&emit::unresolved(&section, &context));
     };
     let program = change(lower::program(section, window, context.checked), &options);
-    if let Some(error) = context.refuses(&program) {
+    let registers = context.allocate(&program).unwrap_or_else(|error| {
         errors.push(error);
-    }
+        None
+    });
     if !errors.is_empty() {
         return errors.into_tokens(&emit::refused(&program, &context));
     }
     if std::env::var_os("RSEQ_PRINT").is_some_and(|value| value == "1") {
         eprintln!("{program}");
     }
-    emit::program(&program, &context)
+    emit::program(&program, registers.as_ref(), &context)
 }

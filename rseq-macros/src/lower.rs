@@ -3,11 +3,11 @@
 use proc_macro2::Span;
 
 use crate::ir::{
-    Address, Index, Input, OffsetSource, OnAbort, Operand, PointeeId, PointeeSource, Program, Register, RegisterInfo,
-    Step, TypeId, text,
+    Address, Index, Input, OnAbort, Operand, PointeeId, PointeeSource, Program, Register, RegisterInfo, Step, TypeId,
+    text,
 };
 use crate::resolve::{self, Inside, OutsideId, Place, Root, Statement, ValueId, Window};
-use crate::syntax::ast::{Form, Order, Section};
+use crate::syntax::ast::{Form, Section};
 
 /// Any Rust may run between arming and the window, because the kernel notes every interruption of it: it takes the
 /// descriptor out of force, and the check at the window's start sees that.
@@ -15,7 +15,7 @@ use crate::syntax::ast::{Form, Order, Section};
 /// With `checked`, the window also compares the index with the one that `prepare` saw. That is seen already where `prepare` makes no system
 /// call, and costs a tenth of a short section, so it is for debug builds.
 pub fn program(section: Section, window: Window, checked: bool) -> Program {
-    let mm_cid = resolve::is_mm_cid(section.index.as_ref());
+    let mm_cid = section.is_mm_cid();
     let mut lowering = Lowering::new(&window, section.start);
     let area = match section.prepare {
         Some(prepare) => {
@@ -77,8 +77,6 @@ struct Lowering<'w> {
     outside: Vec<Option<Register>>,
     area: Register,
     exits: usize,
-    /// The place that is lowered, as [`OffsetSource`] counts them.
-    place: usize,
 }
 
 impl<'w> Lowering<'w> {
@@ -93,7 +91,6 @@ impl<'w> Lowering<'w> {
             outside: vec![None; window.outside.len()],
             area: 0,
             exits: 0,
-            place: 0,
         }
     }
 
@@ -238,42 +235,40 @@ impl<'w> Lowering<'w> {
     }
 
     fn place(&mut self, place: &Place) -> Address {
-        let number = OffsetSource(self.place);
-        self.place += 1;
         match place {
             Place::Outside(id, span) => Address::at(self.outside(*id, *span, Input::Place(*id))),
             Place::Pointer(value, _) => Address::at(self.value(*value)),
-            Place::Inside(inside) => self.inside(inside, number),
+            Place::Inside(inside) => self.inside(inside),
         }
     }
 
-    fn inside(&mut self, inside: &Inside, number: OffsetSource) -> Address {
+    fn inside(&mut self, inside: &Inside) -> Address {
         let has_offset = inside.has_offset();
         let mut folded = false;
         let mut base = match &inside.root {
             Root::Behind(value, _) => self.value(*value),
             Root::ElementBehind(value, span, index) => {
                 let base = self.value(*value);
-                self.element(base, index, PointeeSource::Behind(*value), *span)
+                self.element(base, index, inside.root.pointee(), *span)
             }
             Root::Slot(id, ..) => self.outside[*id].unwrap_or_default(),
             Root::Element(id, span, index) => {
                 folded = has_offset && inside.element.is_none();
-                let input = Input::Elements(*id, folded.then_some(number));
+                let input = Input::Elements(*id, folded.then_some(inside.id));
                 // With a field's distance folded in it is a place of its own.
                 let first = if folded {
                     self.register(text(&self.window.outside[*id].code), *span, Some(input))
                 } else {
                     self.outside(*id, *span, input)
                 };
-                self.element(first, index, PointeeSource::Elements(*id), *span)
+                self.element(first, index, inside.root.pointee(), *span)
             }
         };
         if let Some((index, _)) = &inside.element {
-            base = self.element(base, index, PointeeSource::ElementOf(number), inside.span);
+            base = self.element(base, index, PointeeSource::ElementOf(inside.id), inside.span);
         }
         let offset = (has_offset && !folded)
-            .then(|| self.register("the distance of a field", inside.span, Some(Input::Offset(number))));
+            .then(|| self.register("the distance of a field", inside.span, Some(Input::Offset(inside.id))));
         Address { base, offset }
     }
 
@@ -302,9 +297,4 @@ impl Inside {
     pub fn has_offset(&self) -> bool {
         !self.fields.is_empty() || self.element.as_ref().is_some_and(|(_, fields)| !fields.is_empty())
     }
-}
-
-/// Whether a commit is a release store.
-pub fn is_release(form: Form) -> bool {
-    form == Form::Store(Order::Release)
 }

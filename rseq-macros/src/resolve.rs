@@ -9,7 +9,7 @@ use syn::{Block, Expr, ExprField, ExprIndex, ExprLit, ExprPath, ExprUnary, Ident
 
 use crate::error::{self, Errors};
 use crate::syntax;
-use crate::syntax::ast::{Commit, Comparison, Form, Index, Operation, Section, Step};
+use crate::syntax::ast::{Commit, Comparison, Form, Operation, Section, Step};
 
 /// A window with every name resolved.
 pub struct Window {
@@ -91,8 +91,12 @@ pub enum Place {
     Inside(Inside),
 }
 
+/// The number of a place that is found in the window.
+pub type InsideId = usize;
+
 /// A place that is found in the window.
 pub struct Inside {
+    pub id: InsideId,
     /// `&`, `&raw mut` and the like.
     pub ampersand: TokenStream,
     pub root: Root,
@@ -113,10 +117,23 @@ pub enum Root {
     Element(OutsideId, Span, Operand),
 }
 
-/// The window of a section. What is wrong is reported; then the window is one that only types can be inferred from.
+impl Window {
+    /// Every place, in the order in which the window uses them.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        let in_statements = self.statements.iter().flat_map(|statement| match statement {
+            Statement::Load { place, .. } | Statement::Store { place, .. } => vec![place],
+            Statement::Copy { from, to, .. } => vec![from, to],
+            Statement::Compute { .. } | Statement::Exit { .. } => Vec::new(),
+        });
+        in_statements.chain([&self.commit.place])
+    }
+}
+
+/// The window of a section. What is wrong is reported; then there is none.
 pub fn window(section: &Section, errors: &mut Errors) -> Option<Window> {
     let own_index = section.index.as_ref().filter(|index| section.prepare.is_none() && index.name != "_");
-    let mut scope = Scope { errors, values: Vec::new(), outside: Vec::new(), index: None, statement: 0, right: true };
+    let mut scope =
+        Scope { errors, values: Vec::new(), outside: Vec::new(), index: None, statement: 0, inside: 0, right: true };
     if let Some(index) = own_index {
         scope.index = Some(scope.bind(&index.name, None));
     }
@@ -173,6 +190,8 @@ struct Scope<'e> {
     index: Option<ValueId>,
     /// The number of the statement that is resolved.
     statement: usize,
+    /// How many places were found in the window.
+    inside: InsideId,
     right: bool,
 }
 
@@ -292,18 +311,19 @@ impl Scope<'_> {
             self.wrong(start(code), message);
             return None;
         }
-        let text = written(code);
-        let known = self.outside.iter().position(|known| {
-            kind != OutsideKind::Operand
-                && known.kind == kind
-                && is_constant_place(code)
-                && written(&known.code) == text
-        });
+        let once = kind != OutsideKind::Operand && is_constant_place(code);
+        let known = once.then(|| self.evaluated(code, kind)).flatten();
         let id = known.unwrap_or_else(|| {
             self.outside.push(Outside { kind, code: code.clone() });
             self.outside.len() - 1
         });
         Some((id, start(code)))
+    }
+
+    /// The same expression, if it is evaluated already for the same purpose.
+    fn evaluated(&self, code: &Expr, kind: OutsideKind) -> Option<OutsideId> {
+        let text = written(code);
+        self.outside.iter().position(|known| known.kind == kind && written(&known.code) == text)
     }
 
     fn place(&mut self, code: &Expr, kind: OutsideKind) -> Option<Place> {
@@ -371,7 +391,8 @@ impl Scope<'_> {
                 }
             }
         };
-        Some(Inside { ampersand, root, fields, element, span })
+        self.inside += 1;
+        Some(Inside { id: self.inside - 1, ampersand, root, fields, element, span })
     }
 
     /// A slot or an element of something that is ordinary Rust.
@@ -493,9 +514,4 @@ fn start(code: &Expr) -> Span {
     let mut tokens = code.to_token_stream().into_iter();
     let first = tokens.next().map_or_else(Span::call_site, |token| token.span());
     tokens.last().and_then(|last| first.join(last.span())).unwrap_or(first)
-}
-
-/// Whether a section reads the concurrency id.
-pub fn is_mm_cid(index: Option<&Index>) -> bool {
-    index.is_some_and(Index::is_mm_cid)
 }

@@ -13,9 +13,9 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Block, Ident, Stmt, StmtMacro};
 
 pub use self::editor::editor;
-use crate::allocate::{self, TooMany};
+use crate::allocate::{self, Allocation};
 use crate::ir::{OnAbort, Program, Step};
-use crate::resolve::{self, Outside, OutsideKind, Statement, ValueId};
+use crate::resolve::{Outside, OutsideKind, Statement, ValueId};
 use crate::syntax::ast::Section;
 
 /// What the macro's shell says of the place where a section is compiled.
@@ -81,14 +81,14 @@ impl Context {
         quote!(#facade::__private)
     }
 
-    /// What this target can't hold of the program.
-    pub fn refuses(&self, program: &Program) -> Option<syn::Error> {
+    /// The registers of the program's window, if it becomes asm on this target; an error if the target hasn't as many.
+    pub fn allocate(&self, program: &Program) -> syn::Result<Option<Allocation>> {
         match self.emitter {
             Emitter::X86_64 => {
                 let most = x86_64::registers(program);
-                allocate::allocate(program, most).err().map(|error: TooMany| error.error(most))
+                allocate::allocate(program, most).map(Some).map_err(|too_many| too_many.error(most))
             }
-            Emitter::Editor | Emitter::None => None,
+            Emitter::Editor | Emitter::None => Ok(None),
         }
     }
 }
@@ -99,12 +99,12 @@ macro_rules! hidden {
 }
 use hidden;
 
-/// The whole expansion: an expression.
-pub fn program(program: &Program, context: &Context) -> TokenStream {
+/// The whole expansion: an expression. With registers, the window becomes asm.
+pub fn program(program: &Program, registers: Option<&Allocation>, context: &Context) -> TokenStream {
     let private = context.private();
     let (before, prepared) = (before(program, context), prepared(program, &private));
     let (types, portable) = (types(program, &private), portable::closure(program, &private));
-    let window = window::outcome(program, context);
+    let window = window::outcome(program, registers, &private);
     let (aborted, exits) = (aborted(program, &private), exits(program, &private));
     let last = last_exit(program);
     let names = bind(program, &program.window.in_result, &private);
@@ -179,8 +179,7 @@ pub fn refused(program: &Program, context: &Context) -> TokenStream {
 /// The same for a section in whose window not every name means something: what is ordinary Rust all the same.
 pub fn unresolved(section: &Section, context: &Context) -> TokenStream {
     let private = context.private();
-    let kind =
-        if resolve::is_mm_cid(section.index.as_ref()) { hidden!(#private::MmCid) } else { hidden!(#private::CpuId) };
+    let kind = index_kind(section.is_mm_cid(), &private);
     let index = section.index.as_ref().map(|index| {
         let name = &index.name;
         hidden!(#[allow(unused_variables)] let #name = #private::Section::<#kind>::enter().index();)
@@ -224,14 +223,14 @@ fn is_guarded(program: &Program) -> bool {
 }
 
 /// The kind of index that the section uses.
-fn index_kind(program: &Program, private: &TokenStream) -> TokenStream {
-    if program.mm_cid { hidden!(#private::MmCid) } else { hidden!(#private::CpuId) }
+fn index_kind(mm_cid: bool, private: &TokenStream) -> TokenStream {
+    if mm_cid { hidden!(#private::MmCid) } else { hidden!(#private::CpuId) }
 }
 
 /// A step that is ordinary Rust.
 fn rust(step: &Step, program: &Program, guarded: bool, context: &Context) -> TokenStream {
     let private = context.private();
-    let kind = index_kind(program, &private);
+    let kind = index_kind(program.mm_cid, &private);
     match step {
         Step::Arm if guarded => hidden!(let section = #private::Section::<#kind>::enter();),
         Step::Arm => {
@@ -417,10 +416,10 @@ fn on_abort(abort: &OnAbort, private: &TokenStream) -> TokenStream {
 
 /// The number of the last exit; what is above it has committed.
 fn last_exit(program: &Program) -> u64 {
-    1 + program.exits() as u64
+    exit_number(program.exits()) - 1
 }
 
-/// The number with which a window leaves by this exit.
+/// The number with which a window leaves by this exit: the first that `Outcome` in rseq-core leaves to exits, and the following.
 fn exit_number(exit: usize) -> u64 {
     2 + exit as u64
 }
@@ -464,7 +463,7 @@ fn bind(program: &Program, values: &[ValueId], private: &TokenStream) -> TokenSt
                 hidden!(#allow let #name = unsafe { #private::from_bits(#typed, #bits) };)
             }
             None => {
-                let kind = index_kind(program, private);
+                let kind = index_kind(program.mm_cid, private);
                 hidden!(#allow let #name: #kind = unsafe { #private::index_from_bits(#bits) };)
             }
         }

@@ -7,29 +7,19 @@ use syn::{Expr, ExprLit, Ident, Lit, Member};
 
 use super::{allow_unsafe, exit_number, hidden, index_kind, located, operands, outside, typed, unsafety};
 use crate::ir::Program;
-use crate::lower;
 use crate::resolve::{Inside, Operand, Place, Root, Statement, ValueId};
-use crate::syntax::ast::Form;
+use crate::syntax::ast::{Form, Order};
 
 /// `portable`: runs the window's statements and says how it ended. A window that reads its index by itself takes one here.
 pub fn closure(program: &Program, private: &TokenStream) -> TokenStream {
-    let portable = Portable { program, private };
-    let mut exit = 0;
+    let mut portable = Portable { program, private, bound: usize::from(program.window.index.is_some()), exits: 0 };
     let mut body = TokenStream::new();
-    let mut bound = program.window.index.is_some() as usize;
     for (id, statement) in program.window.statements.iter().enumerate() {
-        match statement {
-            Statement::Exit { .. } => {
-                body.extend(portable.exit(id, statement, exit, bound));
-                exit += 1;
-            }
-            other => body.extend(portable.statement(id, other)),
-        }
-        bound += usize::from(matches!(statement, Statement::Load { .. } | Statement::Compute { .. }));
+        body.extend(portable.statement(id, statement));
     }
     body.extend(portable.commit());
-    let values = portable.values(bound);
-    let (operands, kind) = (operands(program), index_kind(program, private));
+    let values = portable.values();
+    let (operands, kind) = (operands(program), index_kind(program.mm_cid, private));
     hidden! {
         #[allow(unused_variables)]
         let portable = #private::with_operands(#operands, move |#operands, index: #kind| {
@@ -42,6 +32,10 @@ pub fn closure(program: &Program, private: &TokenStream) -> TokenStream {
 struct Portable<'p> {
     program: &'p Program,
     private: &'p TokenStream,
+    /// How many values are bound so far.
+    bound: ValueId,
+    /// How many exits there were so far.
+    exits: usize,
 }
 
 /// The name of a value.
@@ -50,11 +44,11 @@ fn value(id: ValueId, span: Span) -> Ident {
 }
 
 impl Portable<'_> {
-    fn statement(&self, id: usize, statement: &Statement) -> TokenStream {
+    fn statement(&mut self, id: usize, statement: &Statement) -> TokenStream {
         let (private, typed, allow) = (self.private, typed(id), allow_unsafe());
         match statement {
             Statement::Load { to, ty, place } => {
-                let (target, name) = (self.target(place), self.name(*to));
+                let (target, name) = (self.target(place), self.bind(*to));
                 let ty = ty.as_ref().map(|ty| hidden!(: #ty));
                 // SAFETY of the expansion, here and below: for a raw pointer, the user's `unsafe` around the macro says that it may be used.
                 hidden! {
@@ -64,7 +58,7 @@ impl Portable<'_> {
                 }
             }
             Statement::Compute { to, ty, left, operation, right } => {
-                let name = self.name(*to);
+                let name = self.bind(*to);
                 let ty = ty.as_ref().map(|ty| hidden!(: #ty));
                 let function = format_ident!("{}", operation.name(), span = Span::mixed_site());
                 let (left, right) = (self.operand(left), self.operand(right));
@@ -90,19 +84,16 @@ impl Portable<'_> {
                     unsafe { #private::copy(from, to, length) };
                 }
             }
-            Statement::Exit { .. } => TokenStream::new(),
-        }
-    }
-
-    fn exit(&self, id: usize, statement: &Statement, exit: usize, bound: usize) -> TokenStream {
-        let Statement::Exit { left, comparison, right, .. } = statement else { return TokenStream::new() };
-        let (private, typed) = (self.private, typed(id));
-        let function = format_ident!("{}", comparison.name(), span = Span::mixed_site());
-        let (left, right) = (self.operand(left), self.operand(right));
-        let (number, values) = (exit_number(exit), self.values(bound));
-        hidden! {
-            if #private::#function(#typed.is(#left), #right) {
-                return #private::Outcome { end: #number, values: #values };
+            Statement::Exit { left, comparison, right, .. } => {
+                let function = format_ident!("{}", comparison.name(), span = Span::mixed_site());
+                let (left, right) = (self.operand(left), self.operand(right));
+                let (number, values) = (exit_number(self.exits), self.values());
+                self.exits += 1;
+                hidden! {
+                    if #private::#function(#typed.is(#left), #right) {
+                        return #private::Outcome { end: #number, values: #values };
+                    }
+                }
             }
         }
     }
@@ -111,7 +102,8 @@ impl Portable<'_> {
         let commit = &self.program.window.commit;
         let (private, typed, allow) = (self.private, typed(self.program.window.statements.len()), allow_unsafe());
         let (target, value) = (self.target(&commit.place), self.operand(&commit.value));
-        let order = if lower::is_release(commit.form) { hidden!(Release) } else { hidden!(Relaxed) };
+        let release = commit.form == Form::Store(Order::Release);
+        let order = if release { hidden!(Release) } else { hidden!(Relaxed) };
         let new = match commit.form {
             Form::Store(_) => hidden!(value),
             Form::Update(operation) => {
@@ -129,17 +121,23 @@ impl Portable<'_> {
         }
     }
 
-    /// The bits of the outputs, as far as they are computed when so many values are bound.
-    fn values(&self, bound: usize) -> TokenStream {
+    /// The bits of the outputs, as far as they are computed.
+    fn values(&self) -> TokenStream {
         let private = self.private;
         let values = self.program.outputs.iter().map(|(id, _)| {
             if Some(*id) == self.program.window.index {
                 return hidden!(#private::index_bits(index));
             }
             let name = self.name(*id);
-            if *id < bound { hidden!(#private::bits(#name)) } else { hidden!(0) }
+            if *id < self.bound { hidden!(#private::bits(#name)) } else { hidden!(0) }
         });
         hidden!([#(#values),*])
+    }
+
+    /// The name of a value that comes to be.
+    fn bind(&mut self, id: ValueId) -> Ident {
+        self.bound = id + 1;
+        self.name(id)
     }
 
     fn name(&self, id: ValueId) -> Ident {
@@ -176,48 +174,45 @@ impl Portable<'_> {
 
     /// `target`: a place as something to load from or store to.
     fn target(&self, place: &Place) -> TokenStream {
-        match place {
-            Place::Outside(id, _) => {
-                let name = outside(*id);
-                hidden!(let target = #name;)
-            }
-            Place::Pointer(id, span) => self.checked_target(&value(*id, *span).into_token_stream()),
-            Place::Inside(inside) => {
-                let place = self.inside(inside);
-                let ampersand = &inside.ampersand;
-                let reference = quote_spanned!(located(inside.span)=> #ampersand #place);
-                self.checked_target(&reference)
-            }
-        }
-    }
-
-    /// `target`, with the call that is unsafe for a raw pointer.
-    fn checked_target(&self, place: &TokenStream) -> TokenStream {
         let private = self.private;
-        let unsafety = unsafety(&hidden!(target.access()), place);
-        hidden! {
-            let target = #private::target(#place);
-            #unsafety
+        match self.reference(place) {
+            Ok(reference) => {
+                let unsafety = unsafety(&hidden!(target.access()), &reference);
+                hidden! {
+                    let target = #private::target(#reference);
+                    #unsafety
+                }
+            }
+            Err(evaluated) => hidden!(let target = #evaluated;),
         }
     }
 
     /// A pointer of `copy`.
     fn bytes(&self, place: &Place, end: &str) -> TokenStream {
         let private = self.private;
-        let pointer = match place {
-            Place::Outside(id, _) => return outside(*id).into_token_stream(),
-            Place::Pointer(id, span) => value(*id, *span).into_token_stream(),
+        match self.reference(place) {
+            Ok(pointer) => {
+                let end = Ident::new(end, Span::mixed_site());
+                let unsafety = unsafety(&hidden!(bytes), &pointer);
+                hidden! {
+                    let bytes = #private::#end(#pointer);
+                    #unsafety
+                    bytes
+                }
+            }
+            Err(evaluated) => evaluated.into_token_stream(),
+        }
+    }
+
+    /// The reference or pointer to a place that is found in the window, or else the name of what was evaluated before it, and checked then.
+    fn reference(&self, place: &Place) -> Result<TokenStream, Ident> {
+        match place {
+            Place::Outside(id, _) => Err(outside(*id)),
+            Place::Pointer(id, span) => Ok(value(*id, *span).into_token_stream()),
             Place::Inside(inside) => {
                 let (place, ampersand) = (self.inside(inside), &inside.ampersand);
-                quote_spanned!(located(inside.span)=> #ampersand #place)
+                Ok(quote_spanned!(located(inside.span)=> #ampersand #place))
             }
-        };
-        let end = Ident::new(end, Span::mixed_site());
-        let unsafety = unsafety(&hidden!(bytes), &pointer);
-        hidden! {
-            let bytes = #private::#end(#pointer);
-            #unsafety
-            bytes
         }
     }
 

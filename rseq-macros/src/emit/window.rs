@@ -5,26 +5,19 @@ use quote::format_ident;
 use syn::Ident;
 
 use super::portable::with_fields;
-use super::{Context, Emitter, Ways, allow_unsafe, exit_number, hidden, outside, typed, types_count, x86_64};
-use crate::allocate::{Allocation, Slot, allocate};
-use crate::ir::{Input, OffsetSource, PointeeSource, Program, Register};
-use crate::resolve::{Inside, Place, Root, Statement};
+use super::{Ways, allow_unsafe, exit_number, hidden, outside, typed, types_count, x86_64};
+use crate::allocate::{Allocation, Slot};
+use crate::ir::{Input, PointeeSource, Program, Register};
+use crate::resolve::{Inside, InsideId, Place};
 
-/// `outcome`: how the window ended.
-pub fn outcome(program: &Program, context: &Context) -> TokenStream {
-    let private = context.private();
+/// `outcome`: how the window ended. Without registers there is no asm, and it ends at once.
+pub fn outcome(program: &Program, registers: Option<&Allocation>, private: &TokenStream) -> TokenStream {
     let outputs = program.outputs.len();
-    let asm = match context.emitter {
-        Emitter::X86_64 => allocate(program, x86_64::registers(program)).ok(),
-        Emitter::Editor | Emitter::None => None,
+    let allow = allow_unsafe();
+    let (offsets, (function, call)) = match registers {
+        Some(allocation) => (offsets(program, private), call(program, allocation, private)),
+        None => (TokenStream::new(), (TokenStream::new(), hidden!(#private::Outcome::<#outputs>::ABORTED))),
     };
-    let aborted = hidden!(#private::Outcome::<#outputs>::ABORTED);
-    let (offsets, allow) = (offsets(program, &private), allow_unsafe());
-    let (function, call) = match &asm {
-        Some(allocation) => call(program, allocation, &private),
-        None => (TokenStream::new(), aborted.clone()),
-    };
-    let offsets = asm.is_some().then_some(offsets);
     // SAFETY of the expansion: the descriptor and the area are the calling thread's; the places are references to atomics, or what the user
     // wrote `unsafe` for. The window stores to these, to the descriptor and to `rseq_cs`, and to nothing else.
     if !program.repeats_by_itself() {
@@ -48,45 +41,29 @@ pub fn outcome(program: &Program, context: &Context) -> TokenStream {
 }
 
 /// The name of a distance, and of the type of the field at its end.
-fn offset(OffsetSource(place): OffsetSource) -> Ident {
+fn offset(place: InsideId) -> Ident {
     format_ident!("offset_{place}", span = Span::mixed_site())
 }
 
-fn element_pointee(OffsetSource(place): OffsetSource) -> Ident {
+fn element_pointee(place: InsideId) -> Ident {
     format_ident!("element_{place}", span = Span::mixed_site())
 }
 
 /// The distances of the fields that the window uses: constants, computed from the fields' names.
 fn offsets(program: &Program, private: &TokenStream) -> TokenStream {
-    let window = &program.window;
-    let mut places: Vec<&Place> = Vec::new();
-    for statement in &window.statements {
-        match statement {
-            Statement::Load { place, .. } | Statement::Store { place, .. } => places.push(place),
-            Statement::Copy { from, to, .. } => places.extend([from, to]),
-            Statement::Compute { .. } | Statement::Exit { .. } => {}
-        }
-    }
-    places.push(&window.commit.place);
-    let offsets = places.into_iter().enumerate().map(|(number, place)| match place {
-        Place::Inside(inside) => distances(program, inside, OffsetSource(number), private),
-        Place::Outside(..) | Place::Pointer(..) => TokenStream::new(),
+    let inside = program.window.places().filter_map(|place| match place {
+        Place::Inside(inside) => Some(inside),
+        Place::Outside(..) | Place::Pointer(..) => None,
     });
-    offsets.collect()
+    inside.map(|inside| distances(program, inside, private)).collect()
 }
 
-fn distances(program: &Program, inside: &Inside, number: OffsetSource, private: &TokenStream) -> TokenStream {
-    let (offset, element) = (offset(number), element_pointee(number));
+fn distances(program: &Program, inside: &Inside, private: &TokenStream) -> TokenStream {
+    let (offset, element) = (offset(inside.id), element_pointee(inside.id));
     if !inside.has_offset() && inside.element.is_none() {
         return TokenStream::new();
     }
-    let root = match &inside.root {
-        Root::Behind(value, _) | Root::ElementBehind(value, ..) => {
-            pointee(program, &PointeeSource::Behind(*value), private)
-        }
-        Root::Slot(id, ..) => pointee(program, &PointeeSource::Slots(*id), private),
-        Root::Element(id, ..) => pointee(program, &PointeeSource::Elements(*id), private),
-    };
+    let root = pointee(program, &inside.root.pointee(), private);
     let allow = allow_unsafe();
     let first = distance(&root, &inside.fields, private);
     let Some((_, fields)) = &inside.element else {

@@ -148,10 +148,10 @@ impl ClauseKind {
     }
 }
 
-impl Index {
-    /// Whether it is a concurrency id, not a CPU.
+impl Section {
+    /// Whether its index is a concurrency id, not a CPU.
     pub fn is_mm_cid(&self) -> bool {
-        self.kind.as_ref().is_some_and(|kind| kind == "MmCid")
+        self.index.as_ref().and_then(|index| index.kind.as_ref()).is_some_and(|kind| kind == "MmCid")
     }
 }
 
