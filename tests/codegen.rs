@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Command;
 
 use iced_x86::{FlowControl, Formatter, Instruction, IntelFormatter, Mnemonic, OpKind, Register};
-use machine_code::{COMPILER, Code};
+use machine_code::{COMPILER, Code, section};
 
 /// The instructions as text without addresses, which are the linker's.
 fn text(path: &[Instruction]) -> String {
@@ -67,8 +67,7 @@ fn arms(one: &Instruction) -> bool {
 /// what has no place there.
 fn check_window(name: &str, most: usize) {
     let path = check(name);
-    let arm = path.iter().position(arms).expect("it arms");
-    let section = &path[arm - 1..path.len() - 1];
+    let (section, _) = section(&path);
     assert_eq!(section[0].mnemonic(), Mnemonic::Lea, "of the descriptor:\n{}", text(section));
     println!("{name}: {} of {}", section.len(), path.len());
     assert!(section.len() <= most, "{} instructions:\n{}", section.len(), text(section));

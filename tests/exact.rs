@@ -12,7 +12,7 @@ use std::{hint, thread};
 
 use rseq::PerCpu;
 use support::{
-    Count, Disturbance, Steps, disturbed, forced_portable, mode, must_fail, must_pass, refused, restartable,
+    Count, Disturbance, Steps, forced_portable, in_processes, mode, must_fail, refused, restartable,
     with_own_registration,
 };
 
@@ -95,23 +95,11 @@ const EACH: u64 = 200_000;
 const EACH_OF_A_CONTROL: u64 = 50_000;
 
 fn must_be_exact(count: Count, disturbance: Disturbance) {
-    let restartable = restartable();
-    // A run that disturbed nothing proves nothing. (In portable mode only a handler aborts a section.)
-    let end = Instant::now() + Duration::from_secs(60);
-    let mut disturbed_once = false;
-    while !disturbed_once {
-        let outcome = disturbed(count, disturbance, EACH);
-        println!("{disturbance:?}: {outcome:?}");
-        assert_eq!(outcome.lost(), 0, "{disturbance:?}: {outcome:?}");
-        disturbed_once = outcome.aborts > 0 || !restartable;
-        assert!(disturbed_once || Instant::now() < end, "nothing was disturbed, so nothing is proven");
-    }
+    support::must_be_exact(count, disturbance, EACH, restartable());
 }
 
 fn control(count: Count, disturbance: Disturbance) {
-    if restartable() {
-        must_fail(|| disturbed(count, disturbance, EACH_OF_A_CONTROL).lost() != 0);
-    }
+    support::must_lose(count, disturbance, EACH_OF_A_CONTROL, restartable());
 }
 
 #[test]
@@ -302,25 +290,19 @@ const IN_EVERY_MODE: &[&str] = &[
     "nothing_commits_after_a_fence",
 ];
 
-fn in_processes(command: fn(&str) -> std::process::Command) {
-    for name in IN_EVERY_MODE {
-        must_pass(command(name));
-    }
-}
-
 #[test]
 fn exact_with_own_registration() {
-    in_processes(with_own_registration);
+    in_processes(with_own_registration, IN_EVERY_MODE);
 }
 
 #[test]
 fn exact_in_portable_mode() {
-    in_processes(forced_portable);
+    in_processes(forced_portable, IN_EVERY_MODE);
 }
 
 #[test]
 fn exact_where_seccomp_refuses() {
-    in_processes(refused);
+    in_processes(refused, IN_EVERY_MODE);
 }
 
 /// In a debug build the window compares the CPU as well: it sees a move that `prepare` caused by a system call, of which kernels from 6.19 on

@@ -22,12 +22,9 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::{array, hint, thread};
 
-use iced_x86::{Instruction, Mnemonic, OpKind, Register};
-use machine_code::{COMPILER, Code};
+use machine_code::{COMPILER, Code, section};
 use rseq::PerCpu;
-use support::{
-    Count, Disturbance, disturbed, forced_portable, must_fail, must_pass, pin, restartable, with_own_registration,
-};
+use support::{Count, Disturbance, forced_portable, in_processes, pin, restartable, with_own_registration};
 use whole::librseq::{self, Node, Pair, Record, Table, WORDS};
 use whole::slab::{self, CAPACITY, Slab};
 
@@ -50,26 +47,6 @@ const OPERATIONS: [Operation; 12] = [
     ("slab_pop_batch", "batch pop", None),
 ];
 
-/// What an operation takes.
-struct Counts {
-    all: usize,
-    section: usize,
-    window: usize,
-}
-
-impl Counts {
-    /// Of a function's shortest way that commits: it stores NULL to `rseq_cs` after the commit.
-    fn of(path: &[Instruction]) -> Self {
-        let area = |one: &Instruction| one.memory_segment() == Register::FS && one.memory_displacement64() == 8;
-        let stores =
-            |one: &Instruction| one.mnemonic() == Mnemonic::Mov && one.op0_kind() == OpKind::Memory && area(one);
-        let mut stores = path.iter().enumerate().filter(|(_, one)| stores(one)).map(|(at, _)| at);
-        let (arm, disarm) = (stores.next().expect("it arms"), stores.next().expect("it disarms"));
-        // From the instruction that takes the descriptor's address to the last before the return.
-        Self { all: path.len(), section: path.len() - arm, window: disarm - arm - 1 }
-    }
-}
-
 /// The table of docs/operations.md.
 fn table() -> String {
     let library = fixture::Fixture::new("operations").build().join("liboperations.so");
@@ -78,9 +55,10 @@ fn table() -> String {
     let mut table =
         String::from("| operation | all | from arming | in the window | librseq |\n|---|---|---|---|---|\n");
     for (function, name, librseq) in OPERATIONS {
-        let counts = Counts::of(&Code::of(&file, function).fast_path());
+        let path = Code::of(&file, function).fast_path();
+        let (section, window) = section(&path);
+        let (all, section, window) = (path.len(), section.len(), window.len());
         let theirs = librseq.map_or_else(|| "-".to_owned(), |(all, window)| format!("{all} ({window})"));
-        let Counts { all, section, window } = counts;
         writeln!(table, "| {name} | {all} | {section} | {window} | {theirs} |").expect("a string takes everything");
         if let Some((most, _)) = librseq {
             assert!(section <= most, "{name} takes {section} instructions, and librseq {most}");
@@ -523,14 +501,11 @@ const EACH_OF_A_SLABS_CONTROL: u64 = 2_000;
 
 fn must_be_exact(count: Count, disturbance: Disturbance) {
     println!("mode: {:?}", support::mode());
-    let outcome = disturbed(count, disturbance, EACH);
-    assert_eq!(outcome.lost(), 0, "{disturbance:?}: {outcome:?}");
+    support::must_be_exact(count, disturbance, EACH, false);
 }
 
 fn control(count: Count, disturbance: Disturbance, each: u64) {
-    if restartable() {
-        must_fail(|| disturbed(count, disturbance, each).lost() != 0);
-    }
+    support::must_lose(count, disturbance, each, restartable());
 }
 
 #[test]
@@ -605,10 +580,10 @@ const IN_EVERY_MODE: &[&str] = &[
 
 #[test]
 fn right_in_portable_mode() {
-    IN_EVERY_MODE.iter().for_each(|name| _ = must_pass(forced_portable(name)));
+    in_processes(forced_portable, IN_EVERY_MODE);
 }
 
 #[test]
 fn right_with_own_registration() {
-    IN_EVERY_MODE.iter().for_each(|name| _ = must_pass(with_own_registration(name)));
+    in_processes(with_own_registration, IN_EVERY_MODE);
 }

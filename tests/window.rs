@@ -6,13 +6,9 @@ mod support;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use rseq::{MmCid, PerCpu, rseq};
-use support::{
-    Count, Disturbance, disturbed, forced_portable, mode, must_fail, must_pass, refused, restartable,
-    with_own_registration,
-};
+use support::{Count, Disturbance, forced_portable, in_processes, mode, refused, restartable, with_own_registration};
 
 /// The bytes that a copy takes for one turn of a disturbed thread.
 const BYTES: usize = 16;
@@ -166,23 +162,11 @@ fn by_cid_or_cpu(cid: bool) -> bool {
 }
 
 fn must_be_exact(count: Count, disturbance: Disturbance, cid: bool, counts_aborts: bool) {
-    let aborts = counts_aborts && by_cid_or_cpu(cid);
-    // A run that disturbed nothing proves nothing. (In portable mode only a handler aborts a section.)
-    let end = Instant::now() + Duration::from_secs(60);
-    let mut disturbed_once = false;
-    while !disturbed_once {
-        let outcome = disturbed(count, disturbance, EACH);
-        println!("{disturbance:?}: {outcome:?}");
-        assert_eq!(outcome.lost(), 0, "{disturbance:?}: {outcome:?}");
-        disturbed_once = outcome.aborts > 0 || !aborts;
-        assert!(disturbed_once || Instant::now() < end, "nothing was disturbed, so nothing is proven");
-    }
+    support::must_be_exact(count, disturbance, EACH, counts_aborts && by_cid_or_cpu(cid));
 }
 
 fn control(count: Count, disturbance: Disturbance, cid: bool) {
-    if by_cid_or_cpu(cid) {
-        must_fail(|| disturbed(count, disturbance, EACH_OF_A_CONTROL).lost() != 0);
-    }
+    support::must_lose(count, disturbance, EACH_OF_A_CONTROL, by_cid_or_cpu(cid));
 }
 
 macro_rules! tests {
@@ -224,10 +208,7 @@ tests! {
 /// was taken from.
 #[test]
 fn updated_in_place_without_arm() {
-    fn add(spin: u32) {
-        update_without_arm::add(spin);
-    }
-    control(Count { add, ..update_without_arm::COUNT }, Disturbance::Migration, false);
+    control(update_without_arm::COUNT, Disturbance::Migration, false);
 }
 
 /// The tests that must hold in every mode.
@@ -245,25 +226,19 @@ const IN_EVERY_MODE: &[&str] = &[
     "by_cid_prepared",
 ];
 
-fn in_processes(command: fn(&str) -> std::process::Command) {
-    for name in IN_EVERY_MODE {
-        must_pass(command(name));
-    }
-}
-
 #[test]
 fn exact_with_own_registration() {
-    in_processes(with_own_registration);
+    in_processes(with_own_registration, IN_EVERY_MODE);
 }
 
 #[test]
 fn exact_in_portable_mode() {
-    in_processes(forced_portable);
+    in_processes(forced_portable, IN_EVERY_MODE);
 }
 
 #[test]
 fn exact_where_seccomp_refuses() {
-    in_processes(refused);
+    in_processes(refused, IN_EVERY_MODE);
 }
 
 /// A concurrency id is below the number of threads that run, and no two threads have one at a time.

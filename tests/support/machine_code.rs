@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
 use object::{Object, ObjectSection, ObjectSymbol};
 
 /// The goldens and tables are of this compiler's code.
@@ -61,4 +61,15 @@ fn successors(one: &Instruction) -> Vec<u64> {
         FlowControl::ConditionalBranch => vec![one.next_ip(), one.near_branch_target()],
         _ => Vec::new(),
     }
+}
+
+/// Of a fast path through a section that is all window: from the instruction that takes the descriptor's address to the last before the return, and what is
+/// between arming and disarming, the window.
+pub fn section(path: &[Instruction]) -> (&[Instruction], &[Instruction]) {
+    let in_area = |one: &Instruction| one.memory_segment() == Register::FS && one.memory_displacement64() == 8;
+    let stores =
+        |one: &Instruction| one.mnemonic() == Mnemonic::Mov && one.op0_kind() == OpKind::Memory && in_area(one);
+    let mut stores = path.iter().enumerate().filter(|(_, one)| stores(one)).map(|(at, _)| at);
+    let (arm, disarm) = (stores.next().expect("it arms"), stores.next().expect("it disarms"));
+    (&path[arm - 1..path.len() - 1], &path[arm + 1..disarm])
 }

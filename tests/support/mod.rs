@@ -246,6 +246,27 @@ pub fn pin(thread: libc::pthread_t, cpus: &[usize]) {
     }
 }
 
+/// Counts under a disturbance, `each` times in every thread, and finds nothing lost. With `aborts`, until sections were aborted: a run that
+/// disturbed nothing proves nothing. (In portable mode only a handler aborts a section.)
+pub fn must_be_exact(count: Count, disturbance: Disturbance, each: u64, aborts: bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    let mut disturbed_once = false;
+    while !disturbed_once {
+        let outcome = disturbed(count, disturbance, each);
+        println!("{disturbance:?}: {outcome:?}");
+        assert_eq!(outcome.lost(), 0, "{disturbance:?}: {outcome:?}");
+        disturbed_once = outcome.aborts > 0 || !aborts;
+        assert!(disturbed_once || Instant::now() < end, "nothing was disturbed, so nothing is proven");
+    }
+}
+
+/// The same by a control, if its sections run restartably: it must lose some.
+pub fn must_lose(count: Count, disturbance: Disturbance, each: u64, restartable: bool) {
+    if restartable {
+        must_fail(|| disturbed(count, disturbance, each).lost() != 0);
+    }
+}
+
 /// Repeats runs of a control until one fails. A control that doesn't fail within the time shows that the test proves nothing.
 pub fn must_fail(mut fails: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
@@ -311,6 +332,13 @@ pub fn refused(name: &str) -> Command {
     // SAFETY: makes two system calls and allocates nothing.
     unsafe { command.pre_exec(|| seccomp::refuse_rseq(libc::EPERM)) };
     command
+}
+
+/// Runs tests of this executable again, each in a process of its own.
+pub fn in_processes(command: fn(&str) -> Command, names: &[&str]) {
+    for name in names {
+        must_pass(command(name));
+    }
 }
 
 /// Runs the command and shows what it printed if it failed, or ran no test.
