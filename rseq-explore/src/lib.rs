@@ -1,0 +1,3 @@
+//! Shows that a restartable section is right by interrupting it everywhere.
+
+pub mod model;

@@ -1,0 +1,1 @@
+//! Sections as their steps, under every schedule of a few threads up to a bound.
