@@ -73,10 +73,15 @@ impl<R: Send + Sync, Q: Send + Sync> Exploration<'_, R, Q> {
         self.finish(&mut subject, point, event)
     }
 
-    /// Lets the section run to the point, where nothing has interrupted it so far.
+    /// Lets the section run to the point, where nothing has interrupted this attempt so far.
     fn stop_at(&self, subject: &mut Subject, point: &Point) -> Result<(), Broken> {
+        if let Some(window) = &point.after
+            && !subject.get_aborted(window)?
+        {
+            return Err(Broken::NotReached);
+        }
         loop {
-            subject.tracee.plant_breakpoint(point.address)?;
+            subject.plant_breakpoint(point.address)?;
             if subject.go_on()? != Stop::Breakpoint(point.address) {
                 return Err(Broken::NotReached);
             }
@@ -165,7 +170,7 @@ impl<R: Send + Sync, Q: Send + Sync> Exploration<'_, R, Q> {
         let interrupted = matches!(point.phase, Phase::Prepare | Phase::Window);
         let Some(window) = point.window.as_ref().filter(|_| interrupted) else { return Ok(()) };
         for at in window.ways_out().chain([window.abort_handler, window.aborted]) {
-            subject.tracee.plant_breakpoint(at)?;
+            subject.plant_breakpoint(at)?;
         }
         let stop = subject.go_on()?;
         subject.tracee.clear()?;

@@ -134,6 +134,9 @@ impl<R: Send + Sync, Q: Send + Sync> Child<'_, R, Q> {
         let second = unsafe { thread::Builder::new().spawn_unchecked(|| self.carry_out_orders()) };
         let set_up = caught(|| {
             second.expect("a second thread can be started");
+            while self.shared.second_thread() == 0 {
+                thread::yield_now();
+            }
             for cpu in cpus.second.into_iter().chain([cpus.first]) {
                 pin(0, cpu).expect("the CPU may be used");
                 (self.work.setup)();
@@ -181,6 +184,7 @@ impl<R: Send + Sync, Q: Send + Sync> Child<'_, R, Q> {
 
     /// What the second thread does.
     fn carry_out_orders(&self) {
+        self.shared.set_second_thread();
         loop {
             let Some(order) = self.shared.next_order() else { continue };
             let outcome = caught(|| self.carry_out(order));

@@ -3,7 +3,7 @@
 use std::cell::UnsafeCell;
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::tracee::PATIENCE;
@@ -48,6 +48,8 @@ pub(super) struct Shared {
     arguments: [AtomicU64; 2],
     /// What came of it: the futex of the explorer. 0 until it is done.
     answer: AtomicU32,
+    /// The thread that carries orders out, 0 before it is there.
+    second_thread: AtomicI32,
     stage: AtomicU32,
     handler: AtomicU32,
     length: AtomicU32,
@@ -118,6 +120,10 @@ impl Shared {
         Ok(if self.answer.load(SeqCst) == DONE { Ok(()) } else { Err(self.message()) })
     }
 
+    pub fn second_thread(&self) -> libc::pid_t {
+        self.second_thread.load(SeqCst)
+    }
+
     pub fn stage(&self) -> Option<Stage> {
         let stages = [Stage::Begun, Stage::Handled, Stage::Finished, Stage::Failed];
         stages.into_iter().find(|stage| *stage as u32 == self.stage.load(SeqCst))
@@ -143,6 +149,12 @@ impl Shared {
         let _awoken = wait_while(&self.order, 0, None);
         let arguments = self.arguments.each_ref().map(|argument| argument.load(SeqCst));
         Order::decode(self.order.swap(0, SeqCst), arguments)
+    }
+
+    /// The calling thread is the one that carries orders out.
+    pub fn set_second_thread(&self) {
+        // SAFETY: has no precondition.
+        self.second_thread.store(unsafe { libc::gettid() }, SeqCst);
     }
 
     pub fn answer(&self, outcome: Result<(), String>) {

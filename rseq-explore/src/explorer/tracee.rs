@@ -65,6 +65,10 @@ impl Tracee {
         Ok(tracee)
     }
 
+    pub fn pid(&self) -> libc::pid_t {
+        self.pid
+    }
+
     /// `ptrace(2)`.
     fn request(&self, request: libc::c_uint, address: usize, data: usize) -> io::Result<()> {
         // SAFETY: the callers' requests read or write no memory of this process but what `data` points to, if it does.
