@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::panic::{catch_unwind, resume_unwind};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use rseq::{MmCid, PerCpu};
@@ -22,9 +23,7 @@ pub struct Stack {
 
 /// What the sections work on.
 pub struct State {
-    hits: PerCpu<AtomicU64>,
-    by_cid: PerCpu<AtomicU64, MmCid>,
-    stacks: PerCpu<Stack>,
+    slots: Rc<Slots>,
     pushed: Cell<u64>,
     scratch: RefCell<[u8; 4]>,
     /// No section that sees this adds anything.
@@ -33,12 +32,33 @@ pub struct State {
     stopped_at: Cell<Option<u64>>,
 }
 
+/// Slots, which are the same for all runs: to make them is slow.
+#[derive(Default)]
+pub struct Slots {
+    hits: PerCpu<AtomicU64>,
+    by_cid: PerCpu<AtomicU64, MmCid>,
+    stacks: PerCpu<Stack>,
+}
+
+impl Slots {
+    fn reset(&self) {
+        self.hits.iter().chain(&self.by_cid).for_each(|slot| slot.store(0, Relaxed));
+        for stack in &self.stacks {
+            stack.len.store(0, Relaxed);
+            stack.items.iter().for_each(|item| item.store(0, Relaxed));
+        }
+    }
+}
+
 impl State {
     fn new() -> Self {
+        thread_local! {
+            static SLOTS: Rc<Slots> = Rc::default();
+        }
+        let slots = SLOTS.with(Rc::clone);
+        slots.reset();
         Self {
-            hits: PerCpu::new(),
-            by_cid: PerCpu::new(),
-            stacks: PerCpu::new(),
+            slots,
             pushed: Cell::new(0),
             scratch: RefCell::new([0; 4]),
             stop: Cell::new(false),
@@ -47,8 +67,7 @@ impl State {
     }
 
     fn sum(&self) -> u64 {
-        let sum = |slot: &AtomicU64| slot.load(Relaxed);
-        self.hits.iter().map(sum).sum::<u64>() + self.by_cid.iter().map(sum).sum::<u64>()
+        self.slots.hits.iter().chain(&self.slots.by_cid).map(|slot| slot.load(Relaxed)).sum()
     }
 }
 
@@ -56,7 +75,7 @@ impl State {
 fn prepared(state: &State) {
     section! {
         prepare |cpu| {
-            let slot = &state.hits[cpu];
+            let slot = &state.slots.hits[cpu];
             let count = slot.load(Relaxed);
         }
         commit store(slot, count + 1)
@@ -68,7 +87,7 @@ fn counting_aborts(state: &State) {
     let mut aborts = 0;
     section! {
         prepare |cpu| {
-            let slot = &state.hits[cpu];
+            let slot = &state.slots.hits[cpu];
             let next = slot.load(Relaxed) + 1;
         }
         commit store_release(slot, next)
@@ -85,7 +104,7 @@ fn left_early(state: &State) {
     let leave = || {
         section! {
             prepare |cpu| {
-                let slot = &state.hits[cpu];
+                let slot = &state.slots.hits[cpu];
                 if slot.load(Relaxed) < 1000 {
                     return;
                 }
@@ -102,7 +121,7 @@ fn left_by_a_panic(state: &State) {
     let panic = std::panic::AssertUnwindSafe(|| {
         section! {
             prepare |cpu| {
-                let slot = &state.hits[cpu];
+                let slot = &state.slots.hits[cpu];
                 if slot.load(Relaxed) < 1000 {
                     resume_unwind(Box::new(()));
                 }
@@ -115,17 +134,17 @@ fn left_by_a_panic(state: &State) {
 
 /// All in the window, which is a single instruction.
 fn updated_in_place(state: &State) {
-    section! { commit |cpu| add(&state.hits[cpu], 1) }
+    section! { commit |cpu| add(&state.slots.hits[cpu], 1) }
 }
 
 /// All in the window: reads, computes, stores.
 fn window(state: &State) {
     section! {
         critical |cpu| {
-            let count = load(&state.hits[cpu]);
+            let count = load(&state.slots.hits[cpu]);
             let next = count + 1;
         }
-        commit store(&state.hits[cpu], next)
+        commit store(&state.slots.hits[cpu], next)
     }
 }
 
@@ -138,11 +157,11 @@ fn window_that_copies(state: &State) {
     let count = unsafe {
         section! {
             critical |cpu| {
-                let count = load(&state.hits[cpu]);
+                let count = load(&state.slots.hits[cpu]);
                 copy(from, to, 4);
                 let next = count + 1;
             }
-            commit store(&state.hits[cpu], next)
+            commit store(&state.slots.hits[cpu], next)
             => count
             abort { aborts += 1; }
         }
@@ -153,7 +172,7 @@ fn window_that_copies(state: &State) {
 /// `prepare` finds the slot, the window does the rest.
 fn watched_window(state: &State) {
     section! {
-        prepare |cpu| { let slot = &state.hits[cpu]; }
+        prepare |cpu| { let slot = &state.slots.hits[cpu]; }
         critical {
             let count = load(slot);
             let next = count + 1;
@@ -167,15 +186,15 @@ fn left_by_exits(state: &State) {
     prepared(state);
     let left = section! {
         critical |cpu| {
-            let count = load(&state.hits[cpu]);
+            let count = load(&state.slots.hits[cpu]);
             if count < 1000 { exit true }
         }
-        commit store(&state.hits[cpu], 0)
+        commit store(&state.slots.hits[cpu], 0)
         => false
     };
     assert!(left);
     section! {
-        prepare |cpu| { let slot = &state.hits[cpu]; }
+        prepare |cpu| { let slot = &state.slots.hits[cpu]; }
         critical {
             let count = load(slot);
             if count < 1000 { exit () }
@@ -188,10 +207,10 @@ fn left_by_exits(state: &State) {
 fn cid_window(state: &State) {
     section! {
         critical |cid: MmCid| {
-            let count = load(&state.by_cid[cid]);
+            let count = load(&state.slots.by_cid[cid]);
             let next = count + 1;
         }
-        commit store(&state.by_cid[cid], next)
+        commit store(&state.slots.by_cid[cid], next)
     }
 }
 
@@ -199,7 +218,7 @@ fn cid_window(state: &State) {
 fn cid_prepared(state: &State) {
     section! {
         prepare |cid: MmCid| {
-            let slot = &state.by_cid[cid];
+            let slot = &state.slots.by_cid[cid];
             let count = slot.load(Relaxed);
         }
         commit store(slot, count + 1)
@@ -214,11 +233,11 @@ fn push(state: &State) {
     let pushed = unsafe {
         section! {
             critical |cpu| {
-                let len = load(&state.stacks[cpu].len);
+                let len = load(&state.slots.stacks[cpu].len);
                 if len == 8 { exit false }
-                store(&state.stacks[cpu].items[len], item);
+                store(&state.slots.stacks[cpu].items[len], item);
             }
-            commit add(&state.stacks[cpu].len, 1)
+            commit add(&state.slots.stacks[cpu].len, 1)
             => true
         }
     };
@@ -232,7 +251,7 @@ fn watched_push(state: &State) {
     // SAFETY: the length is compared with the capacity.
     let pushed = unsafe {
         section! {
-            prepare |cpu| { let stack = &state.stacks[cpu]; }
+            prepare |cpu| { let stack = &state.slots.stacks[cpu]; }
             critical {
                 let len = load(&stack.len);
                 if len == 8 { exit false }
@@ -249,7 +268,7 @@ fn watched_push(state: &State) {
 fn drained(state: &State) {
     section! {
         prepare |cpu| {
-            let slot = &state.hits[cpu];
+            let slot = &state.slots.hits[cpu];
             let count = slot.load(Relaxed);
             if state.stop.get() {
                 return;
@@ -277,7 +296,7 @@ fn holds_all(state: &State, done: Done) {
         let len = stack.len.load(Relaxed).min(CAPACITY);
         stack.items[..len].iter().map(|item| item.load(Relaxed)).collect::<Vec<_>>()
     };
-    let mut items: Vec<u64> = state.stacks.iter().flat_map(items).collect();
+    let mut items: Vec<u64> = state.slots.stacks.iter().flat_map(items).collect();
     items.sort_unstable();
     assert_eq!(items, (1..=done.all() as u64).collect::<Vec<_>>(), "what was pushed");
 }
