@@ -6,17 +6,49 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use rseq_explore::model::{Bounds, Failure, Model};
-
-use whole::sections::State;
+use rseq_explore::model::{Bounds, Broken, Failure, Model, Wrong};
 
 /// The sections as they are.
 #[path = "model"]
 mod whole {
-    pub(super) use rseq_explore::model as section;
+    macro_rules! section {
+        ($($tokens:tt)*) => { ::rseq_explore::model! { $($tokens)* } };
+    }
 
     #[path = "sections.rs"]
     pub mod sections;
+}
+
+/// The operations of the examples, by sections of the model.
+#[path = "../examples/operations"]
+mod operations {
+    macro_rules! section {
+        ($($tokens:tt)*) => { ::rseq_explore::model! { $($tokens)* } };
+    }
+    use section as rseq;
+
+    #[path = "librseq.rs"]
+    pub mod librseq;
+    #[path = "../../tests/model/operations.rs"]
+    pub mod models;
+    #[path = "slab.rs"]
+    pub mod slab;
+}
+
+/// The same by windows that aren't armed.
+#[path = "../examples/operations"]
+mod unarmed {
+    macro_rules! section {
+        ($($tokens:tt)*) => { ::rseq_explore::model! { [no_arm] $($tokens)* } };
+    }
+    use section as rseq;
+
+    #[path = "librseq.rs"]
+    pub mod librseq;
+    #[path = "../../tests/model/operations.rs"]
+    pub mod models;
+    #[path = "slab.rs"]
+    pub mod slab;
 }
 
 /// A module of the sections for each mutation, and what lists them all. (In parentheses a `$`, for the macros inside.)
@@ -28,7 +60,6 @@ macro_rules! mutants {
                 macro_rules! section {
                     ($d($d tokens:tt)*) => { ::rseq_explore::model! { [$mutation] $d($d tokens)* } };
                 }
-                use section;
 
                 #[path = "sections.rs"]
                 pub mod sections;
@@ -87,23 +118,64 @@ fn sections_are_exact() {
     for (name, model) in whole::sections::models() {
         println!("{name}: {}", model.explore(Bounds::events(2)));
     }
+    println!("slots made by whoever comes first: {}", whole::sections::first_use().explore(Bounds::events(2)));
+}
+
+#[test]
+fn short_sections_are_exact_under_more_events() {
+    for (name, model) in whole::sections::short() {
+        println!("{name}: {}", model.explore(Bounds::events(3)));
+    }
+}
+
+/// Every restart needs a reason, else a section would never end.
+#[test]
+fn a_section_in_prepare_never_ends() {
+    let nested = whole::sections::nested();
+    let wrong = |rules| nested.search(Bounds { events: 0, rules }).expect_err("the inner section aborts the outer one").wrong;
+    assert_eq!(wrong(true), Wrong::Rule(Broken::AbortedByNothing));
+    assert_eq!(wrong(false), Wrong::Endless);
+}
+
+#[test]
+fn operations_are_exact() {
+    for (name, searched) in operations::models::searched() {
+        let reports = searched.unwrap_or_else(|failure| panic!("{name}: {failure}"));
+        println!("{name}: {}, {}", reports[0], reports[1]);
+    }
+}
+
+/// The control: each check of an operation notices that its windows aren't armed.
+#[test]
+fn operations_without_arm_are_not() {
+    for (name, searched) in unarmed::models::searched() {
+        let failure = searched.expect_err(name);
+        println!("{name}: {failure}");
+    }
 }
 
 #[test]
 fn mutants_are_caught() {
-    let mut table = String::from("mutation\twrong\tby its results\tby a rule\n");
     let mutations = rseq::__private::mutations!();
     let caught = caught();
     assert_eq!(caught.iter().map(|(name, _)| *name).collect::<Vec<_>>(), mutations.map(|(name, _)| name));
-    for ((name, caught), (_, wrong)) in caught.iter().zip(mutations) {
-        let [results, rules] = caught.each_ref().map(|caught| match caught {
-            Some(Caught { section, events, failure }) => {
-                println!("{name}, {events} events, {section}: {failure}");
-                format!("{section}; {events} events")
-            }
-            None => "-".into(),
-        });
-        writeln!(table, "{name}\t{wrong}\t{results}\t{rules}").expect("a string takes everything");
+    let mut table = String::from("mutation\tby results\tevents\tby a rule\tevents\trule\n");
+    for (name, [by_results, by_rule]) in &caught {
+        let by_results = by_results.as_ref().unwrap_or_else(|| panic!("no section shows {name} by what comes of it"));
+        let by_rule = by_rule.as_ref().unwrap_or_else(|| panic!("no rule is broken by {name}"));
+        println!("{name}, {}: {}\n{name}, {}: {}", by_results.section, by_results.failure, by_rule.section, by_rule.failure);
+        let rule = match &by_rule.failure.wrong {
+            Wrong::Rule(rule) => format!("{rule:?}"),
+            Wrong::Panicked(_) | Wrong::Endless => "-".into(),
+        };
+        let (results, rules) = ((&by_results.section, by_results.events), (&by_rule.section, by_rule.events));
+        writeln!(table, "{name}\t{}\t{}\t{}\t{}\t{rule}", results.0, results.1, rules.0, rules.1)
+            .expect("a string takes everything");
     }
-    println!("{table}");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/model/caught.tsv");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, &table).expect("the folder is there");
+    }
+    let known = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(known, table, "read what changed, then BLESS=1 cargo test --test model");
 }

@@ -9,8 +9,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use rseq::{MmCid, PerCpu};
 use rseq_explore::model::{Done, Model};
 
-use super::section;
-
 /// How many items a stack holds.
 const CAPACITY: usize = 8;
 
@@ -51,14 +49,10 @@ impl Slots {
 }
 
 impl State {
-    fn new() -> Self {
-        thread_local! {
-            static SLOTS: Rc<Slots> = Rc::default();
-        }
-        let slots = SLOTS.with(Rc::clone);
+    fn of(slots: &Rc<Slots>) -> Self {
         slots.reset();
         Self {
-            slots,
+            slots: slots.clone(),
             pushed: Cell::new(0),
             scratch: RefCell::new([0; 4]),
             stop: Cell::new(false),
@@ -325,14 +319,57 @@ const KINDS: &[Kind] = &[
     ("watched_push", watched_push, holds_all),
 ];
 
+/// A model without threads.
+fn empty() -> Model<State> {
+    let slots = Rc::<Slots>::default();
+    Model::new(move || State::of(&slots))
+}
+
 /// Models of all sections: two threads that share a CPU or have one each, and handlers that do the same.
 pub fn models() -> impl Iterator<Item = (String, Model<State>)> {
     let pairs = KINDS.iter().flat_map(|(name, section, check)| {
         [("one CPU", 0), ("two CPUs", 1)].map(|(cpus, other)| {
-            let model = Model::new(State::new).thread(0, section).thread(other, section);
+            let model = empty().thread(0, section).thread(other, section);
             (format!("{name}, {cpus}"), model.handler(section).check(check))
         })
     });
-    let drain = Model::new(State::new).thread(0, drained).thread(1, drain).check(stopped);
-    pairs.chain([("drained".to_owned(), drain)])
+    pairs.chain([("drained".to_owned(), empty().thread(0, drained).thread(1, drain).check(stopped))])
+}
+
+/// Short sections, for one event more: the shortest ones with a third thread, the others without handlers.
+pub fn short() -> impl Iterator<Item = (&'static str, Model<State>)> {
+    let short = [(prepared as fn(&State), "prepared"), (watched_window, "watched_window")];
+    let pairs = short.map(|(section, name)| (name, empty().thread(0, section).thread(0, section).check(counts)));
+    let shortest = [(updated_in_place as fn(&State), "updated_in_place"), (window, "window")];
+    let crowds = shortest.map(|(section, name)| {
+        (name, empty().thread(0, section).thread(0, section).thread(1, section).check(counts))
+    });
+    pairs.into_iter().chain(crowds)
+}
+
+/// A section whose slots are made by whoever comes first.
+pub fn first_use() -> Model<PerCpu<AtomicU64>> {
+    let hit = |hits: &PerCpu<AtomicU64>| {
+        section! { commit |cpu| add(&hits[cpu], 1) }
+    };
+    let check = |hits: &PerCpu<AtomicU64>, done: Done| {
+        let sum = hits.iter().map(|slot| slot.load(Relaxed)).sum::<u64>();
+        assert_eq!(sum, done.all() as u64);
+    };
+    Model::new(PerCpu::new).thread(0, hit).thread(1, hit).handler(hit).check(check)
+}
+
+/// What `prepare` must not do: run a section.
+pub fn nested() -> Model<State> {
+    let outer = |state: &State| {
+        section! {
+            prepare |cpu| {
+                updated_in_place(state);
+                let slot = &state.slots.hits[cpu];
+                let count = slot.load(Relaxed);
+            }
+            commit store(slot, count + 1)
+        }
+    };
+    empty().thread(0, outer)
 }
