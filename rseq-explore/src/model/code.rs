@@ -20,7 +20,7 @@ pub struct Code {
 pub struct CodeStep {
     /// What it does.
     pub text: &'static str,
-    /// How many half statements of `critical` are done before it.
+    /// How many half statements of `critical` and `commit` are done before it.
     pub progress: usize,
 }
 

@@ -246,8 +246,10 @@ pub struct Place {
     pub attempt: usize,
     /// What the step does.
     pub step: &'static str,
-    /// How much of `critical` is done, in half statements: a number is odd in the middle of a `copy`.
+    /// How much of `critical` and `commit` is done, in half statements: the number is odd in the middle of a `copy`.
     pub progress: usize,
+    /// Whether a descriptor is in force. If so, and unless the section has committed, an interruption aborts it.
+    pub armed: bool,
 }
 
 /// Runs `body` on a thread of its own, alone, and interrupts it in front of the steps that `interrupts` says.
@@ -287,7 +289,7 @@ struct Alone(RefCell<Box<dyn FnMut(Place) -> bool>>);
 impl Events for Alone {
     fn in_front_of(&self, thread: &Thread, at: Address) {
         let (attempt, step) = (thread.attempts.get().saturating_sub(1), at.step());
-        let place = Place { attempt, step: step.text, progress: step.progress };
+        let place = Place { attempt, step: step.text, progress: step.progress, armed: thread.is_armed() };
         if (self.0.borrow_mut())(place) {
             thread.interrupt();
         }

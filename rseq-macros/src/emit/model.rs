@@ -258,11 +258,17 @@ fn texts(program: &Program, step: &Step) -> Vec<String> {
     }
 }
 
-/// What the section's author wrote as one.
+/// What the section's author wrote as one, the commit included.
 fn is_statement(step: &Step) -> bool {
     matches!(
         step,
-        Step::Load { .. } | Step::Compute { .. } | Step::Store { .. } | Step::Copy { .. } | Step::Exit { .. }
+        Step::Load { .. }
+            | Step::Compute { .. }
+            | Step::Store { .. }
+            | Step::Copy { .. }
+            | Step::Exit { .. }
+            | Step::CommitStore { .. }
+            | Step::CommitUpdate { .. }
     )
 }
 
