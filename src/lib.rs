@@ -254,9 +254,9 @@ pub mod __private {
 
     pub use rseq_core::expansion::*;
     pub use rseq_core::{__with_emitter, CpuId, MmCid, PerCpu, Word};
+    pub use rseq_macros::section;
     #[cfg(feature = "mutants")]
     pub use rseq_macros::{mutant, mutations};
-    pub use rseq_macros::section;
 }
 
 /// The example of the README.

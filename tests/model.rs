@@ -19,37 +19,34 @@ mod whole {
     pub mod sections;
 }
 
-/// The operations of the examples, by sections of the model.
-#[path = "../examples/operations"]
-mod operations {
-    macro_rules! section {
-        ($($tokens:tt)*) => { ::rseq_explore::model! { $($tokens)* } };
-    }
-    use section as rseq;
+/// A module with the sections of the examples: as they are, or with a mutation. (In parentheses a `$`, for the macro inside.)
+macro_rules! examples {
+    (($d:tt) $name:ident: $($mutation:tt)*) => {
+        #[allow(dead_code, reason = "not every mutation is tried with every example")]
+        #[path = "../examples/operations"]
+        mod $name {
+            macro_rules! section {
+                ($d($d tokens:tt)*) => { ::rseq_explore::model! { $($mutation)* $d($d tokens)* } };
+            }
+            use section as rseq;
 
-    #[path = "librseq.rs"]
-    pub mod librseq;
-    #[path = "../../tests/model/operations.rs"]
-    pub mod models;
-    #[path = "slab.rs"]
-    pub mod slab;
+            #[path = "../../tests/model/buffers.rs"]
+            pub mod buffers;
+            #[path = "../../tests/model/counter.rs"]
+            pub mod counter;
+            #[path = "librseq.rs"]
+            pub mod librseq;
+            #[path = "../../tests/model/operations.rs"]
+            pub mod operations;
+            #[path = "slab.rs"]
+            pub mod slab;
+        }
+    };
 }
 
-/// The same by windows that aren't armed.
-#[path = "../examples/operations"]
-mod unarmed {
-    macro_rules! section {
-        ($($tokens:tt)*) => { ::rseq_explore::model! { [no_arm] $($tokens)* } };
-    }
-    use section as rseq;
-
-    #[path = "librseq.rs"]
-    pub mod librseq;
-    #[path = "../../tests/model/operations.rs"]
-    pub mod models;
-    #[path = "slab.rs"]
-    pub mod slab;
-}
+examples! { ($) examples: }
+examples! { ($) unarmed: [no_arm] }
+examples! { ($) unchecked: [no_check] }
 
 /// A module of the sections for each mutation, and what lists them all. (In parentheses a `$`, for the macros inside.)
 macro_rules! mutants {
@@ -132,25 +129,30 @@ fn short_sections_are_exact_under_more_events() {
 #[test]
 fn a_section_in_prepare_never_ends() {
     let nested = whole::sections::nested();
-    let wrong = |rules| nested.search(Bounds { events: 0, rules }).expect_err("the inner section aborts the outer one").wrong;
+    let wrong =
+        |rules| nested.search(Bounds { events: 0, rules }).expect_err("the inner section aborts the outer one").wrong;
     assert_eq!(wrong(true), Wrong::Rule(Broken::AbortedByNothing));
     assert_eq!(wrong(false), Wrong::Endless);
 }
 
 #[test]
-fn operations_are_exact() {
-    for (name, searched) in operations::models::searched() {
-        let reports = searched.unwrap_or_else(|failure| panic!("{name}: {failure}"));
-        println!("{name}: {}, {}", reports[0], reports[1]);
+fn examples_are_exact() {
+    let [counter, buffers] = [examples::counter::searched(), examples::buffers::searched()];
+    let named = [("counter", counter.into_iter().collect()), ("push_pop", buffers.into_iter().collect())];
+    for (name, searched) in examples::operations::searched().into_iter().chain(named) {
+        let reports: Vec<String> =
+            searched.unwrap_or_else(|failure| panic!("{name}: {failure}")).iter().map(ToString::to_string).collect();
+        println!("{name}: {}", reports.join(", "));
     }
 }
 
-/// The control: each check of an operation notices that its windows aren't armed.
+/// The control: each of these checks notices that windows aren't armed, or that nothing asks whether `prepare` was interrupted.
 #[test]
-fn operations_without_arm_are_not() {
-    for (name, searched) in unarmed::models::searched() {
-        let failure = searched.expect_err(name);
-        println!("{name}: {failure}");
+fn mutants_of_the_examples_are_not() {
+    let prepared = [("counter", unchecked::counter::searched()), ("push_pop", unchecked::buffers::searched())];
+    let prepared = prepared.map(|(name, searched)| (name, searched.into_iter().collect()));
+    for (name, searched) in unarmed::operations::searched().into_iter().chain(prepared) {
+        println!("{name}: {}", searched.expect_err(name));
     }
 }
 
@@ -163,7 +165,10 @@ fn mutants_are_caught() {
     for (name, [by_results, by_rule]) in &caught {
         let by_results = by_results.as_ref().unwrap_or_else(|| panic!("no section shows {name} by what comes of it"));
         let by_rule = by_rule.as_ref().unwrap_or_else(|| panic!("no rule is broken by {name}"));
-        println!("{name}, {}: {}\n{name}, {}: {}", by_results.section, by_results.failure, by_rule.section, by_rule.failure);
+        println!(
+            "{name}, {}: {}\n{name}, {}: {}",
+            by_results.section, by_results.failure, by_rule.section, by_rule.failure
+        );
         let rule = match &by_rule.failure.wrong {
             Wrong::Rule(rule) => format!("{rule:?}"),
             Wrong::Panicked(_) | Wrong::Endless => "-".into(),

@@ -125,9 +125,8 @@ impl Case {
     }
 
     fn of(section: Section, inputs: Vec<Input>) -> Self {
-        let run = |input: &Input, aborts: &[usize]| {
-            interpret::run(&section, &input.arguments, &input.image, aborts, None)
-        };
+        let run =
+            |input: &Input, aborts: &[usize]| interpret::run(&section, &input.arguments, &input.image, aborts, None);
         let expected = inputs.iter().map(|input| run(input, &[])).collect();
         let memories = inputs.iter().enumerate().take(MEMORIES_WITH_ABORTS);
         let mut aborted = Vec::new();
@@ -145,7 +144,10 @@ impl Case {
             interpret::run(&self.section, &input.arguments, &input.image, aborts, Some(flaw))
         };
         if flaw.is_of_aborts() {
-            return self.aborted.iter().any(|aborted| run(&self.inputs[aborted.input], &aborted.aborts) != aborted.expected);
+            return self
+                .aborted
+                .iter()
+                .any(|aborted| run(&self.inputs[aborted.input], &aborted.aborts) != aborted.expected);
         }
         self.inputs.iter().zip(&self.expected).any(|(input, expected)| run(input, &[]) != *expected)
     }
@@ -161,7 +163,10 @@ fn schedules(section: &Section, most: usize) -> Vec<Vec<usize>> {
     for _ in 0..most {
         let one_more = |schedule: &Vec<usize>| {
             let schedule = schedule.clone();
-            places.iter().map(move |place| schedule.iter().copied().chain([*place]).collect::<Vec<_>>()).collect::<Vec<_>>()
+            places
+                .iter()
+                .map(move |place| schedule.iter().copied().chain([*place]).collect::<Vec<_>>())
+                .collect::<Vec<_>>()
         };
         longest = longest.iter().flat_map(one_more).collect();
         schedules.extend(longest.iter().cloned());
@@ -249,11 +254,18 @@ fn check(name: &'static str, cases: &[Case]) -> Option<Failure> {
 
 /// Runs the sections in the model, aborted in every way; the first that fails.
 fn check_aborted(program: &Program, cases: &[Case]) -> Option<Failure> {
-    let runs: Vec<(usize, &Aborted)> =
-        cases.iter().enumerate().flat_map(|(section, case)| case.aborted.iter().map(move |run| (section, run))).collect();
+    let runs: Vec<(usize, &Aborted)> = cases
+        .iter()
+        .enumerate()
+        .flat_map(|(section, case)| case.aborted.iter().map(move |run| (section, run)))
+        .collect();
     let requests: Vec<Request<'_>> = runs
         .iter()
-        .map(|(section, run)| Request { section: *section, input: &cases[*section].inputs[run.input], aborts: &run.aborts })
+        .map(|(section, run)| Request {
+            section: *section,
+            input: &cases[*section].inputs[run.input],
+            aborts: &run.aborts,
+        })
         .collect();
     let expected: Vec<&Outcome> = runs.iter().map(|(_, run)| &run.expected).collect();
     let model = [(Profile::Model, program::Mode::Default)];

@@ -1,4 +1,4 @@
-//! The operations of `examples/operations`, which `super::librseq` and `super::slab` have: as they are, or by windows that aren't armed.
+//! What the operations of `examples/operations` work on, which `super::librseq` and `super::slab` have.
 
 use std::cell::{Cell, RefCell};
 use std::ptr::{self, NonNull};

@@ -341,9 +341,8 @@ pub fn short() -> impl Iterator<Item = (&'static str, Model<State>)> {
     let short = [(prepared as fn(&State), "prepared"), (watched_window, "watched_window")];
     let pairs = short.map(|(section, name)| (name, empty().thread(0, section).thread(0, section).check(counts)));
     let shortest = [(updated_in_place as fn(&State), "updated_in_place"), (window, "window")];
-    let crowds = shortest.map(|(section, name)| {
-        (name, empty().thread(0, section).thread(0, section).thread(1, section).check(counts))
-    });
+    let crowds = shortest
+        .map(|(section, name)| (name, empty().thread(0, section).thread(0, section).thread(1, section).check(counts)));
     pairs.into_iter().chain(crowds)
 }
 

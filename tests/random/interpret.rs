@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use crate::memory::{BASE, COMMITTED, Node, VALUES};
 use crate::section::{
-    Abort, BIG, Bytes, Comparison, Form, HITS, Literal, Names, Operand, Operation, Outside, Param, Place, Root, SLOT, Section,
-    Step, Ty,
+    Abort, BIG, Bytes, Comparison, Form, HITS, Literal, Names, Operand, Operation, Outside, Param, Place, Root, SLOT,
+    Section, Step, Ty,
 };
 
 /// Something that the interpreter does wrong on purpose.
@@ -130,7 +130,8 @@ pub fn run(section: &Section, arguments: &[u64], image: &[u8], aborts: &[usize],
     let (mut before, mut image) = (image.to_vec(), image.to_vec());
     for abort in aborts {
         let values = vec![0; section.values.len()];
-        let machine = Machine { section, arguments: arguments.clone(), before: &before, image: image.clone(), values, flaw };
+        let machine =
+            Machine { section, arguments: arguments.clone(), before: &before, image: image.clone(), values, flaw };
         match machine.run(Some(*abort)) {
             Ok(outcome) => return outcome,
             Err(_) if flaw == Some(Flaw::AbortTakesBack) => {}

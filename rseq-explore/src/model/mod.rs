@@ -48,11 +48,11 @@ use std::rc::Rc;
 
 pub use rseq::{CpuId, MmCid};
 
-pub use self::kernel::Broken;
-pub use self::schedule::Wrong;
 use self::code::Address;
+pub use self::kernel::Broken;
 use self::kernel::Thread;
 use self::running::{Events, Running};
+pub use self::schedule::Wrong;
 use self::schedule::{Path, Stacks};
 
 /// How many CPUs the machine has.
@@ -156,13 +156,14 @@ impl fmt::Display for Failure {
 }
 
 type Body<S> = Rc<dyn Fn(&S)>;
+type Check<S> = Box<dyn Fn(&S, Done)>;
 
 /// Threads with sections, and what must come of them.
 pub struct Model<S> {
     setup: Box<dyn Fn() -> S>,
     threads: Vec<(usize, Body<S>)>,
     handler: Option<Body<S>>,
-    check: Box<dyn Fn(&S, Done)>,
+    check: Check<S>,
 }
 
 impl<S> fmt::Debug for Model<S> {

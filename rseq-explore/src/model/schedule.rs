@@ -344,7 +344,12 @@ impl Events for World {
         self.watch();
         let number = thread.number;
         let step = self.passed.borrow().len();
-        self.passed.borrow_mut().push(Passed { thread: number, at, event: None, in_handler: self.in_handler[number].get() });
+        self.passed.borrow_mut().push(Passed {
+            thread: number,
+            at,
+            event: None,
+            in_handler: self.in_handler[number].get(),
+        });
         if step == MOST_STEPS {
             self.fail(Wrong::Endless);
         }

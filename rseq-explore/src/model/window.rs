@@ -47,7 +47,11 @@ impl<I: ModelIndex, const N: usize> ModelWindow<I, N> {
     /// The thread descriptor covers this window from now on.
     pub fn publish(&self, descriptor: u64) {
         let thread = running::thread();
-        assert_eq!(descriptor, (&raw const thread.published).addr() as u64, "the register holds the thread's descriptor");
+        assert_eq!(
+            descriptor,
+            (&raw const thread.published).addr() as u64,
+            "the register holds the thread's descriptor"
+        );
         thread.published.set(Some(self.code));
     }
 

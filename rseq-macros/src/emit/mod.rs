@@ -210,7 +210,7 @@ pub fn unresolved(section: &Section, context: &Context) -> TokenStream {
 
 /// In front of a statement of the macro's own: that the user's code may never get to it is none of the user's business.
 fn reachable() -> TokenStream {
-    hidden!(#[allow(unreachable_code, clippy::diverging_sub_expression)])
+    hidden!(#[allow(unreachable_code, clippy::diverging_sub_expression, clippy::unused_unit)])
 }
 
 /// In front of a statement with `unsafe` of the macro's own.

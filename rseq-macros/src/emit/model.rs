@@ -48,9 +48,10 @@ impl<'p> Listing<'p> {
     /// The statics by which the model knows the section.
     pub fn code(&self, private: &TokenStream) -> TokenStream {
         let (steps, code) = names();
-        let entries = self.entries.iter().map(|Entry { text, progress }| {
-            hidden!(#private::CodeStep { text: #text, progress: #progress })
-        });
+        let entries = self
+            .entries
+            .iter()
+            .map(|Entry { text, progress }| hidden!(#private::CodeStep { text: #text, progress: #progress }));
         let (count, location) = (self.entries.len(), &self.program.location);
         let label = |wanted: fn(&Step) -> bool| {
             self.program.steps.iter().position(wanted).map_or(0, |position| self.first[position])
@@ -119,14 +120,13 @@ impl<'p> Listing<'p> {
             step,
             Step::CheckArmed { .. } | Step::CheckIndex { .. } | Step::CheckRegistered { .. } | Step::Slot { .. }
         );
-        let statement = if aborts_by_itself {
-            hidden!(if !(#statement) { return #private::Outcome::ABORTED; })
-        } else {
-            statement
-        };
+        let statement =
+            if aborts_by_itself { hidden!(if !(#statement) { return #private::Outcome::ABORTED; }) } else { statement };
         // The half of a copy comes between its two points.
         match (step, points.collect::<Vec<_>>().as_slice()) {
-            (Step::Copy { .. }, [first, second]) => hidden!(#first let half = #statement; #second unsafe { half.finish() };),
+            (Step::Copy { .. }, [first, second]) => {
+                hidden!(#first let half = #statement; #second unsafe { half.finish() };)
+            }
             (_, points) => hidden!(#(#points)* #statement),
         }
     }
@@ -229,9 +229,13 @@ impl<'p> Listing<'p> {
                 hidden!(window.disarm(#area);)
             }
             // A label is an address, no instruction; the rest is ordinary Rust.
-            Step::Start | Step::Post | Step::Guard | Step::Arm | Step::Index { .. } | Step::Prepare(_) | Step::Outside => {
-                TokenStream::new()
-            }
+            Step::Start
+            | Step::Post
+            | Step::Guard
+            | Step::Arm
+            | Step::Index { .. }
+            | Step::Prepare(_)
+            | Step::Outside => TokenStream::new(),
         }
     }
 
