@@ -3,7 +3,7 @@
 //!
 //! It also checks what a user of the protocol may rely on. Each of these rules has a mutant that breaks it, see `tests/model.rs`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
 
 use super::code::{Address, Code};
@@ -28,7 +28,7 @@ pub struct Thread {
     /// How many attempts it made.
     pub(super) attempts: Cell<usize>,
     /// The rule that it broke first.
-    broken: RefCell<Option<Broken>>,
+    broken: Cell<Option<Broken>>,
 }
 
 /// What a thread shares with the kernel.
@@ -96,7 +96,7 @@ impl Thread {
             attempt: Cell::default(),
             interruptions: Cell::new(0),
             attempts: Cell::new(0),
-            broken: RefCell::new(None),
+            broken: Cell::new(None),
         }
     }
 
@@ -187,13 +187,13 @@ impl Thread {
     }
 
     fn must(&self, holds: bool, rule: Broken) {
-        if !holds {
-            self.broken.borrow_mut().get_or_insert(rule);
+        if !holds && self.broken().is_none() {
+            self.broken.set(Some(rule));
         }
     }
 
     /// The rule that the thread broke first.
     pub(super) fn broken(&self) -> Option<Broken> {
-        *self.broken.borrow()
+        self.broken.get()
     }
 }

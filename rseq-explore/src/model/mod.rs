@@ -41,6 +41,7 @@ mod running;
 mod schedule;
 mod section;
 mod window;
+mod world;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -52,8 +53,8 @@ use self::code::Address;
 pub use self::kernel::Broken;
 use self::kernel::Thread;
 use self::running::{Events, Running};
-pub use self::schedule::Wrong;
 use self::schedule::{Path, Stacks};
+pub use self::world::Wrong;
 
 /// How many CPUs the machine has.
 pub const CPUS: usize = 2;
