@@ -32,6 +32,8 @@ pub struct Program {
     pub abort: OnAbort,
     /// The macro's value once committed, `()` if there is none.
     pub result: Option<Expr>,
+    /// What the emitter is to get wrong, for negative controls: nothing in what users write.
+    pub flaws: Vec<String>,
 }
 
 /// A virtual register. Each is written once, before the window or by one step of it.
@@ -263,6 +265,10 @@ impl Program {
     /// Whether nothing of the user's runs between two attempts. Then all but the window is computed once, and the loop is the run-time half's.
     pub fn repeats_by_itself(&self) -> bool {
         self.arms_in_window() && matches!(self.abort, OnAbort::Relax)
+    }
+
+    pub fn has_flaw(&self, name: &str) -> bool {
+        self.flaws.iter().any(|flaw| flaw == name)
     }
 
     pub fn exits(&self) -> usize {

@@ -52,6 +52,7 @@ pub fn program(section: Section, window: Window, checked: bool) -> Program {
         outputs,
         abort,
         result: section.result,
+        flaws: Vec::new(),
     }
 }
 

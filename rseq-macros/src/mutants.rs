@@ -4,6 +4,7 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
+use crate::emit::x86_64;
 use crate::ir::{Program, Step};
 
 /// A way to get the protocol wrong.
@@ -114,18 +115,20 @@ pub const MUTATIONS: &[Mutation] = &[
     },
 ];
 
-/// Applies the mutations of these names. A name that isn't known leaves the program as it is.
+/// Applies the mutations of these names. Those of the machine's instructions are the emitter's business; a name that nobody knows changes nothing.
 pub fn apply(mut program: Program, options: &[String]) -> Program {
+    program.flaws = options.to_vec();
     for mutation in options.iter().filter_map(|name| MUTATIONS.iter().find(|mutation| mutation.name == name)) {
         (mutation.apply)(&mut program.steps);
     }
     program
 }
 
-/// The list, as an array of names and what is wrong with each.
+/// The list, as an array of names and what is wrong with each: the mutations of steps, and then those of the machine's instructions.
 pub fn list() -> TokenStream {
-    let entries = MUTATIONS.iter().map(|Mutation { name, wrong, .. }| quote!((#name, #wrong)));
-    quote!([#(#entries),*])
+    let of_steps = MUTATIONS.iter().map(|Mutation { name, wrong, .. }| quote!((#name, #wrong)));
+    let of_instructions = x86_64::MUTATIONS.iter().map(|(name, wrong)| quote!((#name, #wrong)));
+    quote!(([#(#of_steps),*], [#(#of_instructions),*]))
 }
 
 fn position(steps: &[Step], is: impl Fn(&Step) -> bool) -> Option<usize> {

@@ -66,36 +66,39 @@ impl<R: Send + Sync, Q: Send + Sync> Exploration<'_, R, Q> {
 
     fn attempt(&self, point: &Point, event: Event) -> Result<(), Broken> {
         let mut subject = Subject::begin(self.work, self.cpus)?;
-        self.stop_at(&mut subject, point)?;
+        let descriptor = self.stop_at(&mut subject, point)?;
         self.event(&subject, event)?;
         self.check_uncounted(&subject, point, "after the event")?;
         self.watch_way(&mut subject, point)?;
+        // Not in force any more, but it will be again.
+        self.check_descriptor(&subject, descriptor)?;
         self.finish(&mut subject, point, event)
     }
 
-    /// Lets the section run to the point, where nothing has interrupted this attempt so far.
-    fn stop_at(&self, subject: &mut Subject, point: &Point) -> Result<(), Broken> {
+    /// Lets the section run to the point, where nothing has interrupted this attempt so far. The address of the descriptor in force.
+    fn stop_at(&self, subject: &mut Subject, point: &Point) -> Result<u64, Broken> {
         if let Some(window) = &point.after
             && !subject.get_aborted(window)?
         {
             return Err(Broken::NotReached);
         }
-        loop {
+        let descriptor = loop {
             subject.plant_breakpoint(point.address)?;
             if subject.go_on()? != Stop::Breakpoint(point.address) {
                 return Err(Broken::NotReached);
             }
             subject.tracee.clear()?;
-            let armed = subject.tracee.word(self.rseq_cs)? != 0;
+            let descriptor = subject.tracee.word(self.rseq_cs)?;
             match point.phase {
-                Phase::Window if !armed => return wrong("it is in its window, and nothing is in force"),
+                Phase::Window if descriptor == 0 => return wrong("it is in its window, and nothing is in force"),
                 // A function that is called elsewhere too, or something else came in between.
-                Phase::Prepare if !armed => subject.step()?,
-                _ => break,
+                Phase::Prepare if descriptor == 0 => subject.step()?,
+                _ => break descriptor,
             };
-        }
-        self.check_descriptor(subject)?;
-        self.check_uncounted(subject, point, "before the event")
+        };
+        self.check_descriptor(subject, descriptor)?;
+        self.check_uncounted(subject, point, "before the event")?;
+        Ok(descriptor)
     }
 
     /// Has the event happen while the section stands at the point.
@@ -136,9 +139,8 @@ impl<R: Send + Sync, Q: Send + Sync> Exploration<'_, R, Q> {
         checked.map_err(|what| Broken::Wrong(format!("something was published before the commit ({when}): {what}")))
     }
 
-    /// The descriptor in force is one that the kernel accepts, and covers one window or nothing.
-    fn check_descriptor(&self, subject: &Subject) -> Result<(), Broken> {
-        let at = subject.tracee.word(self.rseq_cs)?;
+    /// The descriptor at this address, if it is one, is one that the kernel accepts, and covers one window or nothing.
+    fn check_descriptor(&self, subject: &Subject, at: u64) -> Result<(), Broken> {
         if at == 0 {
             return Ok(());
         }
@@ -155,12 +157,10 @@ impl<R: Send + Sync, Q: Send + Sync> Exploration<'_, R, Q> {
         let outside = abort.wrapping_sub(descriptor.start_ip) >= descriptor.post_commit_offset;
         let accepted = head == 0 && signature == arch::SIGNATURE && outside;
         if !accepted {
-            return wrong(format!(
-                "the kernel refuses the descriptor in force: {descriptor:x?}, signature {signature:#x}"
-            ));
+            return wrong(format!("the kernel refuses the descriptor: {descriptor:x?}, signature {signature:#x}"));
         }
         if !self.windows.covers_one(&descriptor) {
-            return wrong(format!("the descriptor in force covers no window, but other code: {descriptor:x?}"));
+            return wrong(format!("the descriptor covers no window, but other code: {descriptor:x?}"));
         }
         Ok(())
     }

@@ -133,6 +133,7 @@ pub struct Explorer<'w, R, Q> {
     work: Work<'w, R, Q>,
     events: Vec<Event>,
     name: String,
+    to_the_end: bool,
 }
 
 impl<'w, R: Send + Sync, Q: Send + Sync> Explorer<'w, R, Q> {
@@ -143,7 +144,7 @@ impl<'w, R: Send + Sync, Q: Send + Sync> Explorer<'w, R, Q> {
         check: &'w (dyn Fn(&Ran<'_, R, Q>) + Sync),
     ) -> Self {
         let work = Work { section, conflict, check, setup: &|| {} };
-        Self { work, events: Event::ALL.to_vec(), name: String::new() }
+        Self { work, events: Event::ALL.to_vec(), name: String::new(), to_the_end: true }
     }
 
     /// Runs first in every child, once on each CPU that the section may use: it can fill their slots.
@@ -164,6 +165,13 @@ impl<'w, R: Send + Sync, Q: Send + Sync> Explorer<'w, R, Q> {
     #[must_use]
     pub fn events(mut self, events: &[Event]) -> Self {
         self.events = events.to_vec();
+        self
+    }
+
+    /// Stops at the first case that goes wrong: for negative controls.
+    #[must_use]
+    pub fn until_failure(mut self) -> Self {
+        self.to_the_end = false;
         self
     }
 
@@ -213,6 +221,9 @@ impl<'w, R: Send + Sync, Q: Send + Sync> Explorer<'w, R, Q> {
                     continue;
                 }
                 report.add(point, event, explored.case(point, event)?);
+                if !self.to_the_end && !report.failures().is_empty() {
+                    return Ok(());
+                }
             }
         }
         bar.finish_and_clear();

@@ -72,6 +72,15 @@ impl Subject {
     }
 }
 
+/// Where following a child leads.
+enum Followed {
+    /// To the start of a window.
+    To(Window),
+    /// To where it was before: it found out ahead of its window that something had come in between, which was a step.
+    Around,
+    ToTheEnd,
+}
+
 struct Search<'w> {
     windows: &'w Windows,
     /// Where the kernel looks for a descriptor.
@@ -89,12 +98,7 @@ impl Search<'_> {
         let mut ways_out = BTreeMap::new();
         let mut left = None;
         loop {
-            let mut subject = begin()?;
-            if let Some(window) = &self.after
-                && !subject.get_aborted(window)?
-            {
-                return Ok(());
-            }
+            let Some(mut subject) = self.begin(&begin)? else { return Ok(()) };
             if !ways_out.is_empty() {
                 // By a way that no child took before.
                 left = leave_a_window(&mut subject, &mut ways_out)?;
@@ -102,7 +106,16 @@ impl Search<'_> {
                     return Ok(());
                 }
             }
-            if let Some(window) = self.follow(&mut subject, left.as_ref())? {
+            let attempt = self.points.len();
+            let found = match self.follow(&mut subject, left.as_ref())? {
+                Followed::To(window) => self.enter(&window, attempt, &subject),
+                Followed::Around => match self.begin(&begin)? {
+                    Some(other) => self.enter_freely(other, attempt)?,
+                    None => None,
+                },
+                Followed::ToTheEnd => None,
+            };
+            if let Some(window) = found {
                 ways_out.extend(window.ways_out().map(|at| (at, window.clone())));
             }
             if ways_out.is_empty() {
@@ -111,15 +124,32 @@ impl Search<'_> {
         }
     }
 
-    /// Follows a child from its start, or from a way out of a window, to the next window or to its end. That window, if it is new.
-    fn follow(&mut self, subject: &mut Subject, left: Option<&Window>) -> Result<Option<Window>, Trouble> {
+    /// A child that stands where the search begins; `None` if it doesn't come by there.
+    fn begin(&self, begin: impl Fn() -> Result<Subject, Trouble>) -> Result<Option<Subject>, Trouble> {
+        let mut subject = begin()?;
+        let there = self.after.as_ref().map_or(Ok(true), |window| subject.get_aborted(window))?;
+        Ok(there.then_some(subject))
+    }
+
+    /// Lets a child run to the first window that it comes to, where a step in front of that would make it start again.
+    fn enter_freely(&mut self, mut subject: Subject, attempt: usize) -> Result<Option<Window>, Trouble> {
+        for start in self.windows.starts() {
+            subject.plant_breakpoint(start)?;
+        }
+        let Stop::Breakpoint(at) = subject.go_on()? else { return Ok(None) };
+        subject.tracee.clear()?;
+        Ok(self.windows.starting_at(at).and_then(|window| self.enter(window, attempt, &subject)))
+    }
+
+    /// Follows a child from its start, or from a way out of a window, to the next window or to its end.
+    fn follow(&mut self, subject: &mut Subject, left: Option<&Window>) -> Result<Followed, Trouble> {
         let mut phase = if left.is_some() { Phase::Post } else { Phase::Disarmed };
-        let attempt = self.points.len();
+        let mut arms_seen = BTreeSet::new();
         for _ in 0..MOST_STEPS {
             let registers = subject.tracee.registers()?;
             let ip = arch::ip(&registers);
             if let Some(window) = self.windows.starting_at(ip) {
-                return Ok(self.enter(window, attempt, subject));
+                return Ok(Followed::To(window.clone()));
             }
             let writes = subject.tracee.code(ip).is_some_and(|code| code.writes_to(self.rseq_cs, &registers));
             let stop = subject.step()?;
@@ -133,7 +163,10 @@ impl Search<'_> {
                 _ => self.add(ip, Phase::Post, left),
             }
             if stop == Stop::Marker {
-                return Ok(None);
+                return Ok(Followed::ToTheEnd);
+            }
+            if arms && !arms_seen.insert(ip) {
+                return Ok(Followed::Around);
             }
             if writes {
                 if phase != Phase::Disarmed {

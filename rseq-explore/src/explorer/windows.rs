@@ -44,6 +44,10 @@ impl Windows {
         Self(images().iter().flat_map(windows).map(|window| (window.start, window)).collect())
     }
 
+    pub fn starts(&self) -> impl Iterator<Item = u64> {
+        self.0.keys().copied()
+    }
+
     pub fn starting_at(&self, ip: u64) -> Option<&Window> {
         self.0.get(&ip)
     }

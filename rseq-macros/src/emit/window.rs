@@ -210,7 +210,8 @@ fn name(slot: usize) -> Ident {
 
 fn asm(program: &Program, allocation: &Allocation, ways: Ways, lines: &[String], private: &TokenStream) -> TokenStream {
     let scratch = x86_64::scratch(program);
-    let operands = allocation.contents.iter().enumerate().map(|(slot, contents)| operand(slot, contents, ways));
+    let operands = allocation.contents.iter().enumerate();
+    let operands = operands.map(|(slot, contents)| operand(slot, contents, changes(program, contents), ways));
     let constants = constants(program, lines, private);
     let u64 = hidden!(#private::core::primitive::u64);
     if let Ways::Number(way_slot) = ways {
@@ -245,15 +246,20 @@ fn asm(program: &Program, allocation: &Allocation, ways: Ways, lines: &[String],
     }
 }
 
+/// Whether the compiler is told that the window changes what is in a slot. (For a negative control it isn't, where it should be.)
+fn changes(program: &Program, contents: &Slot) -> bool {
+    contents.written && !(contents.input.is_some() && program.has_flaw("clobbered_retry"))
+}
+
 /// Where a slot is found behind the window.
 fn result(slot: usize) -> Ident {
     format_ident!("r{slot}", span = Span::mixed_site())
 }
 
-fn operand(slot: usize, contents: &Slot, ways: Ways) -> TokenStream {
+fn operand(slot: usize, contents: &Slot, changed: bool, ways: Ways) -> TokenStream {
     let (name, output) = (name(slot), result(slot));
     let is_output = contents.output.is_some() || matches!(ways, Ways::Number(way_slot) if way_slot == slot);
-    match (contents.input.is_some(), is_output, contents.written) {
+    match (contents.input.is_some(), is_output, changed) {
         (true, true, _) => hidden!(#name = inout(reg) #name => #output),
         (true, false, true) => hidden!(#name = inout(reg) #name => _),
         (true, false, false) => hidden!(#name = in(reg) #name),

@@ -24,7 +24,9 @@ pub fn registers(program: &Program) -> usize {
 /// Registers that the window changes beside its operands.
 pub fn scratch(program: &Program) -> TokenStream {
     let mut scratch = if program.in_window().any(|step| matches!(step, Step::Publish { .. })) {
-        quote_spanned!(Span::mixed_site()=> published = out(xmm_reg) _, out("r11") _,)
+        let handler =
+            (!program.has_flaw("missing_clobber")).then(|| quote_spanned!(Span::mixed_site()=> out("r11") _,));
+        quote_spanned!(Span::mixed_site()=> published = out(xmm_reg) _, #handler)
     } else {
         TokenStream::new()
     };
@@ -54,6 +56,7 @@ pub fn window(program: &Program, allocation: &Allocation, ways: Ways) -> Vec<Str
     if let Ways::Number(_) = ways {
         lines.push("29:".into());
     }
+    mutate(&mut lines, &program.flaws);
     lines
 }
 
@@ -416,12 +419,49 @@ fn truncated(number: i64, bits: u32) -> i64 {
     number << (64 - bits) >> (64 - bits)
 }
 
+/// What can be wrong with the instructions of a window, for negative controls: a name, and what is wrong.
+#[cfg(feature = "mutants")]
+pub const MUTATIONS: &[(&str, &str)] = &[
+    ("start_inside", "the window starts one instruction late"),
+    ("wrong_signature", "another number than the kernel knows stands before the abort handler"),
+    ("publish_in_two", "the thread descriptor is changed by two stores, the length first"),
+    ("clobbered_retry", "an attempt after an abort finds its operands overwritten"),
+    ("missing_clobber", "the compiler isn't told of a register that the window changes"),
+];
+
+/// Gets the lines of a window wrong in these ways. (Those that aren't about lines are about operands: see [`scratch`] and `window.rs`.)
+fn mutate(lines: &mut Vec<String>, flaws: &[String]) {
+    let position = |lines: &[String], line: &str| lines.iter().position(|found| found == line);
+    for flaw in flaws {
+        match flaw.as_str() {
+            "start_inside" => {
+                if let Some(start) = position(lines, "23:") {
+                    let is_instruction = |line: &String| !line.starts_with('.');
+                    let next = lines[start + 1..].iter().position(is_instruction).unwrap_or_default();
+                    lines[start..=start + 1 + next].rotate_left(1);
+                }
+            }
+            "wrong_signature" => lines.iter_mut().filter(|line| *line == ".long 0x53053053").for_each(|line| {
+                *line = ".long 0x53053054".into(); // no signature
+            }),
+            "publish_in_two" => {
+                if let Some(publish) = lines.iter().position(|line| line.ends_with("+ 8], {published}")) {
+                    let low = lines[publish].replace("movups", "movlps");
+                    lines[publish] = low.replace("movlps", "movhps").replace("+ 8]", "+ 16]"); // thread descriptor: post-commit offset
+                    lines.insert(publish + 1, low); // thread descriptor: start
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Words of this machine, which must not occur outside of its file.
 #[cfg(test)]
 #[rustfmt::skip]
 pub const WORDS: &[&str] = &[
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "rip", "eax", "ebx", "ecx", "edx", "xmm", "xmm0",
     "xmm_reg", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "fs", "gs", "mov", "movq", "movups",
-    "movzx", "lea", "cmp", "jne", "jmp", "je", "jz", "jnz", "ud1", "lock", "xchg", "cmpxchg", "qword",
+    "movzx", "movlps", "movhps", "lea", "cmp", "jne", "jmp", "je", "jz", "jnz", "ud1", "lock", "xchg", "cmpxchg", "qword",
     "dword", "pushsection", "x86", "x86_64", "imul", "jae", "movsb", "sar", "cl",
 ];
