@@ -87,6 +87,13 @@ pub enum Operand {
     Outside(OutsideId, Span),
 }
 
+impl Operand {
+    /// Whether it is part of the instruction.
+    fn is_constant(&self) -> bool {
+        matches!(self, Self::Literal(..) | Self::Null(_))
+    }
+}
+
 #[allow(clippy::large_enum_variant, reason = "there are a handful in a section")]
 pub enum Place {
     Outside(OutsideId, Span),
@@ -257,9 +264,13 @@ impl Scope<'_> {
                 Statement::Copy { from: from?, to: to?, length: length? }
             }
             Step::Exit { left, comparison, right, value } => {
-                let (left, right) = (self.operand(left), self.operand(right));
+                let at = start(left);
+                let (left, right) = (self.operand(left)?, self.operand(right)?);
+                if left.is_constant() && right.is_constant() {
+                    self.wrong(at, error::COMPARISON_OF_CONSTANTS);
+                }
                 let names = self.named(value);
-                Statement::Exit { left: left?, comparison: *comparison, right: right?, names, value: value.clone() }
+                Statement::Exit { left, comparison: *comparison, right, names, value: value.clone() }
             }
         })
     }
