@@ -19,7 +19,7 @@ use super::{SECTIONS, messages_in, tokens};
 fn on_random<S: Strategy>(strategy: &S, property: impl Fn(S::Value)) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let time = || SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos() as u64);
-    let (seed, cases) = (number("RSEQ_FUZZ_SEED").unwrap_or_else(time), number("RSEQ_FUZZ_CASES").unwrap_or(400));
+    let (seed, cases) = (number("RSEQ_FUZZ_SEED").unwrap_or_else(time), number("RSEQ_FUZZ_CASES").unwrap_or(250));
     println!("RSEQ_FUZZ_SEED={seed} RSEQ_FUZZ_CASES={cases}");
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
