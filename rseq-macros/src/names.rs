@@ -1,6 +1,6 @@
 //! The names in a piece of the user's Rust, as far as its tokens tell: also those in the arguments of macros, and in the format strings among them.
 
-use proc_macro2::{Span, TokenStream, TokenTree};
+use proc_macro2::{Literal, Span, TokenStream, TokenTree};
 use syn::ext::IdentExt;
 use syn::{Ident, Lit};
 
@@ -33,28 +33,27 @@ pub fn of_arguments(tokens: TokenStream) -> Vec<Name> {
 
 fn find(tokens: TokenStream, in_macro: bool, names: &mut Vec<Name>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-    let named_arguments = if in_macro { named_arguments(&tokens) } else { Vec::new() };
+    let arguments = if in_macro { named_arguments(&tokens) } else { Vec::new() };
     for (at, token) in tokens.iter().enumerate() {
         let before = &tokens[..at];
         match token {
-            TokenTree::Ident(_) if is_behind_dot(before) || named_arguments.contains(&at) => {}
+            TokenTree::Ident(_) if is_behind_dot(before) || arguments.iter().any(|(place, _)| *place == at) => {}
             TokenTree::Ident(name) => names.push(name.into()),
             TokenTree::Group(group) => find(group.stream(), in_macro || is_behind_macro_name(before), names),
             // Whether the macro takes it for a format string is up to the macro.
             TokenTree::Literal(literal) if in_macro => {
-                let is_argument = |word: &str| {
-                    named_arguments
-                        .iter()
-                        .any(|at| matches!(&tokens[*at], TokenTree::Ident(name) if name.unraw() == word))
-                };
-                if let Lit::Str(text) = Lit::new(literal.clone()) {
-                    let words = captured(&text.value()).into_iter().filter(|word| !is_argument(word));
-                    names.extend(words.map(|word| Name { word, span: literal.span() }));
-                }
+                let is_argument = |name: &Name| arguments.iter().any(|(_, argument)| argument.unraw() == name.word);
+                names.extend(in_string(literal).into_iter().filter(|name| !is_argument(name)));
             }
             _ => {}
         }
     }
+}
+
+/// The names in a literal, if it is a string.
+fn in_string(literal: &Literal) -> Vec<Name> {
+    let Lit::Str(text) = Lit::new(literal.clone()) else { return Vec::new() };
+    captured(&text.value()).into_iter().map(|word| Name { word, span: literal.span() }).collect()
 }
 
 fn is_punct(token: Option<&TokenTree>, character: char) -> bool {
@@ -72,15 +71,17 @@ fn is_behind_macro_name(before: &[TokenTree]) -> bool {
     matches!(before, [.., TokenTree::Ident(_), bang] if is_punct(Some(bang), '!'))
 }
 
-/// Where the names of named arguments stand: `, name = value`.
-fn named_arguments(tokens: &[TokenTree]) -> Vec<usize> {
-    let is_named = |at: usize| {
-        matches!(tokens[at], TokenTree::Ident(_))
-            && is_punct(tokens[..at].last(), ',')
-            && is_punct(tokens.get(at + 1), '=')
-            && !is_punct(tokens.get(at + 2), '=')
-    };
-    (0..tokens.len()).filter(|at| is_named(*at)).collect()
+/// The names of named arguments, and where they stand: `, name = value`.
+fn named_arguments(tokens: &[TokenTree]) -> Vec<(usize, &Ident)> {
+    let behind_comma = tokens.iter().enumerate().filter(|(at, _)| is_punct(tokens[..*at].last(), ','));
+    let named = behind_comma.filter_map(|(at, token)| match token {
+        TokenTree::Ident(name) => Some((at, name)),
+        _ => None,
+    });
+    // Not `==`, and not `=>`.
+    let is_equals =
+        |at: usize| is_punct(tokens.get(at), '=') && !['=', '>'].iter().any(|next| is_punct(tokens.get(at + 1), *next));
+    named.filter(|(at, _)| is_equals(at + 1)).collect()
 }
 
 /// The names that a format string captures: `{name}`, `{name:?}`, `{:name$}`, `{:.name$}`. See "Syntax" in the documentation of `std::fmt`.
@@ -138,7 +139,7 @@ mod tests {
         assert_eq!(words("f(\"{a}\")"), "f");
         assert_eq!(words("f!(\"{a}\", [\"{b}\"])"), "f a b");
         assert_eq!(words("f!(r#\"{a}\"#, b\"{b}\", c\"{c}\", '{', \"{\\x61b}\")"), "f a ab");
-        assert_eq!(words("f!(\"{a} {b}\", a = b, c == d)"), "f b b c d");
+        assert_eq!(words("f!(\"{a} {b}\", a = b, c == d, e => g)"), "f b b c d e g");
         assert_eq!(words("f!(\"{a}\")(\"{b}\") != (\"{c}\")"), "f a");
         assert_eq!(words("r#a.b + a..b + f!(a.b)"), "a a b f a");
     }

@@ -51,98 +51,21 @@ fn expands(section: &TokenStream) {
     assert!(!expand("editor", section).is_empty());
 }
 
+#[rustfmt::skip]
 const WORDS: &[&str] = &[
-    "prepare",
-    "critical",
-    "commit",
-    "abort",
-    "load",
-    "store",
-    "store_release",
-    "copy",
-    "add",
-    "sub",
-    "xor",
-    "exit",
-    "null",
-    "CpuId",
-    "MmCid",
-    "cpu",
-    "a",
-    "b",
-    "first",
-    "let",
-    "mut",
-    "if",
-    "else",
-    "match",
-    "loop",
-    "while",
-    "for",
-    "in",
-    "fn",
-    "return",
-    "break",
-    "continue",
-    "async",
-    "await",
-    "move",
-    "unsafe",
-    "const",
-    "static",
-    "self",
-    "Self",
-    "super",
-    "crate",
-    "dyn",
-    "impl",
-    "where",
-    "yield",
-    "try",
-    "union",
-    "_",
-    "raw",
-    "rseq",
-    "format",
-    "vec",
-    "macro_rules",
-    "true",
-    "type",
-    "use",
-    "struct",
-    "ref",
-    "as",
-    "über",
-    "commits",
+    "prepare", "critical", "commit", "abort", "load", "store", "store_release", "copy", "add", "sub", "xor", "exit",
+    "null", "CpuId", "MmCid", "cpu", "a", "b", "first", "let", "mut", "if", "else", "match", "loop", "while", "for",
+    "in", "fn", "return", "break", "continue", "async", "await", "move", "unsafe", "const", "static", "self", "Self",
+    "super", "crate", "dyn", "impl", "where", "yield", "try", "union", "_", "raw", "rseq", "format", "vec",
+    "macro_rules", "true", "type", "use", "struct", "ref", "as", "über", "commits",
 ];
 const PUNCTUATION: &str = "|=>&*!.,;:+-^<>#?'/%@$~";
+#[rustfmt::skip]
 const LITERALS: &[&str] = &[
-    "0",
-    "1",
-    "7u8",
-    "300u8",
-    "0x7fff_ffff",
-    "2147483648",
-    "9223372036854775808",
-    "340282366920938463463374607431768211456",
-    "1.5",
-    "1e999",
-    "0b1",
-    "1_000",
-    "2.0f32",
-    "1suffix",
-    "\"\"",
-    "\"{a} {first:?} {:>b$}\"",
-    "\"{{\"",
-    "\"{\"",
-    "r#\"{a\"}\"#",
-    "b\"x\"",
-    "c\"x\"",
-    "'x'",
-    "b'x'",
-    "'\\u{fc}'",
-    "\"\\n\\u{1F980}\\\n  x\"",
-    "\"x\"suffix",
+    "0", "1", "7u8", "300u8", "0x7fff_ffff", "2147483648", "9223372036854775808",
+    "340282366920938463463374607431768211456", "1.5", "1e999", "0b1", "1_000", "2.0f32", "1suffix", "\"\"",
+    "\"{a} {first:?} {:>b$}\"", "\"{{\"", "\"{\"", "r#\"{a\"}\"#", "b\"x\"", "c\"x\"", "'x'", "b'x'", "'\\u{fc}'",
+    "\"\\n\\u{1F980}\\\n  x\"", "\"x\"suffix",
 ];
 
 fn token() -> impl Strategy<Value = TokenTree> {
@@ -256,23 +179,10 @@ fn index() -> impl Strategy<Value = String> {
 }
 
 fn operand() -> impl Strategy<Value = String> + Clone {
+    #[rustfmt::skip]
     const RIGHT: &[&str] = &[
-        "v",
-        "w",
-        "v",
-        "w",
-        "(v)",
-        "a",
-        "b.c",
-        "1",
-        "-3",
-        "70_000",
-        "0xffff_ffff_ffff",
-        "7u16",
-        "null",
-        "f(a)?",
-        "a + 1",
-        "{ let c = a; c }",
+        "v", "w", "v", "w", "(v)", "a", "b.c", "1", "-3", "70_000", "0xffff_ffff_ffff", "7u16", "null", "f(a)?",
+        "a + 1", "{ let c = a; c }",
     ];
     one_of(
         RIGHT,
@@ -281,72 +191,29 @@ fn operand() -> impl Strategy<Value = String> + Clone {
 }
 
 fn place() -> impl Strategy<Value = String> + Clone {
+    #[rustfmt::skip]
     const RIGHT: &[&str] = &[
-        "&a",
-        "a",
-        "&a.b.0",
-        "&SLOTS[cpu]",
-        "&SLOTS[cpu].field",
-        "&SLOTS[cpu].items[v]",
-        "&SLOTS[cpu].items[v].a.b",
-        "&(*v).next",
-        "&(*w).items[v]",
-        "&(*w).items[3].x",
-        "&v[w]",
-        "&v[w].field",
-        "&a[w]",
-        "&a[w].field",
-        "&(*a)[v].0.1",
-        "v",
-        "&raw mut (*v).field",
-        "&raw const a[v]",
-        "f(a)",
-        "unsafe { &*a }",
-        "&mut a[1]",
-        "&OTHER[cpu].field",
-        "&(a[w])",
+        "&a", "a", "&a.b.0", "&SLOTS[cpu]", "&SLOTS[cpu].field", "&SLOTS[cpu].items[v]", "&SLOTS[cpu].items[v].a.b",
+        "&(*v).next", "&(*w).items[v]", "&(*w).items[3].x", "&v[w]", "&v[w].field", "&a[w]", "&a[w].field",
+        "&(*a)[v].0.1", "v", "&raw mut (*v).field", "&raw const a[v]", "f(a)", "unsafe { &*a }", "&mut a[1]",
+        "&OTHER[cpu].field", "&(a[w])",
     ];
+    #[rustfmt::skip]
     const WRONG: &[&str] = &[
-        "v.field",
-        "(*v).next",
-        "&v.f()",
-        "&(**v).x",
-        "&a[f(v)]",
-        "&(*v).a[1].b[2]",
-        "&SLOTS[cpu.get()]",
-        "&mut v",
-        "*v",
-        "&cpu",
-        "cpu",
+        "v.field", "(*v).next", "&v.f()", "&(**v).x", "&a[f(v)]", "&(*v).a[1].b[2]", "&SLOTS[cpu.get()]", "&mut v",
+        "*v", "&cpu", "cpu",
     ];
     one_of(RIGHT, WRONG)
 }
 
 /// An expression at rest, for results and exits.
 fn value() -> impl Strategy<Value = String> {
+    #[rustfmt::skip]
     const RIGHT: &[&str] = &[
-        "v",
-        "(v, w, a)",
-        "Ok(w)",
-        "format!(\"{v:?} {w:>v$} {a}\")",
-        "match v { 1 => w, abort => abort }",
-        "if a { 1 } else { w }",
-        "'l: loop { break 'l v }",
-        "{ let v = w; v }",
-        "return v",
-        "|x| x + v",
-        "async move { w.await }",
-        "NonNull::new(v)",
-        "cpu",
-        "Some(cpu)?",
-        "v as u8 as _",
-        "unsafe { *v }",
-        "S { v, w: 1 }",
-        "[v; 3]",
-        "&raw const *v",
-        "for v in w { continue }",
-        "a.v",
-        "-v..=w",
+        "v", "(v, w, a)", "Ok(w)", "format!(\"{v:?} {w:>v$} {a}\")", "match v { 1 => w, abort => abort }",
+        "if a { 1 } else { w }", "'l: loop { break 'l v }", "{ let v = w; v }", "return v", "|x| x + v",
+        "async move { w.await }", "NonNull::new(v)", "cpu", "Some(cpu)?", "v as u8 as _", "unsafe { *v }",
+        "S { v, w: 1 }", "[v; 3]", "&raw const *v", "for v in w { continue }", "a.v", "-v..=w",
     ];
     one_of(RIGHT, &["", "break v", "v w", "=>", "x.await", "let v = 1", "yield v", "continue"])
 }
@@ -376,21 +243,11 @@ fn steps() -> impl Strategy<Value = Vec<String>> {
 }
 
 fn statement() -> impl Strategy<Value = String> {
+    #[rustfmt::skip]
     const RIGHT: &[&str] = &[
-        "let a = &SLOTS[cpu];",
-        "let [a, b] = f(a)?;",
-        "if a { return }",
-        "for a in b { continue; }",
-        "while f() { break }",
-        "assert!(a > 1, \"{b}\");",
-        "let c = 'l: { break 'l a };",
-        "fn g() { loop { break } }",
-        "let f = |x| x;",
-        "break 'outer;",
-        "a;",
-        "use x::y;",
-        "a",
-        "let Some(a) = b else { return };",
+        "let a = &SLOTS[cpu];", "let [a, b] = f(a)?;", "if a { return }", "for a in b { continue; }",
+        "while f() { break }", "assert!(a > 1, \"{b}\");", "let c = 'l: { break 'l a };", "fn g() { loop { break } }",
+        "let f = |x| x;", "break 'outer;", "a;", "use x::y;", "a", "let Some(a) = b else { return };",
     ];
     one_of(
         RIGHT,
@@ -447,14 +304,10 @@ fn tokens_at_random() {
 /// The same behind what starts a clause, so that they get further.
 #[test]
 fn tokens_at_random_in_clauses() {
+    #[rustfmt::skip]
     const STARTS: &[&str] = &[
-        "prepare |cpu|",
-        "critical |cpu|",
-        "commit |cpu| store",
-        "commit add(&A[cpu], 1) =>",
-        "commit store(a, b) abort |n|",
-        "commit store(a, b)",
-        "critical { let v = load(a); if v ==",
+        "prepare |cpu|", "critical |cpu|", "commit |cpu| store", "commit add(&A[cpu], 1) =>",
+        "commit store(a, b) abort |n|", "commit store(a, b)", "critical { let v = load(a); if v ==",
     ];
     let inside = (select(STARTS), vec(token(), 0..12), delimiter(), vec(token(), 0..4));
     on_random(&inside, |(start, inside, delimiter, behind)| {
@@ -487,72 +340,22 @@ fn sections_with_tokens_changed() {
 /// Sections of which all are refused at once would try nothing, and neither would sections that are always right.
 #[test]
 fn the_grammar_reaches_everything() {
+    #[rustfmt::skip]
     const STEPS: &[&str] = &[
-        "guard:",
-        "= index: CpuId",
-        "= index: MmCid",
-        "publish",
-        "armed, else",
-        "registered, else",
-        "= slot of SLOTS",
-        " = &v[",
-        "the place = &[",
-        " = load [",
-        "scratch store ",
-        " + w",
-        " - w",
-        " & w",
-        " | v",
-        " ^ w",
-        " << ",
-        " >> ",
-        "copy ",
-        " == ",
-        " != ",
-        " < ",
-        " <= ",
-        " > ",
-        " >= ",
-        ": exit 3",
-        ", release",
-        "+= ",
-        "-= ",
-        "&= ",
-        "|= ",
-        "^= ",
-        "relax after",
-        "= aborts so far",
-        "committed:",
+        "guard:", "= index: CpuId", "= index: MmCid", "publish", "armed, else", "registered, else", "= slot of SLOTS",
+        " = &v[", "the place = &[", " = load [", "scratch store ", " + w", " - w", " & w", " | v", " ^ w", " << ",
+        " >> ", "copy ", " == ", " != ", " < ", " <= ", " > ", " >= ", ": exit 3", ", release", "+= ", "-= ", "&= ",
+        "|= ", "^= ", "relax after", "= aborts so far", "committed:",
     ];
+    #[rustfmt::skip]
     const MESSAGES: &[&str] = &[
-        "a section has one",
-        "an index is a name",
-        "this `|` has no",
-        "needs a block",
-        "no commit form",
-        "for other orders",
-        "one of `add`",
-        "an expression must follow",
-        "ends before this",
-        "a section can't wait",
-        "can't yield",
-        "inside a section makes",
-        "without a label",
-        "may make a system call",
-        "a value of the window is a",
-        "a window computes with",
-        "an exit compares",
-        "a load is a step",
-        "would be evaluated before",
-        "comes after `prepare`",
-        "starts with `&`",
-        "follows one pointer",
-        "one element at a time",
-        "behind pointers and indices",
-        "uses its index",
-        "index is read in the window",
-        "more values at once",
-        "at most 30 exits",
+        "a section has one", "an index is a name", "this `|` has no", "needs a block", "no commit form",
+        "for other orders", "one of `add`", "an expression must follow", "ends before this", "a section can't wait",
+        "can't yield", "inside a section makes", "without a label", "may make a system call",
+        "a value of the window is a", "a window computes with", "an exit compares", "a load is a step",
+        "would be evaluated before", "comes after `prepare`", "starts with `&`", "follows one pointer",
+        "one element at a time", "behind pointers and indices", "uses its index", "index is read in the window",
+        "more values at once", "at most 30 exits",
     ];
     let (mut steps_left, mut messages_left) = (STEPS.to_vec(), MESSAGES.to_vec());
     let (mut tried, mut right) = (0, 0);
