@@ -37,7 +37,8 @@
 //! # Requirements
 //!
 //! Restartable sequences are used on x86-64 Linux from 4.18 on (fences: 5.10), with any libc: glibc registers threads from 2.35
-//! on, elsewhere this crate does. Everything else builds and runs in portable mode. The crate is `no_std`.
+//! on, elsewhere this crate does. Everything else builds and runs in portable mode, and so does every build for Miri or for the thread or memory
+//! sanitizer, which can't look into asm. The crate is `no_std`.
 //!
 //! A section expands to a block of asm, so it can't stand in a crate with `#![forbid(unsafe_code)]`. In one with
 //! `#![deny(unsafe_code)]` it can.

@@ -5,10 +5,9 @@ mod support;
 
 use std::hint;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
 
 use rseq::{PerCpu, rseq};
-use support::{Steps, forced_portable, mode, must_pass};
+use support::{Steps, forced_portable, in_child, mode, must_pass};
 
 static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
 
@@ -141,29 +140,6 @@ fn a_forked_child_runs_sections() {
 #[test]
 fn a_forked_child_runs_sections_in_portable_mode() {
     must_pass(forced_portable("a_forked_child_runs_sections"));
-}
-
-/// The child's exit code: 0 if `check` held, 1 if not, 2 if it took too long.
-fn in_child(check: impl FnOnce() -> bool) -> i32 {
-    // SAFETY: the child calls nothing but sections and `_exit`.
-    let child = unsafe { libc::fork() };
-    assert!(child >= 0);
-    if child == 0 {
-        // SAFETY: ends the child at once.
-        unsafe { libc::_exit(i32::from(!check())) };
-    }
-    let end = Instant::now() + Duration::from_secs(20);
-    let mut status = 0;
-    // SAFETY: waits for the child made above, which nobody else does.
-    while unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) } == 0 {
-        if Instant::now() > end {
-            // SAFETY: the child above, not waited for yet.
-            unsafe { libc::kill(child, libc::SIGKILL) };
-            return 2;
-        }
-        std::thread::sleep(Duration::from_micros(200));
-    }
-    if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -1 }
 }
 
 /// The first use of a `PerCpu` inside a section starts that section again.

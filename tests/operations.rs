@@ -9,6 +9,9 @@
 
 #[path = "support/fixture.rs"]
 mod fixture;
+#[macro_use]
+#[path = "support/items.rs"]
+mod items;
 #[path = "support/machine_code.rs"]
 mod machine_code;
 mod support;
@@ -18,9 +21,8 @@ use std::panic::catch_unwind;
 use std::path::Path;
 use std::process::Command;
 use std::ptr::{self, NonNull};
-use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::{array, hint, thread};
+use std::{array, thread};
 
 use machine_code::{COMPILER, Code, section};
 use rseq::PerCpu;
@@ -353,139 +355,6 @@ fn slabs_are_stacks() {
             assert_eq!(held(&slabs), model);
         }
     });
-}
-
-/// Few enough for controls, which duplicate items, not to overrun a slab.
-const ITEMS: usize = 24;
-/// What an item that isn't there once adds to the sum of a run: more than all that can be counted.
-const MISPLACED: u64 = 1 << 40;
-
-/// The sum of a run: what was counted, if every item is found once.
-fn sum(counted: u64, found: [u64; ITEMS]) -> u64 {
-    counted + found.into_iter().map(|times| times.abs_diff(1) * MISPLACED).sum::<u64>()
-}
-
-/// Counts what its only owner does with an item, without any protection, and takes its time.
-fn change(count: &AtomicU64, spin: u32) {
-    let changes = count.load(Relaxed);
-    for turn in 0..spin {
-        hint::black_box(turn);
-    }
-    count.store(changes + 1, Relaxed);
-}
-
-/// A module that moves items by the lists of `$operations`. Each control has one of its own, because it leaves the lists as they shouldn't be.
-macro_rules! lists {
-    ($name:ident: $operations:ident) => {
-        mod $name {
-            use super::$operations::librseq::{Node, list_pop, list_push};
-            use super::*;
-
-            static LISTS: PerCpu<AtomicPtr<Node>> = PerCpu::new();
-            static NODES: [Node; ITEMS] =
-                [const { Node { next: AtomicPtr::new(ptr::null_mut()), value: AtomicU64::new(0) } }; ITEMS];
-            static NOTHING_THERE: AtomicU64 = AtomicU64::new(0);
-
-            fn add(spin: u32) {
-                // SAFETY: the lists hold nodes of a static alone, and one that was popped is in none.
-                unsafe {
-                    let Some(node) = list_pop(&LISTS) else {
-                        NOTHING_THERE.fetch_add(1, Relaxed);
-                        return;
-                    };
-                    change(&node.as_ref().value, spin);
-                    list_push(&LISTS, node);
-                }
-            }
-
-            fn fill() {
-                // SAFETY: the nodes are a static's, and this is done once.
-                NODES.iter().for_each(|node| unsafe { list_push(&LISTS, NonNull::from(node)) });
-            }
-
-            fn count() -> u64 {
-                static FILLED: Once = Once::new();
-                FILLED.call_once(fill);
-                let mut found = [0; ITEMS];
-                for head in &LISTS {
-                    let mut next = head;
-                    // After a control there may be circles.
-                    for _ in 0..=ITEMS {
-                        let address = next.load(Relaxed).cast_const();
-                        let Some(number) = NODES.iter().position(|node| ptr::eq(node, address)) else { break };
-                        found[number] += 1;
-                        next = &NODES[number].next;
-                    }
-                }
-                let changes: u64 = NODES.iter().map(|node| node.value.load(Relaxed)).sum();
-                sum(NOTHING_THERE.load(Relaxed) + changes, found)
-            }
-
-            pub const COUNT: Count = Count { add, leave: || (), sum: count, aborts: || 0 };
-        }
-    };
-}
-
-/// The same by slabs.
-macro_rules! slabs {
-    ($name:ident: $operations:ident) => {
-        mod $name {
-            use super::$operations::slab::{Slab, pop, pop_batch, push, push_batch};
-            use super::*;
-
-            static SLABS: PerCpu<Slab> = PerCpu::new();
-            static COUNTS: [AtomicU64; ITEMS] = [const { AtomicU64::new(0) }; ITEMS];
-            static NOTHING_THERE: AtomicU64 = AtomicU64::new(0);
-            static TURN: AtomicUsize = AtomicUsize::new(0);
-
-            /// One item by itself and several at once in turn; of several, the first is changed.
-            fn add(spin: u32) {
-                let mut batch = [ptr::null_mut(); 4];
-                let length = TURN.fetch_add(1, Relaxed) % batch.len();
-                let popped = match length {
-                    0 => pop(&SLABS).map_or(0, |item| {
-                        batch[0] = item;
-                        1
-                    }),
-                    _ => pop_batch(&SLABS, &mut batch[..length]),
-                };
-                if popped == 0 {
-                    NOTHING_THERE.fetch_add(1, Relaxed);
-                    return;
-                }
-                // After a control there may be something else.
-                if let Some(count) = COUNTS.iter().find(|count| count.as_ptr().cast() == batch[0]) {
-                    change(count, spin);
-                }
-                // There is room for all items in each slab; what a control finds no room for is lost.
-                let _ = match length {
-                    0 => usize::from(push(&SLABS, batch[0])),
-                    _ => push_batch(&SLABS, &batch[..popped]),
-                };
-            }
-
-            fn fill() {
-                COUNTS.iter().for_each(|count| assert!(push(&SLABS, count.as_ptr().cast())));
-            }
-
-            fn count() -> u64 {
-                static FILLED: Once = Once::new();
-                FILLED.call_once(fill);
-                let mut found = [0; ITEMS];
-                let mut unknown = 0;
-                for item in SLABS.iter().flat_map(Slab::items) {
-                    match COUNTS.iter().position(|count| count.as_ptr().cast() == item) {
-                        Some(number) => found[number] += 1,
-                        None => unknown += MISPLACED,
-                    }
-                }
-                let changes: u64 = COUNTS.iter().map(|count| count.load(Relaxed)).sum();
-                sum(NOTHING_THERE.load(Relaxed) + changes + unknown, found)
-            }
-
-            pub const COUNT: Count = Count { add, leave: || (), sum: count, aborts: || 0 };
-        }
-    };
 }
 
 lists!(lists: whole);

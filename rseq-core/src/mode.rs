@@ -25,7 +25,7 @@ pub enum Mode {
 pub enum Reason {
     /// [`portable::force`](crate::portable::force), or `RSEQ_MODE=portable` in the environment.
     Forced,
-    /// This build has none: another architecture or system, Miri, or `--cfg rseq_portable`.
+    /// This build has none: another architecture or system, Miri, the thread or memory sanitizer, or `--cfg rseq_portable`.
     NotBuilt,
     /// The kernel doesn't know the system call: older than 4.18, built without it, or an emulator such as valgrind, qemu-user
     /// or gVisor.
@@ -43,7 +43,7 @@ impl fmt::Display for Reason {
         match self {
             Self::Forced => f.write_str("forced by portable::force or RSEQ_MODE=portable"),
             Self::NotBuilt => {
-                f.write_str("not built for this target (architecture, system, Miri or --cfg rseq_portable)")
+                f.write_str("not in this build (architecture, system, Miri, a sanitizer or --cfg rseq_portable)")
             }
             Self::NoKernelSupport => {
                 f.write_str("the kernel has no rseq system call (too old, configured out, or an emulator)")

@@ -223,3 +223,85 @@ fn prepare_for_forks() {
         PREPARED.store(true, Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use core::cell::UnsafeCell;
+    use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::thread;
+
+    use super::{commit, enter, enter_shared, enter_slot, fence, leave};
+    use crate::cpu;
+
+    /// What only sections of the shared slot access. Not an atomic: Miri and the thread sanitizer see any that do it at once.
+    struct Counter(UnsafeCell<u64>);
+    // SAFETY: accessed under the slot's lock alone, which is what is tested.
+    unsafe impl Sync for Counter {}
+
+    impl Counter {
+        fn increment(&self) {
+            // SAFETY: under the lock.
+            unsafe { *self.0.get() += 1 };
+        }
+    }
+
+    #[test]
+    fn a_slot_is_one_threads_at_a_time() {
+        const EACH: u64 = if cfg!(miri) { 50 } else { 10_000 };
+        static COUNTER: Counter = Counter(UnsafeCell::new(0));
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..EACH {
+                        let slot = enter_shared();
+                        while commit(slot, || COUNTER.increment()).is_none() {}
+                        leave(slot);
+                    }
+                });
+            }
+        });
+        // SAFETY: all threads have ended.
+        assert_eq!(unsafe { *COUNTER.0.get() }, 4 * EACH);
+    }
+
+    #[test]
+    fn an_inner_section_revokes_the_outer_ones() {
+        let first = enter();
+        assert_eq!(enter(), first);
+        assert_eq!(enter_slot(first), first);
+        assert_eq!(commit(first, || 3), Some(3));
+        leave(first);
+        assert_eq!((commit(first, || 2), commit(first, || 2)), (None, None));
+        leave(first);
+        assert_eq!(commit(first, || 1), None);
+        leave(first);
+        assert_eq!(enter(), first);
+        assert_eq!(commit(first, || 4), Some(4));
+        fence(Some(first));
+        assert_eq!(commit(first, || 5), None, "a fence revokes the section of its own thread");
+        leave(first);
+    }
+
+    #[test]
+    fn a_fence_waits_for_the_sections_under_way() {
+        for slot in [None, Some(cpu::shared_slot())] {
+            let (entered, left) = (AtomicBool::new(false), AtomicBool::new(false));
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    let slot = enter_shared();
+                    entered.store(true, Relaxed);
+                    (0..20).for_each(|_| thread::yield_now());
+                    left.store(true, Relaxed);
+                    leave(slot);
+                });
+                while !entered.load(Relaxed) {
+                    thread::yield_now();
+                }
+                fence(slot);
+                assert!(left.load(Relaxed));
+            });
+        }
+    }
+}

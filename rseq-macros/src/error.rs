@@ -85,6 +85,8 @@ pub const OPERATION: &str =
     "a window computes with `+`, `-`, `&`, `|`, `^`, `<<` and `>>`: do other work in `prepare`, or after `=>`";
 pub const COMPARISON: &str =
     "an exit compares two operands, by `==`, `!=`, `<`, `<=`, `>` or `>=`: `if left == right { exit value }`";
+pub const COMPARISON_OF_CONSTANTS: &str = "these two are the same each time, so there is nothing for a window to compare: decide it in \
+     ordinary Rust, in `prepare` or outside of the section";
 pub const EXIT: &str = "a condition in the window leads out of it: `if left == right { exit value }`";
 pub const EMPTY: &str = "braces belong here";
 pub const ELSE: &str = "there is no `else` in a window: what follows the braces is what happens otherwise";

@@ -15,6 +15,7 @@ mod ir;
 mod lower;
 #[cfg(feature = "mutants")]
 mod mutants;
+mod names;
 mod resolve;
 mod syntax;
 #[cfg(test)]

@@ -2,12 +2,16 @@
 //!
 //! The values of a window live in registers that the compiler knows nothing of, so their names can stand only where the grammar has them.
 
-use proc_macro2::{Span, TokenStream, TokenTree};
+use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
+use syn::ext::IdentExt;
 use syn::visit::{self, Visit};
-use syn::{Block, Expr, ExprField, ExprIndex, ExprLit, ExprPath, ExprUnary, Ident, Lit, Member, Pat, Type, UnOp};
+use syn::{
+    Block, Expr, ExprField, ExprIndex, ExprLit, ExprPath, ExprUnary, Ident, Lit, Macro, Member, Pat, Type, UnOp,
+};
 
 use crate::error::{self, Errors};
+use crate::names::{self, Name};
 use crate::syntax;
 use crate::syntax::ast::{Commit, Comparison, Form, Operation, Section, Step};
 
@@ -81,6 +85,13 @@ pub enum Operand {
     Literal(i64, Expr),
     Null(Span),
     Outside(OutsideId, Span),
+}
+
+impl Operand {
+    /// Whether it is part of the instruction.
+    fn is_constant(&self) -> bool {
+        matches!(self, Self::Literal(..) | Self::Null(_))
+    }
 }
 
 #[allow(clippy::large_enum_variant, reason = "there are a handful in a section")]
@@ -172,9 +183,9 @@ fn exits(steps: &[Step]) -> impl Iterator<Item = &Expr> {
     })
 }
 
-/// Whether two names are the same. Where a macro of the user's made one of them, equal words may be different names.
-fn same(one: &Ident, other: &Ident) -> bool {
-    one == other && context(one.span()) == context(other.span())
+/// Whether a name that was found in some code is this one. Where a macro of the user's made one of them, equal words may be different names.
+fn same(one: &Ident, other: &Name) -> bool {
+    one.unraw() == other.word && context(one.span()) == context(other.span)
 }
 
 /// The macro expansion that a token comes from, as far as a span tells: it prints as `#12 bytes(3..4)`. Empty where it doesn't.
@@ -207,26 +218,26 @@ impl Scope<'_> {
     }
 
     /// The value of this name, the latest if it was bound several times.
-    fn value(&self, name: &Ident) -> Option<ValueId> {
+    fn value(&self, name: &Name) -> Option<ValueId> {
         self.values.iter().rposition(|value| same(&value.name, name))
     }
 
     /// The value that an expression is, if it is but a name.
     fn as_value(&self, code: &Expr) -> Option<(ValueId, Span)> {
         let name = as_name(code)?;
-        Some((self.value(name)?, name.span()))
+        Some((self.value(&Name::from(name))?, name.span()))
     }
 
     /// The values that an expression may name, each once.
     fn named(&self, code: &impl ToTokens) -> Vec<ValueId> {
         let mut values = Vec::new();
-        for_each_name(code.to_token_stream(), &mut |name| {
-            if let Some(value) = self.value(name)
+        for name in names::of(code.to_token_stream()) {
+            if let Some(value) = self.value(&name)
                 && !values.contains(&value)
             {
                 values.push(value);
             }
-        });
+        }
         values
     }
 
@@ -253,9 +264,13 @@ impl Scope<'_> {
                 Statement::Copy { from: from?, to: to?, length: length? }
             }
             Step::Exit { left, comparison, right, value } => {
-                let (left, right) = (self.operand(left), self.operand(right));
+                let at = start(left);
+                let (left, right) = (self.operand(left)?, self.operand(right)?);
+                if left.is_constant() && right.is_constant() {
+                    self.wrong(at, error::COMPARISON_OF_CONSTANTS);
+                }
                 let names = self.named(value);
-                Statement::Exit { left: left?, comparison: *comparison, right: right?, names, value: value.clone() }
+                Statement::Exit { left, comparison: *comparison, right, names, value: value.clone() }
             }
         })
     }
@@ -418,8 +433,8 @@ impl Scope<'_> {
         let mut names = Names::default();
         names.visit_block(prepare);
         for used in names.used {
-            if bound.iter().any(|name| same(name, used)) && !names.bound.iter().any(|name| same(name, used)) {
-                self.wrong(used.span(), error::value_in_prepare(&used.to_string()));
+            if bound.iter().any(|name| same(name, &used)) && !names.bound.iter().any(|name| same(name, &used)) {
+                self.wrong(used.span, error::value_in_prepare(&used.word));
             }
         }
     }
@@ -428,13 +443,17 @@ impl Scope<'_> {
 /// The names that some code uses, and those that it binds.
 #[derive(Default)]
 struct Names<'a> {
-    used: Vec<&'a Ident>,
+    used: Vec<Name>,
     bound: Vec<&'a Ident>,
 }
 
 impl<'ast> Visit<'ast> for Names<'ast> {
     fn visit_expr_path(&mut self, node: &'ast ExprPath) {
-        self.used.extend(node.path.get_ident());
+        self.used.extend(node.path.get_ident().map(Name::from));
+    }
+
+    fn visit_macro(&mut self, node: &'ast Macro) {
+        self.used.extend(names::of_arguments(node.tokens.clone()));
     }
 
     fn visit_pat(&mut self, node: &'ast Pat) {
@@ -486,26 +505,12 @@ fn is_constant_place(code: &Expr) -> bool {
     }
 }
 
-/// Calls `see` with every word that may be the name of a value: not those behind a dot, which are fields and methods.
-fn for_each_name(tokens: TokenStream, see: &mut impl FnMut(&Ident)) {
-    let mut behind_dot = false;
-    let mut dots = 0;
-    for token in tokens {
-        match &token {
-            TokenTree::Ident(name) if !behind_dot => see(name),
-            TokenTree::Group(group) => for_each_name(group.stream(), see),
-            _ => {}
-        }
-        // `a.b`, but not `a..b`.
-        dots = if matches!(&token, TokenTree::Punct(dot) if dot.as_char() == '.') { dots + 1 } else { 0 };
-        behind_dot = dots == 1;
-    }
-}
-
 /// An expression's names with the expansions that they come from: equal for the same expression alone.
 fn written(code: &Expr) -> String {
     let mut text = code.to_token_stream().to_string();
-    for_each_name(code.to_token_stream(), &mut |name| text.push_str(&context(name.span())));
+    for name in names::of(code.to_token_stream()) {
+        text.push_str(&context(name.span));
+    }
     text
 }
 

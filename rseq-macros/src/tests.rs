@@ -1,5 +1,7 @@
 //! The compiler without a compiler around it: what sections are lowered to, what they expand to, and that no input makes it panic.
 
+mod fuzz;
+
 use std::panic::catch_unwind;
 
 use proc_macro2::{Group, TokenStream, TokenTree};

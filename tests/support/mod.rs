@@ -114,11 +114,12 @@ extern "C" fn on_signal(_: libc::c_int) {
     }
 }
 
-fn install_handler() {
-    // SAFETY: zero is a valid sigaction; the handler touches nothing that it might interrupt halfway.
+/// Has the handler run for SIGUSR1.
+pub fn handle_signals(handler: extern "C" fn(libc::c_int)) {
+    // SAFETY: zero is a valid sigaction; the handlers of the tests touch nothing that they might interrupt halfway.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = on_signal as *const () as usize;
+        action.sa_sigaction = handler as *const () as usize;
         action.sa_flags = libc::SA_RESTART;
         assert_eq!(libc::sigaction(libc::SIGUSR1, &action, ptr::null_mut()), 0);
     }
@@ -154,7 +155,7 @@ pub fn disturbed(count: Count, disturbance: Disturbance, each: u64) -> Outcome {
     LEAVE.store(count.leave as usize, SeqCst);
     let handler: fn() = if disturbance == Disturbance::Signals { add } else { add_and_leave };
     HANDLER.store((&raw const handler).cast_mut(), SeqCst);
-    install_handler();
+    handle_signals(on_signal);
 
     let running = AtomicUsize::new(threads());
     let ids: Vec<AtomicU64> = (0..threads()).map(|_| AtomicU64::new(0)).collect();
@@ -348,6 +349,29 @@ pub fn must_pass(mut command: Command) -> String {
     assert!(output.status.success(), "{command:?} ended with {}:\n{text}", output.status);
     assert!(text.contains("1 passed"), "{command:?} ran no test:\n{text}");
     text
+}
+
+/// The child's exit code: 0 if `check` held, 1 if not, 2 if it took too long.
+pub fn in_child(check: impl FnOnce() -> bool) -> i32 {
+    // SAFETY: the child calls nothing but sections and `_exit`.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0);
+    if child == 0 {
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(i32::from(!check())) };
+    }
+    let end = Instant::now() + Duration::from_secs(20);
+    let mut status = 0;
+    // SAFETY: waits for the child made above, which nobody else does.
+    while unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) } == 0 {
+        if Instant::now() > end {
+            // SAFETY: the child above, not waited for yet.
+            unsafe { libc::kill(child, libc::SIGKILL) };
+            return 2;
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
+    if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -1 }
 }
 
 /// The error number of a raw system call's result.

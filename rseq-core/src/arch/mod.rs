@@ -1,8 +1,8 @@
 //! One file per architecture with the asm that touches a thread's area; this table says which one applies.
 //!
 //! Each file provides what `none.rs` does. Where none applies (another operating
-//! system, an architecture without a file, Miri, or a build with `--cfg rseq_portable`), `none.rs` stands in and
-//! sections compile to the portable mode alone.
+//! system, an architecture without a file, Miri, or a build with `--cfg rseq_portable`, which the build script sets for
+//! sanitizers that asm is opaque to), `none.rs` stands in and sections compile to the portable mode alone.
 
 /// Defines the macro that tells `rseq-macros` which emitter a section needs. The name is that of the emitter's file.
 /// Defines what the shell of a section calls. (In parentheses a `$`, which a macro can't write into another macro by itself.)

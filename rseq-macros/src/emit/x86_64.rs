@@ -268,7 +268,16 @@ impl Writer<'_> {
     fn element(&self, to: Register, base: Register, index: Operand, pointee: usize) -> Vec<String> {
         let (to, base) = (self.whole(to), self.whole(base));
         let index = match index {
-            Operand::Immediate(number) => return vec![format!("lea {to}, [{base} + {number} * {{p{pointee}}}]")], // to = &base[number]
+            Operand::Immediate(number) => {
+                return vec![
+                    format!(".if {number} * {{p{pointee}}} <= 0x7fffffff"),
+                    format!("lea {to}, [{base} + {number} * {{p{pointee}}}]"), // to = &base[number]
+                    ".else".into(),
+                    format!("movabs {to}, {number} * {{p{pointee}}}"), // to = number * size, which no displacement can hold
+                    format!("add {to}, {base}"),                       // to += base
+                    ".endif".into(),
+                ];
+            }
             Operand::Register(index) => self.whole(index),
         };
         let mut lines = Vec::new();
