@@ -5,13 +5,14 @@ use quote::format_ident;
 use syn::Ident;
 
 use super::portable::with_fields;
-use super::{Ways, allow_unsafe, exit_number, hidden, outside, typed, types_count, x86_64};
+use super::{Context, Ways, allow_unsafe, exit_number, hidden, outside, typed, types_count, x86_64};
 use crate::allocate::{Allocation, Slot};
 use crate::ir::{Input, PointeeSource, Program, Register};
 use crate::resolve::{Inside, InsideId, Place};
 
 /// `outcome`: how the window ended. Without registers there is no asm, and it ends at once.
-pub fn outcome(program: &Program, registers: Option<&Allocation>, private: &TokenStream) -> TokenStream {
+pub fn outcome(program: &Program, registers: Option<&Allocation>, context: &Context) -> TokenStream {
+    let private = &context.private();
     let outputs = program.outputs.len();
     let allow = allow_unsafe();
     let (offsets, (function, call)) = match registers {
@@ -30,12 +31,16 @@ pub fn outcome(program: &Program, registers: Option<&Allocation>, private: &Toke
             };
         };
     }
+    let audit = context.audited.then(|| hidden!(#private::Audit::aborted(audit);));
     hidden! {
         #offsets
         #allow
         let (mut outcome, again) = {
             #function
-            (unsafe { #call }, move || unsafe { #call })
+            (unsafe { #call }, move || {
+                #audit
+                unsafe { #call }
+            })
         };
     }
 }
