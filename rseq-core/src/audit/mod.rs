@@ -39,8 +39,9 @@ pub mod expansion {
 /// So many aborts of a section in a row are taken for a livelock.
 const MOST_ABORTS: u32 = MOST_REVOCATIONS;
 
-/// So many attempts in a row of which each was blocked in the kernel aren't an accident. (The single one may be a handler's that came in between.)
-const MOST_BLOCKED: u32 = 100;
+/// So many attempts of a section in a row, in each of which the thread slept, aren't an accident. (A handler may sleep that comes in between, also just
+/// before the section arms.)
+const MOST_SLEEPS: u32 = 100;
 
 /// A section's place in the source, and what was reported of it.
 #[derive(Debug)]
@@ -48,13 +49,15 @@ pub struct Location {
     text: &'static str,
     /// Bits by [`Finding::kind`].
     reported: AtomicU32,
+    /// The attempts in a row, of whatever thread, in which it slept.
+    slept: AtomicU32,
 }
 
 impl Location {
     /// `text` is for people: file, line and column.
     #[must_use]
     pub const fn new(text: &'static str) -> Self {
-        Self { text, reported: AtomicU32::new(0) }
+        Self { text, reported: AtomicU32::new(0), slept: AtomicU32::new(0) }
     }
 
     fn was_reported(&self, kind: Kind) -> bool {
@@ -75,8 +78,8 @@ enum Finding {
     Call(usize),
     /// `prepare` runs this section.
     Nested(&'static Location),
-    /// `prepare` slept in the kernel, so often in a row.
-    Blocked(u32),
+    /// `prepare` slept in the kernel, in so many attempts in a row.
+    Slept(u32),
     /// Its frame is gone, but it never ended.
     Abandoned,
     /// The thread went on on another stack.
@@ -100,7 +103,7 @@ enum Kind {
 impl Finding {
     fn kind(self) -> Kind {
         match self {
-            Self::Call(_) | Self::Blocked(_) => Kind::Call,
+            Self::Call(_) | Self::Slept(_) => Kind::Call,
             Self::Nested(_) => Kind::Nested,
             Self::Abandoned | Self::Suspended | Self::Moved => Kind::Left,
             Self::Livelock(_) => Kind::Livelock,
@@ -111,7 +114,7 @@ impl Finding {
 /// What a thread remembers of its sections. All is zero at first. Only the thread itself comes here, and the handlers that interrupt it.
 #[repr(C)]
 pub(crate) struct State {
-    /// The descriptor that it arms: see [`settings::new_descriptor`].
+    /// The descriptor that it arms: see [`settings::new_descriptor`]. Null for the usual one.
     descriptor: AtomicPtr<Descriptor>,
     /// The section that began last and hasn't ended.
     open: Memory,
@@ -129,7 +132,7 @@ struct Memory {
     frame: AtomicUsize,
 }
 
-/// An attempt of a section that has begun.
+/// An attempt of a section that has begun; of none if the location is null.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Begun {
     location: *const Location,
@@ -140,10 +143,10 @@ struct Begun {
 /// What an attempt of a section remembers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt {
-    /// `None` if it isn't audited, as under a lock.
-    this: Option<Begun>,
+    /// Of none if it isn't audited, as under a lock.
+    this: Begun,
     /// What was open when it began: the section that a handler interrupted.
-    outer: Option<Begun>,
+    outer: Begun,
     watch: Watch,
 }
 
@@ -162,8 +165,6 @@ enum Watch {
 pub struct Audit {
     location: &'static Location,
     aborts: Cell<u32>,
-    /// The attempts in a row of which each slept.
-    blocked: Cell<u32>,
 }
 
 impl Audit {
@@ -171,7 +172,7 @@ impl Audit {
     #[inline(always)]
     #[must_use]
     pub fn new(location: &'static Location) -> Self {
-        Self { location, aborts: Cell::new(0), blocked: Cell::new(0) }
+        Self { location, aborts: Cell::new(0) }
     }
 
     /// As [`Section::enter`].
@@ -200,19 +201,19 @@ impl Audit {
 
     /// The window of a section with `prepare` is over.
     #[inline(never)]
-    pub fn ended<I: IndexKind>(&self, section: Prepared<I>, aborted: bool) {
+    pub fn ended<I: IndexKind>(&self, section: Prepared<I>) {
         let attempt = section.attempt();
         if attempt.is_elsewhere(section.area()) {
             return;
         }
         disarm();
         attempt.close();
-        let slept = matches!(attempt.watch, Watch::Sleeps(before) if linux::sleeps() != before);
-        let blocked = if slept { self.blocked.get() + 1 } else { 0 };
-        self.blocked.set(blocked);
-        // Had a handler slept, the section wouldn't have committed.
-        if slept && (!aborted || blocked >= MOST_BLOCKED) {
-            report(self.location, Finding::Blocked(blocked));
+        if let Watch::Sleeps(before) = attempt.watch {
+            let slept = if linux::sleeps() == before { 0 } else { self.location.slept.load(Relaxed) + 1 };
+            self.location.slept.store(slept, Relaxed);
+            if slept >= MOST_SLEEPS {
+                report(self.location, Finding::Slept(slept));
+            }
         }
     }
 
@@ -238,9 +239,9 @@ fn begin(location: &'static Location, frame: usize) -> (Located, Attempt) {
     check_before(this);
     let state = State::of_this_thread();
     let outer = state.open.get();
-    thread.descriptor = state.own_descriptor();
-    state.open.set(Some(this));
-    (thread, Attempt { this: Some(this), outer, watch: watch(location, thread) })
+    thread.descriptor = state.choose_descriptor();
+    state.open.set(this);
+    (thread, Attempt { this, outer, watch: watch(location, thread) })
 }
 
 /// Has the system calls of an attempt noticed, from the moment on that it arms.
@@ -263,7 +264,7 @@ fn check_before(this: Begun) {
         return;
     }
     let state = State::of_this_thread();
-    let Some(open) = state.open.get() else { return };
+    let Some(open) = state.open.section() else { return };
     let armed = state.is_armed();
     // From here on system calls aren't the open section's. It has to start again anyway.
     disarm();
@@ -284,22 +285,28 @@ fn check_before(this: Begun) {
             return;
         }
     };
-    state.open.set(None);
+    state.open.set(Begun::NONE);
     report(open.location(), finding);
 }
 
 /// The system call of this number was caught in the kernel's place; `stack` is the stack pointer of who made it. Returns if it is to be made after all.
 fn call(number: usize, stack: usize) {
     let state = State::of_this_thread();
-    let Some(open) = state.open.get() else { return };
+    let Some(open) = state.open.section() else { return };
     if !linux::is_one_stack(stack, open.frame) {
         report(open.location(), Finding::Suspended);
     } else if stack > open.frame {
-        state.open.set(None);
+        state.open.set(Begun::NONE);
         report(open.location(), Finding::Abandoned);
     } else {
         state.note(open, Finding::Call(number));
     }
+}
+
+/// The thread's descriptor where sections aren't audited.
+fn usual_descriptor() -> *mut Descriptor {
+    // SAFETY: the calling thread's block.
+    unsafe { &raw mut (*arch::thread_block()).descriptor }
 }
 
 /// Takes the thread's descriptor out of force.
@@ -323,8 +330,15 @@ fn report(section: &Location, finding: Finding) {
 }
 
 impl Begun {
+    const NONE: Self = Self { location: null(), frame: 0 };
+
+    fn is_some(self) -> bool {
+        !self.location.is_null()
+    }
+
+    /// The section's place; there is a section.
     fn location(self) -> &'static Location {
-        // SAFETY: made of such a reference.
+        // SAFETY: not null, so made of such a reference.
         unsafe { &*self.location }
     }
 }
@@ -335,28 +349,33 @@ impl State {
         unsafe { &(*arch::thread_block()).audit }
     }
 
-    /// The descriptor that the thread's audited sections arm.
-    fn own_descriptor(&self) -> *mut Descriptor {
-        if self.descriptor.load(Relaxed).is_null() {
-            // SAFETY: the calling thread's block. Its descriptor is as good as any other that covers one whole window.
-            let usual = unsafe { &raw mut (*arch::thread_block()).descriptor };
-            self.descriptor.store(settings::new_descriptor(usual).unwrap_or(usual), Relaxed);
+    /// The descriptor that the thread's audited sections arm: one that blocks system calls, once it is known that the kernel does it.
+    fn choose_descriptor(&self) -> *mut Descriptor {
+        let is_new = self.descriptor.load(Relaxed).is_null() && settings::oracle() == Oracle::Dispatch;
+        if is_new && let Some(descriptor) = settings::new_descriptor(usual_descriptor()) {
+            self.descriptor.store(descriptor, Relaxed);
         }
-        self.descriptor.load(Relaxed)
+        self.descriptor()
+    }
+
+    fn descriptor(&self) -> *mut Descriptor {
+        match self.descriptor.load(Relaxed) {
+            descriptor if descriptor.is_null() => usual_descriptor(),
+            descriptor => descriptor,
+        }
     }
 
     /// The thread's descriptor is in force: since its section armed, nothing has interrupted it.
     fn is_armed(&self) -> bool {
-        let descriptor = self.descriptor.load(Relaxed);
         // SAFETY: the calling thread's area.
         let in_force = unsafe { (*arch::locate().area).rseq_cs.load(Relaxed) };
-        !descriptor.is_null() && in_force == descriptor.addr() as u64
+        in_force == self.descriptor().addr() as u64
     }
 
     /// Notes what the open section does, or reports it if it was confirmed that it does such things and goes on to its window.
     fn note(&self, open: Begun, finding: Finding) {
-        if self.noted.get() == Some(open) && self.confirmed.load(Relaxed) {
-            self.noted.set(None);
+        if self.noted.get() == open && self.confirmed.load(Relaxed) {
+            self.noted.set(Begun::NONE);
             report(open.location(), finding);
             return;
         }
@@ -368,16 +387,16 @@ impl State {
         self.confirmed.store(false, Relaxed);
         self.noted_call.store(call, Relaxed);
         self.noted_inner.store(inner.cast_mut(), Relaxed);
-        self.noted.set(Some(open));
+        self.noted.set(open);
     }
 
     /// The open section comes to its window, whatever was noted of it.
     fn confirm(&self, this: Begun) {
-        if self.noted.get() != Some(this) || !self.confirmed.swap(true, Relaxed) {
+        if self.noted.get() != this || !self.confirmed.swap(true, Relaxed) {
             return;
         }
         // It was confirmed before, and didn't do it again.
-        self.noted.set(None);
+        self.noted.set(Begun::NONE);
         // SAFETY: of a section that has begun, or null.
         let inner = unsafe { self.noted_inner.load(Relaxed).as_ref() };
         report(this.location(), inner.map_or(Finding::Call(self.noted_call.load(Relaxed)), Finding::Nested));
@@ -385,20 +404,23 @@ impl State {
 
     /// The open section was left early: what was noted of it did no harm.
     fn forgive(&self, this: Begun) {
-        if self.noted.get() == Some(this) && !self.confirmed.load(Relaxed) {
-            self.noted.set(None);
+        if self.noted.get() == this && !self.confirmed.load(Relaxed) {
+            self.noted.set(Begun::NONE);
         }
     }
 }
 
 impl Memory {
-    fn get(&self) -> Option<Begun> {
-        let location = self.location.load(Relaxed);
-        (!location.is_null()).then(|| Begun { location, frame: self.frame.load(Relaxed) })
+    /// What is there, word by word: a handler that puts it back has changed nothing, not even where it came in the middle of [`Self::set`].
+    fn get(&self) -> Begun {
+        Begun { location: self.location.load(Relaxed), frame: self.frame.load(Relaxed) }
     }
 
-    fn set(&self, begun: Option<Begun>) {
-        let Begun { location, frame } = begun.unwrap_or(Begun { location: null(), frame: 0 });
+    fn section(&self) -> Option<Begun> {
+        Some(self.get()).filter(|begun| begun.is_some())
+    }
+
+    fn set(&self, Begun { location, frame }: Begun) {
         // A handler in between finds nothing there.
         self.location.store(null_mut(), Relaxed);
         self.frame.store(frame, Relaxed);
@@ -408,34 +430,37 @@ impl Memory {
 
 impl Attempt {
     /// Not audited.
-    pub(crate) const NONE: Self = Self { this: None, outer: None, watch: Watch::No };
+    pub(crate) const NONE: Self = Self { this: Begun::NONE, outer: Begun::NONE, watch: Watch::No };
 
     /// Everything is prepared. What was evaluated for the window counts as well.
     #[inline(never)]
     pub(crate) fn prepared(self, thread: Located) {
-        let Some(this) = self.this else { return };
-        if self.is_elsewhere(thread.area) {
-            report(this.location(), Finding::Moved);
-            return;
-        }
-        let state = State::of_this_thread();
-        match state.open.get() {
-            // One that began meanwhile and hasn't ended.
-            Some(open) if open != this => report(open.location(), Finding::Suspended),
-            _ => state.confirm(this),
+        if self.is_nowhere_else(thread) {
+            let state = State::of_this_thread();
+            match state.open.section() {
+                // One that began meanwhile and hasn't ended.
+                Some(open) if open != self.this => report(open.location(), Finding::Suspended),
+                _ => state.confirm(self.this),
+            }
         }
     }
 
     /// It was left early, and is disarmed.
     #[inline(never)]
     pub(crate) fn left(self, thread: Located) {
-        let Some(this) = self.this else { return };
-        if self.is_elsewhere(thread.area) {
-            report(this.location(), Finding::Moved);
-            return;
+        if self.is_nowhere_else(thread) {
+            State::of_this_thread().forgive(self.this);
+            self.close();
         }
-        State::of_this_thread().forgive(this);
-        self.close();
+    }
+
+    /// Whether it is audited, and goes on on the thread where it began; reports it if it doesn't.
+    fn is_nowhere_else(self, thread: Located) -> bool {
+        if self.is_elsewhere(thread.area) {
+            report(self.this.location(), Finding::Moved);
+            return false;
+        }
+        self.this.is_some()
     }
 
     /// Whether it began on a thread that isn't the calling one.

@@ -38,7 +38,7 @@ impl Display for Finding {
                     "; a section that is scheduled inside of a call loses updates on Linux 6.19 and later: make the call before the section",
                 )
             }
-            Self::Blocked(attempts) => write!(
+            Self::Slept(attempts) => write!(
                 f,
                 "`prepare` waited in a system call, in {attempts} attempts in a row; the section loses updates on Linux 6.19 and later \
                  and never ends on earlier ones: make the call before the section"

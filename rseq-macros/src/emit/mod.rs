@@ -229,7 +229,7 @@ fn ended(program: &Program, context: &Context) -> TokenStream {
         return TokenStream::new();
     }
     let private = context.private();
-    hidden!(#private::Audit::ended(audit, section, outcome.end == #private::Outcome::<0>::ABORTED.end);)
+    hidden!(#private::Audit::ended(audit, section);)
 }
 
 /// Where the aborts are counted, if they have a name.
