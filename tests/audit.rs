@@ -209,6 +209,7 @@ const INNOCENT: &[&str] = &[
     "fork",
     "threads",
     "faults",
+    "foreign_descriptor",
     "other_sigsys",
 ];
 

@@ -69,7 +69,11 @@ impl Context {
             _ => Emitter::None,
         };
         let [checked, audited] = ["checked", "audit"].map(|wanted| words.iter().any(|word| word == wanted));
-        Ok((Self { facade, emitter, checked, audited }, groups.map(|group| group.to_string()).collect(), tokens.collect()))
+        Ok((
+            Self { facade, emitter, checked, audited },
+            groups.map(|group| group.to_string()).collect(),
+            tokens.collect(),
+        ))
     }
 
     /// Whether it is an editor that asks, and not a compiler.
