@@ -39,7 +39,7 @@ unsafe fn set_dispatch(mode: libc::c_ulong, selector: *const u8) -> bool {
     unsafe { libc::prctl(PR_SET_SYSCALL_USER_DISPATCH, mode, NO_RANGE, NO_RANGE, selector) == 0 }
 }
 
-/// Whether the kernel blocks system calls; if so, installs the handler.
+/// Whether the kernel blocks system calls.
 pub(super) fn can_dispatch() -> bool {
     const ALLOW: u8 = 0;
     // SAFETY: the selector outlives the dispatch, and allows everything.
@@ -47,13 +47,14 @@ pub(super) fn can_dispatch() -> bool {
     if can {
         stop_dispatch();
     }
-    can && install_handler()
+    can
 }
 
 /// The handler that `SIGSYS` had before; null until it is known.
 static BEFORE: AtomicPtr<libc::sigaction> = AtomicPtr::new(null_mut());
 
-fn install_handler() -> bool {
+/// Has blocked system calls handled. Says whether that succeeded.
+pub(super) fn install_handler() -> bool {
     struct Storage(core::cell::UnsafeCell<MaybeUninit<libc::sigaction>>);
     // SAFETY: written once, before anybody is told of it.
     unsafe impl Sync for Storage {}
@@ -92,12 +93,14 @@ struct Information {
 extern "C" fn on_call(signal: c_int, information: *mut Information, context: *mut c_void) {
     // SAFETY: the kernel's, and so is the context.
     let (code, number) = unsafe { ((*information).code, (*information).number) };
-    if code != SYS_USER_DISPATCH {
+    // Of no section of this image: perhaps of another image's, which has a handler of its own.
+    let open = super::open_section().filter(|_| code == SYS_USER_DISPATCH);
+    let Some(open) = open else {
         go_on_before(signal, information, context);
         return;
-    }
+    };
     // SAFETY: the kernel's, of a blocked call.
-    super::call(number.cast_unsigned() as usize, unsafe { arch::stack_of_call(context) });
+    super::call(open, number.cast_unsigned() as usize, unsafe { arch::stack_of_call(context) });
     // SAFETY: as above.
     unsafe { arch::repeat_call(context) };
 }

@@ -289,10 +289,14 @@ fn check_before(this: Begun) {
     report(open.location(), finding);
 }
 
-/// The system call of this number was caught in the kernel's place; `stack` is the stack pointer of who made it. Returns if it is to be made after all.
-fn call(number: usize, stack: usize) {
+/// The section that the calling thread is inside of.
+fn open_section() -> Option<Begun> {
+    State::of_this_thread().open.section()
+}
+
+/// A system call of this number was blocked while this section was armed; `stack` is the stack pointer of who made it. Returns if it is to be made after all.
+fn call(open: Begun, number: usize, stack: usize) {
     let state = State::of_this_thread();
-    let Some(open) = state.open.section() else { return };
     if !linux::is_one_stack(stack, open.frame) {
         report(open.location(), Finding::Suspended);
     } else if stack > open.frame {

@@ -59,7 +59,7 @@ fn decide() -> u32 {
     if sys::environment_says(VARIABLE, c"report") {
         settings |= GOES_ON;
     }
-    if !sys::environment_says(ORACLE, c"sleeps") && reserve() && linux::can_dispatch() {
+    if !sys::environment_says(ORACLE, c"sleeps") && linux::can_dispatch() && reserve() && linux::install_handler() {
         settings |= DISPATCH;
     }
     SETTINGS.store(settings, Release);
