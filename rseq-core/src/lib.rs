@@ -37,6 +37,7 @@ pub use status::{Libc, Status, status};
 #[doc(hidden)]
 pub mod expansion {
     #[cfg(feature = "audit")]
+    #[allow(unused_imports, reason = "where nothing can be audited there is none")]
     pub use crate::arch::audit::expansion::*;
     pub use crate::outcome::Outcome;
     pub use crate::percpu::slot_bytes;
