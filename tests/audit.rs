@@ -70,7 +70,10 @@ fn place(mark: &str) -> String {
         let line = text.lines().position(|line| line.ends_with(&format!(" // {mark}")))?;
         Some(format!("{file}:{}:", line + 1))
     };
-    ["src/misuse.rs", "src/main.rs"].into_iter().find_map(source).unwrap_or_else(|| panic!("no mark {mark}"))
+    ["src/misuse.rs", "src/main.rs", "src/plugin.rs"]
+        .into_iter()
+        .find_map(source)
+        .unwrap_or_else(|| panic!("no mark {mark}"))
 }
 
 /// The program reports that the section with this mark does this, and nothing else, and is aborted.
@@ -108,6 +111,15 @@ fn a_system_call_is_caught_where_it_is_made() {
         must_report("call_in_an_operand", AS_IT_IS, "call_in_an_operand", &["call 110 (getppid)"]);
         must_report("allocation", AS_IT_IS, "allocation", &["call 9 (mmap)"]);
         must_report("sleep", AS_IT_IS, "sleep", &["call 230 (clock_nanosleep)"]);
+    }
+}
+
+/// Each of two images has its own handler for what its sections do.
+#[test]
+fn a_system_call_beside_another_image_is_caught() {
+    if dispatches() {
+        must_report("call_beside_a_plugin", AS_IT_IS, "call", &["call 110 (getppid)", "after 2 and 1 steps"]);
+        must_report("call_in_a_plugin", AS_IT_IS, "plugin", &["call 110 (getppid)"]);
     }
 }
 
@@ -210,6 +222,7 @@ const INNOCENT: &[&str] = &[
     "threads",
     "faults",
     "foreign_descriptor",
+    "beside_a_plugin",
     "other_sigsys",
 ];
 
