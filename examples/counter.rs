@@ -10,6 +10,8 @@
 //! ```
 
 mod common;
+#[path = "counter/section.rs"]
+mod section;
 
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
@@ -23,6 +25,7 @@ use clap::Parser;
 use common::{Input, grouped, percent};
 use indicatif::{ProgressBar, ProgressStyle};
 use rseq::{PerCpu, rseq};
+use section::add_per_cpu;
 
 /// Counts the bytes of files by value, and their lines, in per-CPU slots without locks or atomic instructions.
 ///
@@ -66,21 +69,6 @@ static PER_CPU: PerCpu<Counts> = PerCpu::new();
 
 /// What the sections are compared with: one table for all threads.
 static SHARED: Counts = Counts([const { AtomicU64::new(0) }; LINES + 1]);
-
-/// Adds 1 to a count of the current CPU. Gives the number of aborts on the way.
-#[inline(always)]
-fn add_per_cpu(index: usize) -> u64 {
-    let mut aborts = 0;
-    rseq! {
-        prepare |cpu| {
-            let count = &PER_CPU[cpu].0[index];
-            let next = count.load(Relaxed) + 1;
-        }
-        commit store(count, next)
-        abort { aborts += 1; }
-    }
-    aborts
-}
 
 /// Adds 1 to a count of the shared table.
 #[inline(always)]

@@ -11,6 +11,8 @@
 //! ```
 
 mod common;
+#[path = "push_pop/sections.rs"]
+mod sections;
 
 use std::cell::UnsafeCell;
 use std::io::{self, Write};
@@ -24,6 +26,7 @@ use std::thread;
 use clap::Parser;
 use common::{Input, grouped};
 use rseq::{CpuId, PerCpu, rseq};
+use sections::{Array, pop_from_array, pop_from_list, push_to_array, push_to_list};
 
 /// Moves buffers of 4 KiB, filled from files, between per-CPU lists and arrays, and checks that each is there in the end, once and intact.
 ///
@@ -124,26 +127,6 @@ static LISTS: PerCpu<AtomicPtr<Node>> = PerCpu::new();
 /// Each CPU's array.
 static ARRAYS: PerCpu<Array> = PerCpu::new();
 
-/// A stack: its nodes first, nulls behind them.
-///
-/// How many nodes there are is nowhere written down. A section has a single store that is undone with it; a count beside the entries would
-/// take a second one, made in `prepare`, which an interrupted section leaves behind for the others. So a push commits the
-/// pointer to the first entry without one, a pop commits null to the last entry with one, and either is the whole change.
-struct Array([AtomicPtr<Node>; CAPACITY]);
-
-impl Default for Array {
-    fn default() -> Self {
-        Self([const { AtomicPtr::new(ptr::null_mut()) }; CAPACITY])
-    }
-}
-
-impl Array {
-    /// The number of nodes. Something else at most if the section that asks has been interrupted, and then it aborts.
-    fn depth(&self) -> usize {
-        self.0.partition_point(|entry| !entry.load(Relaxed).is_null())
-    }
-}
-
 /// What a thread did.
 #[derive(Default)]
 struct Tally {
@@ -185,77 +168,6 @@ impl Tally {
         self.slots.iter_mut().zip(other.slots).for_each(|(sum, count)| *sum += count);
         self
     }
-}
-
-// Orders: a head is read with acquire order and stored with release order by pushes and pops alike, so each section on a list
-// sees all that the owners of its nodes did before. An entry of an array holds one node at a time, so there it is enough that the push
-// releases and the pop acquires.
-//
-// A section that gives up in `prepare` (nothing there, no room) commits nothing, so nothing tells it whether it was interrupted: its
-// answer may be out of date. That costs a round, no node.
-
-fn push_to_list(node: Owned, tally: &mut Tally) {
-    let cpu = rseq! {
-        prepare |cpu| {
-            let head = &LISTS[cpu];
-            // Not undone by an abort, which is no matter: the node is still this thread's alone.
-            node.0.next.store(head.load(Acquire), Relaxed);
-        }
-        commit store_release(head, node.pointer())
-        => cpu
-        abort { tally.aborts += 1; }
-    };
-    tally.committed(cpu);
-}
-
-fn pop_from_list(tally: &mut Tally) -> Option<Owned> {
-    let (cpu, node) = rseq! {
-        prepare |cpu| {
-            let head = &LISTS[cpu];
-            // The node may be another thread's by now if this section was interrupted since. Its memory is a node all the same, because
-            // no node is ever freed; what is read from it then is not committed.
-            // SAFETY: a list holds pointers to nodes of `fill` alone, which are never freed and never borrowed mutably as a whole.
-            let node = unsafe { head.load(Acquire).as_ref() }?;
-            let next = node.next.load(Relaxed);
-        }
-        commit store_release(head, next)
-        => (cpu, node)
-        abort { tally.aborts += 1; }
-    };
-    tally.committed(cpu);
-    Some(Owned(node))
-}
-
-/// Gives the node back if there is no room.
-fn push_to_array(node: Owned, tally: &mut Tally) -> Result<(), Owned> {
-    let cpu = rseq! {
-        prepare |cpu| {
-            let array = &ARRAYS[cpu];
-            let Some(free) = array.0.get(array.depth()) else { return Err(node) };
-        }
-        commit store_release(free, node.pointer())
-        => cpu
-        abort { tally.aborts += 1; }
-    };
-    tally.committed(cpu);
-    Ok(())
-}
-
-fn pop_from_array(tally: &mut Tally) -> Option<Owned> {
-    let (cpu, node) = rseq! {
-        prepare |cpu| {
-            let array = &ARRAYS[cpu];
-            let top = &array.0[array.depth().checked_sub(1)?];
-            // SAFETY: an array holds nulls and pointers to nodes of `fill` alone, which are never freed and never borrowed mutably as
-            // a whole.
-            let node = unsafe { top.load(Acquire).as_ref() }?;
-        }
-        commit store(top, ptr::null_mut())
-        => (cpu, node)
-        abort { tally.aborts += 1; }
-    };
-    tally.committed(cpu);
-    Some(Owned(node))
 }
 
 /// Nodes with these bytes, the last one filled up with zeros. They are leaked: that is what the sections rely on.

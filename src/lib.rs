@@ -270,7 +270,7 @@ macro_rules! rseq {
     };
 }
 
-/// A section with one step of the protocol left out: for negative controls alone, because it loses updates.
+/// A section with one step of the protocol left out or in the wrong place: for negative controls alone, because it loses updates.
 #[cfg(feature = "mutants")]
 #[doc(hidden)]
 #[macro_export]
@@ -287,9 +287,9 @@ pub mod __private {
 
     pub use rseq_core::expansion::*;
     pub use rseq_core::{__with_emitter, CpuId, MmCid, PerCpu, Word};
-    #[cfg(feature = "mutants")]
-    pub use rseq_macros::mutant;
     pub use rseq_macros::section;
+    #[cfg(feature = "mutants")]
+    pub use rseq_macros::{mutant, mutations};
 }
 
 /// The example of the README.

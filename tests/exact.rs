@@ -3,6 +3,8 @@
 //! updates, or the test would prove nothing.
 #![cfg(target_os = "linux")]
 
+#[path = "support/explored.rs"]
+mod explored;
 mod support;
 
 use std::panic::{catch_unwind, resume_unwind};
@@ -10,7 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqC
 use std::time::{Duration, Instant};
 use std::{hint, thread};
 
+use explored::{Explored, is_counted};
 use rseq::PerCpu;
+use rseq_explore::Ran;
 use support::{
     Count, Disturbance, Steps, forced_portable, in_processes, mode, must_fail, refused, restartable,
     with_own_registration,
@@ -71,8 +75,18 @@ macro_rules! counter {
                 assert!(result.is_err());
             }
 
+            #[allow(dead_code)]
+            pub fn slots() -> impl Iterator<Item = u64> {
+                SLOTS.iter().map(|slot| slot.load(Relaxed))
+            }
+
             pub fn sum() -> u64 {
-                SLOTS.iter().map(|slot| slot.load(Relaxed)).sum()
+                slots().sum()
+            }
+
+            #[allow(dead_code)]
+            pub fn reset() {
+                SLOTS.iter().for_each(|slot| slot.store(0, Relaxed));
             }
 
             pub fn aborts() -> u64 {
@@ -167,6 +181,21 @@ fn fenced_without_check() {
     control(no_check::COUNT, Disturbance::Fences);
 }
 
+/// Whatever instruction they are interrupted at.
+#[test]
+fn at_every_instruction() {
+    let (add, sum) = (|| whole::add(0), whole::sum);
+    Explored { name: "counter", section: &add, conflict: &add, check: &|ran| is_counted(whole::slots(), ran) }
+        .must_be_exact_after(&whole::reset);
+    // It commits nothing.
+    let left = |ran: &Ran<'_, (), ()>| assert_eq!(sum(), ran.conflicts.len() as u64);
+    Explored { name: "left early", section: &whole::leave, conflict: &add, check: &left }
+        .must_be_exact_after(&whole::reset);
+    let unless = || drain::add_unless(&AtomicBool::new(false));
+    Explored { name: "drained", section: &unless, conflict: &unless, check: &|ran| is_counted(drain::slots(), ran) }
+        .must_be_exact_after(&drain::reset);
+}
+
 /// Threads that panic out of sections and leave them early, again and again, count exactly all the same.
 #[test]
 fn after_panics_and_early_exits() {
@@ -246,8 +275,18 @@ macro_rules! drained {
                 }
             }
 
+            #[allow(dead_code)]
+            pub fn slots() -> impl Iterator<Item = u64> {
+                SLOTS.iter().map(|slot| slot.load(Relaxed))
+            }
+
             pub fn sum() -> u64 {
-                SLOTS.iter().map(|slot| slot.load(Relaxed)).sum()
+                slots().sum()
+            }
+
+            #[allow(dead_code)]
+            pub fn reset() {
+                SLOTS.iter().for_each(|slot| slot.store(0, Relaxed));
             }
         }
     };

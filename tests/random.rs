@@ -38,6 +38,8 @@ use section::Section;
 /// How many sections there are, and with how many memories each runs.
 const SECTIONS: usize = 150;
 const MEMORIES: usize = 16;
+/// With so many of the memories each section runs in the model and is aborted once, after each statement; with one of them, twice.
+const MEMORIES_WITH_ABORTS: usize = 3;
 /// So many programs are built to find a smaller section that fails as well.
 const MOST_REBUILDS: usize = 30;
 /// With so many sections or more, each flaw must be seen by some. Further ones are taken only if they show what hardly another does, from so
@@ -104,6 +106,16 @@ struct Case {
     section: Section,
     inputs: Vec<Input>,
     expected: Vec<Outcome>,
+    aborted: Vec<Aborted>,
+}
+
+/// A run in the model.
+struct Aborted {
+    /// The number of the input.
+    input: usize,
+    /// Where each attempt but the last one is aborted.
+    aborts: Vec<usize>,
+    expected: Outcome,
 }
 
 impl Case {
@@ -113,16 +125,53 @@ impl Case {
     }
 
     fn of(section: Section, inputs: Vec<Input>) -> Self {
-        let run = |input: &Input| interpret::run(&section, &input.arguments, &input.image, None);
-        let expected = inputs.iter().map(run).collect();
-        Self { section, inputs, expected }
+        let run =
+            |input: &Input, aborts: &[usize]| interpret::run(&section, &input.arguments, &input.image, aborts, None);
+        let expected = inputs.iter().map(|input| run(input, &[])).collect();
+        let memories = inputs.iter().enumerate().take(MEMORIES_WITH_ABORTS);
+        let mut aborted = Vec::new();
+        for (number, input) in memories {
+            let most = if number == 0 { memory::ABORTS } else { 1 };
+            let with = |aborts: Vec<usize>| Aborted { input: number, expected: run(input, &aborts), aborts };
+            aborted.extend(schedules(&section, most).into_iter().map(with));
+        }
+        Self { section, inputs, expected, aborted }
     }
 
     /// Whether the section would do something else, were this wrong.
     fn shows(&self, flaw: Flaw) -> bool {
-        let run = |input: &Input| interpret::run(&self.section, &input.arguments, &input.image, Some(flaw));
-        self.inputs.iter().zip(&self.expected).any(|(input, expected)| run(input) != *expected)
+        let run = |input: &Input, aborts: &[usize]| {
+            interpret::run(&self.section, &input.arguments, &input.image, aborts, Some(flaw))
+        };
+        if flaw.is_of_aborts() {
+            return self
+                .aborted
+                .iter()
+                .any(|aborted| run(&self.inputs[aborted.input], &aborted.aborts) != aborted.expected);
+        }
+        self.inputs.iter().zip(&self.expected).any(|(input, expected)| run(input, &[]) != *expected)
     }
+}
+
+/// Every way to abort up to so many attempts of a section: in front of each statement and of the commit, and in the middle of each copy.
+fn schedules(section: &Section, most: usize) -> Vec<Vec<usize>> {
+    let copies = section.steps.iter().enumerate().filter(|(_, step)| matches!(step, section::Step::Copy { .. }));
+    let places: Vec<usize> =
+        (0..=section.steps.len()).map(|step| 2 * step).chain(copies.map(|(step, _)| 2 * step + 1)).collect();
+    let mut schedules = vec![Vec::new()];
+    let mut longest = schedules.clone();
+    for _ in 0..most {
+        let one_more = |schedule: &Vec<usize>| {
+            let schedule = schedule.clone();
+            places
+                .iter()
+                .map(move |place| schedule.iter().copied().chain([*place]).collect::<Vec<_>>())
+                .collect::<Vec<_>>()
+        };
+        longest = longest.iter().flat_map(one_more).collect();
+        schedules.extend(longest.iter().cloned());
+    }
+    schedules
 }
 
 /// Sections, and what proptest makes smaller ones of.
@@ -178,12 +227,13 @@ fn check(name: &'static str, cases: &[Case]) -> Option<Failure> {
     std::thread::scope(|scope| {
         let debug = scope.spawn(|| program.build(Profile::Debug));
         let release = program.build(Profile::Release);
-        for built in [debug.join().expect("building doesn't panic"), release] {
+        let debug = debug.join().expect("building doesn't panic");
+        for built in [debug, release, program.build(Profile::Model)] {
             built.unwrap_or_else(|error| panic!("the sections don't compile:\n{error}"));
         }
     });
     let requests: Vec<Request<'_>> = (0..cases.len())
-        .flat_map(|section| cases[section].inputs.iter().map(move |input| Request { section, input }))
+        .flat_map(|section| cases[section].inputs.iter().map(move |input| Request { section, input, aborts: &[] }))
         .collect();
     let replies = RUNS.map(|run| program.run(run, &requests));
     for ((profile, mode), replies) in RUNS.iter().zip(&replies) {
@@ -197,15 +247,41 @@ fn check(name: &'static str, cases: &[Case]) -> Option<Failure> {
         }
     }
     let expected: Vec<&Outcome> = cases.iter().flat_map(|case| &case.expected).collect();
-    (0..requests.len()).find_map(|number| {
-        let right = replies.iter().all(|replies| {
-            replies
-                .outcomes
-                .get(number)
-                .is_some_and(|(outcome, fault)| outcome == expected[number] && *fault == Fault::None)
-        });
-        (!right).then(|| failure(cases, &requests[number], expected[number], number, &replies))
-    })
+    let unlike = unlike(&requests, &expected, &replies);
+    let failed = unlike.map(|number| failure(cases, &requests[number], expected[number], number, &RUNS, &replies));
+    failed.or_else(|| check_aborted(&program, cases))
+}
+
+/// Runs the sections in the model, aborted in every way; the first that fails.
+fn check_aborted(program: &Program, cases: &[Case]) -> Option<Failure> {
+    let runs: Vec<(usize, &Aborted)> = cases
+        .iter()
+        .enumerate()
+        .flat_map(|(section, case)| case.aborted.iter().map(move |run| (section, run)))
+        .collect();
+    let requests: Vec<Request<'_>> = runs
+        .iter()
+        .map(|(section, run)| Request {
+            section: *section,
+            input: &cases[*section].inputs[run.input],
+            aborts: &run.aborts,
+        })
+        .collect();
+    let expected: Vec<&Outcome> = runs.iter().map(|(_, run)| &run.expected).collect();
+    let model = [(Profile::Model, program::Mode::Default)];
+    let replies = model.map(|run| program.run(run, &requests));
+    println!("{} runs in the model", requests.len());
+    let number = unlike(&requests, &expected, &replies)?;
+    Some(failure(cases, &requests[number], expected[number], number, &model, &replies))
+}
+
+/// The first request that wasn't answered as expected.
+fn unlike(requests: &[Request<'_>], expected: &[&Outcome], replies: &[program::Replies]) -> Option<usize> {
+    let is_right = |number: usize, replies: &program::Replies| {
+        let reply = replies.outcomes.get(number);
+        reply.is_some_and(|(outcome, fault)| outcome == expected[number] && *fault == Fault::None)
+    };
+    (0..requests.len()).find(|number| !replies.iter().all(|replies| is_right(*number, replies)))
 }
 
 /// Describes what one section did with one memory, in every build and mode.
@@ -214,18 +290,20 @@ fn failure(
     request: &Request<'_>,
     expected: &Outcome,
     number: usize,
+    runs: &[(Profile, program::Mode)],
     replies: &[program::Replies],
 ) -> Failure {
     let before = &request.input.image;
     let source = print::function(&cases[request.section].section);
     let mut text = format!(
-        "section {}:\n{source}\nx = {:#x?}\nmemory:{}\n\nexpected: {}\n",
+        "section {}, aborted after these half statements: {:?}\n{source}\nx = {:#x?}\nmemory:{}\n\nexpected: {}\n",
         request.section,
+        request.aborts,
         request.input.arguments,
         image::listed(before, &source),
         outcome(expected, before)
     );
-    for (run, replies) in RUNS.iter().zip(replies) {
+    for (run, replies) in runs.iter().zip(replies) {
         let found = match (replies.outcomes.get(number), &replies.end) {
             (Some((found, Fault::None)), _) => outcome(found, before),
             (Some((found, fault)), _) => format!("{fault:?}, {}", outcome(found, before)),

@@ -2,12 +2,16 @@
 //! concurrency id. As in `exact`, each test has a control that must lose updates. The windows are kept open for long by a `copy`.
 #![cfg(target_os = "linux")]
 
+#[path = "support/explored.rs"]
+mod explored;
 mod support;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 
+use explored::Explored;
 use rseq::{MmCid, PerCpu, rseq};
+use rseq_explore::Ran;
 use support::{Count, Disturbance, forced_portable, in_processes, mode, refused, restartable, with_own_registration};
 
 /// The bytes that a copy takes for one turn of a disturbed thread.
@@ -38,6 +42,11 @@ macro_rules! counter {
 
             pub fn sum() -> u64 {
                 SLOTS.iter().map(|slot| slot.load(Relaxed)).sum()
+            }
+
+            #[allow(dead_code)]
+            pub fn reset() {
+                SLOTS.iter().for_each(|slot| slot.store(0, Relaxed));
             }
 
             pub fn aborts() -> u64 {
@@ -209,6 +218,22 @@ tests! {
 #[test]
 fn updated_in_place_without_arm() {
     control(update_without_arm::COUNT, Disturbance::Migration, false);
+}
+
+/// Each kind, whatever instruction it is interrupted at; and a section that commits nothing, because it leaves by an exit.
+#[test]
+fn at_every_instruction() {
+    macro_rules! kinds {
+        ($($kind:ident),*) => {$(
+            let add = || $kind::add(2);
+            let counted = |ran: &Ran<'_, (), ()>| assert_eq!($kind::sum(), ran.total() as u64);
+            Explored { name: stringify!($kind), section: &add, conflict: &add, check: &counted }.must_be_exact_after(&$kind::reset);
+            let left = |ran: &Ran<'_, (), ()>| assert_eq!($kind::sum(), ran.conflicts.len() as u64);
+            let name = concat!(stringify!($kind), ", left");
+            Explored { name, section: &$kind::leave, conflict: &add, check: &left }.must_be_exact_after(&$kind::reset);
+        )*};
+    }
+    kinds!(window, repeated, update, watched, watched_leaving, cid_window, cid_prepared);
 }
 
 /// The tests that must hold in every mode.

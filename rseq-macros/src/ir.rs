@@ -96,6 +96,7 @@ impl Root {
 }
 
 /// One step.
+#[derive(Clone)]
 #[allow(clippy::large_enum_variant, reason = "there are a dozen in a section")]
 pub enum Step {
     /// Whatever way `prepare` is left from here on, the section is disarmed.
@@ -382,6 +383,17 @@ impl fmt::Display for Program {
 }
 
 impl Program {
+    /// A step on one line, as messages call it.
+    pub fn text(&self, step: &Step) -> String {
+        struct Text<'s>(&'s Program, &'s Step);
+        impl fmt::Display for Text<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt_step(self.1, f)
+            }
+        }
+        Text(self, step).to_string().trim().to_owned()
+    }
+
     fn fmt_step(&self, step: &Step, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |register: &Register| self.registers[*register].name.clone();
         let operand = |operand: &Operand| match operand {

@@ -33,12 +33,20 @@ pub fn section(tokens: proc_macro::TokenStream) -> proc_macro::TokenStream {
     expand(tokens.into(), |program, _| program).into()
 }
 
-/// `[facade path] [emitter] [mutation] section`: compiles a section with one step of the protocol left out.
+/// `[facade path] [emitter] [mutation] section`: compiles a section with one step of the protocol left out or in the wrong place.
 #[cfg(feature = "mutants")]
 #[doc(hidden)]
 #[proc_macro]
 pub fn mutant(tokens: proc_macro::TokenStream) -> proc_macro::TokenStream {
     expand(tokens.into(), mutants::apply).into()
+}
+
+/// The mutations that there are: an array of their names, with what is wrong with each.
+#[cfg(feature = "mutants")]
+#[doc(hidden)]
+#[proc_macro]
+pub fn mutations(_: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    mutants::list().into()
 }
 
 /// The way through the compiler. `change` may alter the program by what stands between the emitter and the section.
@@ -61,7 +69,7 @@ fn expand(tokens: TokenStream, change: impl FnOnce(Program, &[String]) -> Progra
     let program = change(lower::program(section, window, context.checked), &options);
     let registers = context.allocate(&program).unwrap_or_else(|error| {
         errors.push(error);
-        None
+        emit::Registers::None
     });
     if !errors.is_empty() {
         return errors.into_tokens(&emit::refused(&program, &context));
@@ -69,5 +77,5 @@ fn expand(tokens: TokenStream, change: impl FnOnce(Program, &[String]) -> Progra
     if std::env::var_os("RSEQ_PRINT").is_some_and(|value| value == "1") {
         eprintln!("{program}");
     }
-    emit::program(&program, registers.as_ref(), &context)
+    emit::program(&program, &registers, &context)
 }

@@ -8,7 +8,7 @@ use syn::Expr;
 
 use crate::emit::x86_64;
 use crate::error::Errors;
-use crate::ir::Program;
+use crate::ir::{Program, Step};
 use crate::{allocate, check, lower, resolve, syntax};
 
 const COUNTER: &str = "
@@ -521,6 +521,43 @@ fn mutants_lack_their_step() {
     assert!(whole.contains("cmp ") && !no_check.contains("cmp "));
     for name in ["no_disarm", "no_early_disarm"] {
         assert_ne!(mutant(name), whole, "{name}");
+    }
+}
+
+/// Each mutation changes some section, and what it leaves is one that can be compiled, as asm and for the model.
+#[cfg(feature = "mutants")]
+#[test]
+fn every_mutation_changes_something() {
+    for mutation in crate::mutants::MUTATIONS {
+        let changed = |section: &&str| {
+            let mutant = |emitter: &str, option: &str| {
+                let written = tokens(&format!("[rseq] [{emitter}] {option} {section}"));
+                let expansion = crate::expand(written, crate::mutants::apply);
+                syn::parse2::<Expr>(expansion.clone()).expect("expansions are expressions");
+                expansion.to_string()
+            };
+            let option = format!("[{}]", mutation.name);
+            ["x86_64", "model"].map(|emitter| mutant(emitter, &option) != mutant(emitter, "")) == [true; 2]
+        };
+        assert!(SECTIONS.iter().any(changed) && !mutation.wrong.is_empty(), "{}", mutation.name);
+    }
+}
+
+/// The model knows every step, and has a place in front of each instruction of the window.
+#[test]
+fn steps_of_the_model() {
+    for section in SECTIONS {
+        let expansion = expand("model", section).to_string();
+        assert!(!expansion.contains("asm !") && !expansion.contains("compile_error"), "{section}");
+        let program = lowered(section);
+        let labels = |step: &&Step| !matches!(step, Step::Start | Step::Post);
+        let steps: Vec<_> = program.in_window().filter(labels).map(|step| program.text(step)).collect();
+        let mut rest = expansion.as_str();
+        for step in steps {
+            let entry = format!("text : {step:?}");
+            let at = rest.find(&entry).unwrap_or_else(|| panic!("{entry} is missing: {expansion}"));
+            rest = &rest[at + entry.len()..];
+        }
     }
 }
 

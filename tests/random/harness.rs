@@ -1,5 +1,11 @@
 //! The program around random sections: gives each its memory and writes down what came of it. Copied into the generated crate.
 
+/// The build for the model compiles sections to its machine, and aborts them where it is asked to.
+#[cfg(feature = "model")]
+macro_rules! rseq {
+    ($($tokens:tt)*) => { ::rseq_explore::model! { $($tokens)* } };
+}
+
 mod memory;
 mod sections;
 
@@ -8,7 +14,7 @@ use std::io::{Read, Write};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use memory::{ARGUMENTS, BASE, Big, Fault, Image, NODES, Node, REPLY, REQUEST, VALUES};
+use memory::{ABORTS, ARGUMENTS, BASE, Big, Fault, Image, NODES, Node, REPLY, REQUEST, VALUES};
 use rseq::{MmCid, Mode, PerCpu};
 
 // SAFETY: the one thread of this program uses it.
@@ -175,9 +181,9 @@ impl Memory {
 
     /// Runs one section; its outcome, what is wrong, and the memory afterwards.
     fn run(&self, request: &[u8]) -> (Outcome, Fault, Vec<u8>) {
-        let number = |at: usize| u64::from_le_bytes(request[8 * at..8 * at + 8].try_into().unwrap());
+        let number = |at| number(request, at);
         let (section, kind) = sections::SECTIONS[number(0) as usize];
-        let mut image = turned(request[8 + 8 * ARGUMENTS..].to_vec(), |pointer| from_image(pointer) as u64);
+        let mut image = turned(request[8 + 8 * ARGUMENTS + 8 * ABORTS..].to_vec(), |pointer| from_image(pointer) as u64);
         let nodes_bytes = size_of::<[Node; NODES]>();
         // SAFETY: the image has as many nodes as there are.
         unsafe { ptr::copy_nonoverlapping(image.as_ptr(), self.nodes.cast::<u8>(), nodes_bytes) };
@@ -207,11 +213,65 @@ impl Memory {
                 break;
             }
         }
-        let (outcome, fault, image) = last;
-        let fault = if steady { fault } else { Fault::Unsteady };
-        let words = [fault as u64, outcome.exit].into_iter().chain(outcome.values);
-        words.flat_map(u64::to_le_bytes).chain(image).collect()
+        reply(last, steady)
     }
+
+    /// Runs one section in the model, aborted where it is asked for. That may be at several steps, all of which must come to the same.
+    #[cfg(feature = "model")]
+    fn run_aborted(&self, request: &[u8]) -> Vec<u8> {
+        let ([first, _], last) = self.run_aborted_at(request, [0, 0]);
+        let mut steady = true;
+        let mut steps = [0, 0];
+        // One after the other for the second abort; when there are no more, for the first.
+        let mut aborted = first;
+        while aborted {
+            let ([first, second], run) = self.run_aborted_at(request, steps);
+            aborted = first;
+            steady &= !first || (steps[1] > 0 && !second) || same(&run, &last);
+            steps = if second { [steps[0], steps[1] + 1] } else { [steps[0] + 1, 0] };
+        }
+        reply(last, steady)
+    }
+
+    /// The same, aborted at the steps of these numbers among those that will do. Says which aborts there were.
+    #[cfg(feature = "model")]
+    fn run_aborted_at(&self, request: &[u8], steps: [usize; ABORTS]) -> ([bool; ABORTS], (Outcome, Fault, Vec<u8>)) {
+        use std::{cell::Cell, rc::Rc};
+        let asked: [u64; ABORTS] = std::array::from_fn(|abort| number(request, 1 + ARGUMENTS + abort));
+        let aborted = Rc::new(Cell::new([false; ABORTS]));
+        let mut seen = [0; ABORTS];
+        let by = aborted.clone();
+        let interrupts = move |place: rseq_explore::model::Place| {
+            let Some(asked) = asked.get(place.attempt) else { return false };
+            if !place.armed || place.progress as u64 != *asked {
+                return false;
+            }
+            seen[place.attempt] += 1;
+            let now = seen[place.attempt] == steps[place.attempt] + 1;
+            let mut all = by.get();
+            all[place.attempt] |= now;
+            by.set(all);
+            now
+        };
+        let run = rseq_explore::model::alone(interrupts, || self.run(request));
+        (aborted.get(), run)
+    }
+}
+
+#[cfg(feature = "model")]
+fn same((outcome, fault, image): &(Outcome, Fault, Vec<u8>), other: &(Outcome, Fault, Vec<u8>)) -> bool {
+    (outcome.exit, outcome.values, fault, image) == (other.0.exit, other.0.values, &other.1, &other.2)
+}
+
+/// The words in front of a request's memory.
+fn number(request: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(request[8 * at..8 * at + 8].try_into().unwrap())
+}
+
+fn reply((outcome, fault, image): (Outcome, Fault, Vec<u8>), steady: bool) -> Vec<u8> {
+    let fault = if steady { fault } else { Fault::Unsteady };
+    let words = [fault as u64, outcome.exit].into_iter().chain(outcome.values);
+    words.flat_map(u64::to_le_bytes).chain(image).collect()
 }
 
 fn main() {
@@ -221,6 +281,9 @@ fn main() {
     let mut replies = File::create(replies).unwrap();
     let memory = Memory::new();
     for request in all.chunks_exact(REQUEST) {
+        #[cfg(feature = "model")]
+        let reply = memory.run_aborted(request);
+        #[cfg(not(feature = "model"))]
         let reply = memory.run_steadily(request);
         assert_eq!(reply.len(), REPLY);
         // At once, so that the reply that is missing tells which section killed the program.

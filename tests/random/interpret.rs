@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use crate::memory::{BASE, COMMITTED, Node, VALUES};
 use crate::section::{
-    BIG, Bytes, Comparison, Form, HITS, Literal, Names, Operand, Operation, Outside, Param, Place, Root, SLOT, Section,
-    Step, Ty,
+    Abort, BIG, Bytes, Comparison, Form, HITS, Literal, Names, Operand, Operation, Outside, Param, Place, Root, SLOT,
+    Section, Step, Ty,
 };
 
 /// Something that the interpreter does wrong on purpose.
@@ -51,6 +51,16 @@ pub enum Flaw {
     /// Expressions are evaluated when they are needed, not before the window.
     OutsideLate,
     PrepareLeftOut,
+    /// An abort takes back what the attempt stored.
+    AbortTakesBack,
+    /// An abort comes a statement late.
+    AbortLate,
+    /// An aborted attempt commits all the same.
+    AbortCommits,
+    /// Each attempt evaluates the expressions anew, also where nothing of the user's runs in between.
+    OutsideAgain,
+    /// No attempt but the first one evaluates the expressions.
+    OutsideOnce,
 }
 
 impl Flaw {
@@ -82,7 +92,20 @@ impl Flaw {
         Self::ElementFieldForgotten,
         Self::OutsideLate,
         Self::PrepareLeftOut,
+        Self::AbortTakesBack,
+        Self::AbortLate,
+        Self::AbortCommits,
+        Self::OutsideAgain,
+        Self::OutsideOnce,
     ];
+
+    /// Whether it shows only where a section is aborted.
+    pub fn is_of_aborts(self) -> bool {
+        matches!(
+            self,
+            Self::AbortTakesBack | Self::AbortLate | Self::AbortCommits | Self::OutsideAgain | Self::OutsideOnce
+        )
+    }
 }
 
 /// How a section ended.
@@ -93,14 +116,34 @@ pub struct Outcome {
     pub image: Vec<u8>,
 }
 
-/// Runs a section on a memory.
-pub fn run(section: &Section, arguments: &[u64], image: &[u8], flaw: Option<Flaw>) -> Outcome {
+/// Runs a section on a memory. Each of its first attempts is aborted after so many half statements, if it gets there.
+pub fn run(section: &Section, arguments: &[u64], image: &[u8], aborts: &[usize], flaw: Option<Flaw>) -> Outcome {
     let mut arguments = arguments.to_vec();
     if section.prepare && flaw != Some(Flaw::PrepareLeftOut) {
         arguments[0] ^= 1;
     }
+    let evaluates_again = match flaw {
+        Some(Flaw::OutsideAgain) => true,
+        Some(Flaw::OutsideOnce) => false,
+        _ => section.prepare || section.abort != Abort::None,
+    };
+    let (mut before, mut image) = (image.to_vec(), image.to_vec());
+    for abort in aborts {
+        let values = vec![0; section.values.len()];
+        let machine =
+            Machine { section, arguments: arguments.clone(), before: &before, image: image.clone(), values, flaw };
+        match machine.run(Some(*abort)) {
+            Ok(outcome) => return outcome,
+            Err(_) if flaw == Some(Flaw::AbortTakesBack) => {}
+            Err(stored) => image = stored,
+        }
+        if evaluates_again {
+            before.clone_from(&image);
+        }
+    }
     let values = vec![0; section.values.len()];
-    Machine { section, arguments, before: image, image: image.to_vec(), values, flaw }.run()
+    let last = Machine { section, arguments, before: &before, image, values, flaw };
+    last.run(None).unwrap_or_else(|_| unreachable!("nothing aborts it"))
 }
 
 struct Machine<'s> {
@@ -113,10 +156,22 @@ struct Machine<'s> {
 }
 
 impl Machine<'_> {
-    fn run(mut self) -> Outcome {
+    /// Runs to the end, or to where it is aborted: then there is but what it stored.
+    fn run(mut self, abort: Option<usize>) -> Result<Outcome, Vec<u8>> {
         let section = self.section;
+        let abort = abort.map(|abort| if self.is(Flaw::AbortLate) { abort + 2 } else { abort });
         let mut exit = 0;
-        for step in &section.steps {
+        for (number, step) in section.steps.iter().enumerate() {
+            match abort {
+                Some(abort) if abort == 2 * number => return Err(self.aborted()),
+                Some(abort) if abort == 2 * number + 1 => {
+                    if let Step::Copy { from, to, length } = step {
+                        self.copy(from, to, self.operand(length) as usize / 2);
+                        return Err(self.aborted());
+                    }
+                }
+                _ => {}
+            }
             match step {
                 Step::Load { to, place } => self.values[*to] = self.load(&self.image, self.place(place), place.ty()),
                 Step::Compute { to, left, operation, right } => {
@@ -126,17 +181,27 @@ impl Machine<'_> {
                 }
                 Step::Store { .. } if self.is(Flaw::ScratchStoreLost) => {}
                 Step::Store { place, value } => self.store(self.place(place), place.ty(), self.operand(value)),
-                Step::Copy { from, to, length } => self.copy(from, to, length),
+                Step::Copy { from, to, length } => self.copy(from, to, self.operand(length) as usize),
                 Step::Exit { ty, left, comparison, right, names } => {
                     if self.compare(*ty, self.operand(left), *comparison, self.operand(right)) {
-                        return self.outcome(exit, names);
+                        return Ok(self.outcome(exit, names));
                     }
                     exit += 1;
                 }
             }
         }
+        if abort == Some(2 * section.steps.len()) {
+            return Err(self.aborted());
+        }
         self.commit();
-        self.outcome(COMMITTED, &section.result)
+        Ok(self.outcome(COMMITTED, &section.result))
+    }
+
+    fn aborted(mut self) -> Vec<u8> {
+        if self.is(Flaw::AbortCommits) {
+            self.commit();
+        }
+        self.image
     }
 
     fn is(&self, flaw: Flaw) -> bool {
@@ -187,17 +252,18 @@ impl Machine<'_> {
         }
     }
 
-    fn copy(&mut self, from: &Bytes, to: &Bytes, length: &Operand) {
+    fn copy(&mut self, from: &Bytes, to: &Bytes, mut length: usize) {
         let start = |bytes: &Bytes, field| {
             let index = bytes.index.as_ref().map_or(0, |index| self.operand(index));
             self.root(&bytes.root) + field + index as usize
         };
         let from = start(from, std::mem::offset_of!(Node, source));
         let to = start(to, std::mem::offset_of!(Node, target));
-        let mut length = self.operand(length) as usize;
         if self.is(Flaw::CopyOneShort) {
             length = length.saturating_sub(1);
         }
+        // With a flaw a length may be anything.
+        let length = length.min(self.image.len());
         if from + length <= self.image.len() && to + length <= self.image.len() {
             self.image.copy_within(from..from + length, to);
         }

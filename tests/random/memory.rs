@@ -102,8 +102,13 @@ pub const ARGUMENTS: usize = 4;
 /// The number of the way out that commits; the exits count from 0.
 pub const COMMITTED: u64 = u32::MAX as u64;
 
-/// What a section gets: its number, its argument and its memory, as bytes.
-pub const REQUEST: usize = 8 + 8 * ARGUMENTS + size_of::<Image>();
+/// How many aborts of a section can be asked for, one in each attempt.
+pub const ABORTS: usize = 2;
+/// In the place of an abort: none.
+pub const NEVER: u64 = u64::MAX;
+
+/// What a section gets: its number, its argument, where its attempts are aborted (as the model counts: half statements), and its memory, as bytes.
+pub const REQUEST: usize = 8 + 8 * ARGUMENTS + 8 * ABORTS + size_of::<Image>();
 /// What comes back: a [`Fault`], the way out, the values and the memory.
 pub const REPLY: usize = 16 + 8 * VALUES + size_of::<Image>();
 

@@ -23,7 +23,7 @@ pub fn module(sections: &[&Section]) -> String {
     for (number, section) in sections.iter().enumerate() {
         // Each in a module of its own, so that rustc compiles them side by side.
         text.push_str(&format!(
-            "\nmod section_{number} {{\n    use super::super::*;\n    use super::super::memory::*;\n    use rseq::rseq;\n    \
+            "\nmod section_{number} {{\n    use super::super::*;\n    use super::super::memory::*;\n    #[cfg(not(feature = \"model\"))]\n    use rseq::rseq;\n    \
              use std::sync::atomic::*;\n\n{}}}\n",
             function(section)
         ));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::image::Input;
 use crate::interpret::Outcome;
-use crate::memory::{Fault, REPLY, REQUEST, VALUES};
+use crate::memory::{ABORTS, Fault, NEVER, REPLY, REQUEST, VALUES};
 use crate::print;
 use crate::section::Section;
 
@@ -19,6 +19,8 @@ const MOST: Duration = Duration::from_secs(120);
 pub enum Profile {
     Debug,
     Release,
+    /// As debug, for the model of rseq-explore.
+    Model,
 }
 
 /// How it runs.
@@ -36,10 +38,11 @@ pub const RUNS: [(Profile, Mode); 4] = [
     (Profile::Release, Mode::Portable),
 ];
 
-/// A request to the program: which section, and with what.
+/// A request to the program: which section, with what, and where its attempts are aborted.
 pub struct Request<'i> {
     pub section: usize,
     pub input: &'i Input,
+    pub aborts: &'i [usize],
 }
 
 /// What one run of the program said.
@@ -62,7 +65,10 @@ impl Program {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("random").join(name);
         let root = env!("CARGO_MANIFEST_DIR");
         let manifest = format!(
-            "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[dependencies]\nrseq-dsl = {{ path = {root:?} }}\n\n\
+            "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[dependencies]\nrseq-dsl = {{ path = {root:?} }}\n\
+             rseq-explore = {{ path = \"{root}/rseq-explore\", optional = true }}\n\n[features]\nmodel = [\"dep:rseq-explore\"]\n\n\
+             [[bin]]\nname = \"{name}\"\npath = \"src/main.rs\"\n\n\
+             [[bin]]\nname = \"{name}-model\"\npath = \"src/main.rs\"\nrequired-features = [\"model\"]\n\n\
              [profile.dev]\ndebug = 0\n\n[workspace]\n"
         );
         let write = |file: &str, text: &str| {
@@ -83,12 +89,18 @@ impl Program {
     pub fn build(&self, profile: Profile) -> Result<(), String> {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.current_dir(&self.directory).env("CARGO_TARGET_DIR", Self::target());
-        cargo.args(["build", "--offline", "--quiet"]);
-        if profile == Profile::Release {
-            cargo.arg("--release");
+        cargo.args(["build", "--offline", "--quiet", "--bin", &self.binary(profile)]);
+        match profile {
+            Profile::Debug => {}
+            Profile::Release => _ = cargo.arg("--release"),
+            Profile::Model => _ = cargo.args(["--features", "model"]),
         }
         let output = cargo.output().map_err(|error| error.to_string())?;
         if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    }
+
+    fn binary(&self, profile: Profile) -> String {
+        format!("{}{}", self.name, if profile == Profile::Model { "-model" } else { "" })
     }
 
     /// Where the other generated and fixed crates are built too, so that what they have in common is built once.
@@ -102,8 +114,8 @@ impl Program {
         let (input, output) = (file("requests"), file("replies"));
         let bytes: Vec<u8> = requests.iter().flat_map(Request::bytes).collect();
         fs::write(&input, bytes).expect("the target directory is ours");
-        let folder = if profile == Profile::Debug { "debug" } else { "release" };
-        let mut command = Command::new(Self::target().join(folder).join(self.name));
+        let folder = if profile == Profile::Release { "release" } else { "debug" };
+        let mut command = Command::new(Self::target().join(folder).join(self.binary(profile)));
         command.args([&input, &output]).stdout(Stdio::piped()).stderr(Stdio::piped()).env_remove("RSEQ_MODE");
         if mode == Mode::Portable {
             command.env("RSEQ_MODE", "portable");
@@ -134,7 +146,8 @@ fn ended(mut process: Child) -> Result<String, String> {
 
 impl Request<'_> {
     fn bytes(&self) -> Vec<u8> {
-        let words = [self.section as u64].into_iter().chain(self.input.arguments);
+        let abort = |number| self.aborts.get(number).map_or(NEVER, |abort| *abort as u64);
+        let words = [self.section as u64].into_iter().chain(self.input.arguments).chain((0..ABORTS).map(abort));
         let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).chain(self.input.image.iter().copied()).collect();
         assert_eq!(bytes.len(), REQUEST);
         bytes

@@ -4,6 +4,7 @@
 //! the user's tokens keep their spans.
 
 mod editor;
+mod model;
 mod portable;
 mod window;
 pub mod x86_64;
@@ -32,9 +33,21 @@ pub struct Context {
 /// How windows are written.
 enum Emitter {
     X86_64,
+    /// As Rust, for the model in rseq-explore to interrupt.
+    Model,
     /// None: the section is for an editor to read.
     Editor,
     /// There is none for the target: sections run in portable mode alone.
+    None,
+}
+
+/// Where a window keeps its values, which decides what it becomes.
+pub enum Registers {
+    /// In registers of the machine: it becomes asm.
+    Machine(Allocation),
+    /// In registers of the model.
+    Virtual,
+    /// Nowhere: there is but the portable form.
     None,
 }
 
@@ -66,6 +79,7 @@ impl Context {
             _ if editor::asks() => Emitter::Editor,
             Some("editor") => Emitter::Editor,
             Some("x86_64") => Emitter::X86_64,
+            Some("model") => Emitter::Model,
             _ => Emitter::None,
         };
         let [checked, audited] = ["checked", "audit"].map(|wanted| words.iter().any(|word| word == wanted));
@@ -87,14 +101,15 @@ impl Context {
         quote!(#facade::__private)
     }
 
-    /// The registers of the program's window, if it becomes asm on this target; an error if the target hasn't as many.
-    pub fn allocate(&self, program: &Program) -> syn::Result<Option<Allocation>> {
+    /// The registers of the program's window on this target; an error if the target hasn't as many.
+    pub fn allocate(&self, program: &Program) -> syn::Result<Registers> {
         match self.emitter {
             Emitter::X86_64 => {
                 let most = x86_64::registers(program);
-                allocate::allocate(program, most).map(Some).map_err(|too_many| too_many.error(most))
+                allocate::allocate(program, most).map(Registers::Machine).map_err(|too_many| too_many.error(most))
             }
-            Emitter::Editor | Emitter::None => Ok(None),
+            Emitter::Model => Ok(Registers::Virtual),
+            Emitter::Editor | Emitter::None => Ok(Registers::None),
         }
     }
 }
@@ -105,8 +120,8 @@ macro_rules! hidden {
 }
 use hidden;
 
-/// The whole expansion: an expression. With registers, the window becomes asm.
-pub fn program(program: &Program, registers: Option<&Allocation>, context: &Context) -> TokenStream {
+/// The whole expansion: an expression.
+pub fn program(program: &Program, registers: &Registers, context: &Context) -> TokenStream {
     let private = context.private();
     let (before, prepared) = (before(program, context), prepared(program, context));
     let (types, portable) = (types(program, &private), portable::closure(program, &private));
@@ -205,7 +220,7 @@ pub fn unresolved(section: &Section, context: &Context) -> TokenStream {
 
 /// In front of a statement of the macro's own: that the user's code may never get to it is none of the user's business.
 fn reachable() -> TokenStream {
-    hidden!(#[allow(unreachable_code, clippy::diverging_sub_expression)])
+    hidden!(#[allow(unreachable_code, clippy::diverging_sub_expression, clippy::unused_unit)])
 }
 
 /// In front of a statement with `unsafe` of the macro's own.
@@ -248,6 +263,12 @@ fn counter(abort: &OnAbort) -> TokenStream {
 fn before(program: &Program, context: &Context) -> TokenStream {
     let guarded = is_guarded(program);
     let steps = program.steps.iter().map(|step| rust(step, program, guarded, context));
+    if matches!(context.emitter, Emitter::Model) {
+        let (listing, private) = (model::Listing::of(program), context.private());
+        let code = listing.code(&private);
+        let steps = steps.enumerate().map(|(number, step)| listing.before(number, step, &private));
+        return hidden!(#code #(#steps)*);
+    }
     hidden!(#(#steps)*)
 }
 

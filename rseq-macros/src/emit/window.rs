@@ -5,19 +5,20 @@ use quote::format_ident;
 use syn::Ident;
 
 use super::portable::with_fields;
-use super::{Context, Ways, allow_unsafe, exit_number, hidden, outside, typed, types_count, x86_64};
+use super::{Context, Registers, Ways, allow_unsafe, exit_number, hidden, model, outside, typed, types_count, x86_64};
 use crate::allocate::{Allocation, Slot};
-use crate::ir::{Input, PointeeSource, Program, Register};
+use crate::ir::{Input, PointeeSource, Program, Register, TypeId};
 use crate::resolve::{Inside, InsideId, Place};
 
 /// `outcome`: how the window ended. Without registers there is no asm, and it ends at once.
-pub fn outcome(program: &Program, registers: Option<&Allocation>, context: &Context) -> TokenStream {
+pub fn outcome(program: &Program, registers: &Registers, context: &Context) -> TokenStream {
     let private = &context.private();
     let outputs = program.outputs.len();
     let allow = allow_unsafe();
     let (offsets, (function, call)) = match registers {
-        Some(allocation) => (offsets(program, private), call(program, allocation, private)),
-        None => (TokenStream::new(), (TokenStream::new(), hidden!(#private::Outcome::<#outputs>::ABORTED))),
+        Registers::Machine(allocation) => (offsets(program, private), call_asm(program, allocation, private)),
+        Registers::Virtual => (offsets(program, private), call_model(program, private)),
+        Registers::None => (TokenStream::new(), (TokenStream::new(), hidden!(#private::Outcome::<#outputs>::ABORTED))),
     };
     // SAFETY of the expansion: the descriptor and the area are the calling thread's; the places are references to atomics, or what the user
     // wrote `unsafe` for. The window stores to these, to the descriptor and to `rseq_cs`, and to nothing else.
@@ -158,26 +159,40 @@ fn place_operand(id: usize) -> TokenStream {
     hidden!(#name.operand())
 }
 
-/// The function, and a call of it.
-fn call(program: &Program, allocation: &Allocation, private: &TokenStream) -> (TokenStream, TokenStream) {
-    let u64 = hidden!(#private::core::primitive::u64);
+/// The function with the window as asm, and a call of it.
+fn call_asm(program: &Program, allocation: &Allocation, private: &TokenStream) -> (TokenStream, TokenStream) {
     let ways = if program.outputs.is_empty() { Ways::Labels } else { Ways::Number(allocation.slots[program.area]) };
     let lines = x86_64::window(program, allocation, ways);
+    let slots = allocation.contents.iter().enumerate();
+    let inputs = slots.filter_map(|(slot, contents)| Some((name(slot), contents.input?))).collect();
+    let asm = asm(program, allocation, ways, &lines, private);
+    call(program, inputs, |ty| needs(&lines, &format!("signed{ty}")), &asm, private)
+}
+
+/// The function with the window for the model, and a call of it.
+fn call_model(program: &Program, private: &TokenStream) -> (TokenStream, TokenStream) {
+    let inputs = (0..program.registers.len()).filter(|register| program.registers[*register].input.is_some());
+    let inputs = inputs.map(|register| (name(register), register)).collect();
+    let body = model::Listing::of(program).window(name, private);
+    call(program, inputs, |_| true, &body, private)
+}
+
+/// A function, generic over the types of the window and with these registers as its parameters, and a call of it.
+fn call(
+    program: &Program,
+    inputs: Vec<(Ident, Register)>,
+    is_word: impl Fn(TypeId) -> bool,
+    body: &TokenStream,
+    private: &TokenStream,
+) -> (TokenStream, TokenStream) {
+    let u64 = hidden!(#private::core::primitive::u64);
     let types: Vec<Ident> = (0..types_count(program)).map(|id| format_ident!("T{id}")).collect();
-    let bounds =
-        (0..types_count(program)).map(|id| needs(&lines, &format!("signed{id}")).then(|| hidden!(#private::Word)));
+    let bounds = (0..types_count(program)).map(|id| is_word(id).then(|| hidden!(#private::Word)));
     let pointees: Vec<Ident> = (0..program.pointees.len()).map(|id| format_ident!("P{id}")).collect();
     let type_values = (0..types_count(program)).map(typed);
     let pointee_values = program.pointees.iter().map(|source| pointee(program, source, private));
-    let inputs: Vec<(Ident, Register)> = allocation
-        .contents
-        .iter()
-        .enumerate()
-        .filter_map(|(slot, contents)| Some((name(slot), contents.input?)))
-        .collect();
     let parameters = inputs.iter().map(|(name, _)| name);
     let values = inputs.iter().map(|(_, register)| input(program, *register, private));
-    let asm = asm(program, allocation, ways, &lines, private);
     let outputs = program.outputs.len();
     let function = hidden! {
         #[inline(always)]
@@ -187,7 +202,7 @@ fn call(program: &Program, allocation: &Allocation, private: &TokenStream) -> (T
             #(_: #private::Pointee<#pointees>,)*
             #(#parameters: #u64),*
         ) -> #private::Outcome<#outputs> {
-            #asm
+            #body
         }
     };
     (function, hidden!(window(#(#type_values,)* #(#pointee_values,)* #(#values),*)))

@@ -1,0 +1,236 @@
+//! Interrupts a section at every instruction.
+
+mod case;
+mod child;
+mod orders;
+mod points;
+mod report;
+mod subject;
+mod tracee;
+mod windows;
+
+use std::io::{self, IsTerminal};
+use std::sync::{Mutex, PoisonError};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use rseq::Mode;
+
+pub use self::points::Phase;
+pub use self::report::{Failure, Report};
+
+use self::child::Cpus;
+use self::subject::Subject;
+use self::tracee::Trouble;
+use self::windows::Windows;
+
+/// Interrupts a section at each of its instructions and panics if that goes wrong anywhere.
+///
+/// `section` runs one section (or several), `conflict` an operation on the same slots that must not get lost, and `check` panics if what is there
+/// isn't what came of the operations that it is told of. See [`Explorer`] for how it goes on, and for more control.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+/// use rseq::{PerCpu, rseq};
+///
+/// static HITS: PerCpu<AtomicU64> = PerCpu::new();
+///
+/// fn hit() {
+///     rseq! { commit |cpu| add(&HITS[cpu], 1) }
+/// }
+///
+/// let hits = || HITS.iter().map(|slot| slot.load(Relaxed)).sum::<u64>();
+/// rseq_explore::explore(hit, hit, |ran| assert_eq!(hits(), ran.total() as u64));
+/// ```
+///
+/// # Panics
+/// With a list of what went wrong and where; if the closure ran no section; and if the system refuses to trace a child.
+pub fn explore<R: Send + Sync, Q: Send + Sync>(
+    section: impl Fn() -> R + Sync,
+    conflict: impl Fn() -> Q + Sync,
+    check: impl Fn(&Ran<'_, R, Q>) + Sync,
+) -> Report {
+    Explorer::new(&section, &conflict, &check).run()
+}
+
+/// Something that comes in between two instructions of a section.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Event {
+    /// The thread loses its CPU to another one, which runs the conflicting operation there to its end.
+    Preemption,
+    /// The thread goes on on another CPU, and the conflicting operation runs on the one that it left.
+    Migration,
+    /// A signal, whose handler runs the same section.
+    Signal,
+    /// A signal, whose handler runs the conflicting operation.
+    SignalOfConflict,
+    /// A [fence](rseq::fence::cpu), made from another CPU.
+    Fence,
+}
+
+impl Event {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Preemption, Self::Migration, Self::Signal, Self::SignalOfConflict, Self::Fence];
+}
+
+/// An operation that has run, or a section that has.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'r, T> {
+    /// What it returned.
+    pub value: &'r T,
+    /// The CPU that it ran on, for a section the one that it committed on.
+    pub cpu: usize,
+}
+
+/// What has run so far. An attempt that was aborted hasn't.
+#[derive(Debug)]
+pub struct Ran<'r, R, Q> {
+    /// The section, in the thread that is explored or in a handler.
+    pub sections: Vec<Run<'r, R>>,
+    /// The conflicting operation.
+    pub conflicts: Vec<Run<'r, Q>>,
+}
+
+impl<R, Q> Ran<'_, R, Q> {
+    /// How many of both.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.sections.len() + self.conflicts.len()
+    }
+
+    /// How many of both on this CPU.
+    #[must_use]
+    pub fn on(&self, cpu: usize) -> usize {
+        let sections = self.sections.iter().filter(|run| run.cpu == cpu).count();
+        sections + self.conflicts.iter().filter(|run| run.cpu == cpu).count()
+    }
+}
+
+/// What children are to do.
+struct Work<'w, R, Q> {
+    section: &'w (dyn Fn() -> R + Sync),
+    conflict: &'w (dyn Fn() -> Q + Sync),
+    check: &'w (dyn Fn(&Ran<'_, R, Q>) + Sync),
+    setup: &'w (dyn Fn() + Sync),
+}
+
+/// An exploration: one section, interrupted at every instruction in every way.
+///
+/// 1. The instructions are found by running the section under `ptrace(2)`: from the one that arms it, through `prepare` and the window, to the one behind
+///    the one that disarms it, with the descriptors in the program's ELF file to tell what is a window.
+/// 2. For each instruction and each [`Event`] a child is forked, stopped there for the first time that it comes by, and the event happens.
+///    - Before the commit the explorer demands that nothing was published: `check` must hold with the section not counted. In the window the next
+///      instruction must be the abort handler's; in `prepare` the attempt must end without a commit.
+///    - Behind the commit, that it isn't repeated: `check` must hold in the end with the section counted once.
+///    - At every stop the descriptor in force must be one that the kernel accepts and cover one window, whole; at the end there must be none.
+/// 3. A [`Report`] says what was covered.
+///
+/// The closures run in a copy of the process that has just the calling thread: they must not wait for others. Each child begins with the memory
+/// as it is now, and with `setup`; what it changes is gone with it.
+///
+/// # Where it works
+/// On x86-64 Linux, if sections are restartable there and a process may trace its children. Elsewhere it does nothing, and its report says why.
+pub struct Explorer<'w, R, Q> {
+    work: Work<'w, R, Q>,
+    events: Vec<Event>,
+    name: String,
+}
+
+impl<'w, R: Send + Sync, Q: Send + Sync> Explorer<'w, R, Q> {
+    /// See [`explore`].
+    pub fn new(
+        section: &'w (dyn Fn() -> R + Sync),
+        conflict: &'w (dyn Fn() -> Q + Sync),
+        check: &'w (dyn Fn(&Ran<'_, R, Q>) + Sync),
+    ) -> Self {
+        let work = Work { section, conflict, check, setup: &|| {} };
+        Self { work, events: Event::ALL.to_vec(), name: String::new() }
+    }
+
+    /// Runs first in every child, once on each CPU that the section may use: it can fill their slots.
+    #[must_use]
+    pub fn setup(mut self, setup: &'w (dyn Fn() + Sync)) -> Self {
+        self.work.setup = setup;
+        self
+    }
+
+    /// What the report calls the section.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Only these events.
+    #[must_use]
+    pub fn events(mut self, events: &[Event]) -> Self {
+        self.events = events.to_vec();
+        self
+    }
+
+    /// Explores the section.
+    ///
+    /// # Panics
+    /// As [`explore`].
+    pub fn run(self) -> Report {
+        let report = self.try_run();
+        assert!(report.failures().is_empty(), "{report}");
+        report
+    }
+
+    /// Explores the section; what went wrong is in the report.
+    ///
+    /// # Panics
+    /// If the system refuses to trace a child.
+    pub fn try_run(self) -> Report {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut report = Report::new(&self.name);
+        if let Mode::Portable(reason) = rseq::status().mode() {
+            report.skip(format!("sections aren't restartable here: {reason}"));
+            return report;
+        }
+        let Some(cpus) = Cpus::available() else { return report };
+        match self.explore(cpus, &mut report) {
+            Ok(()) => {}
+            Err(Trouble::System(error)) => panic!("a child can't be traced: {error}"),
+            Err(trouble) => report.fail(Failure::before(trouble)),
+        }
+        report
+    }
+
+    fn explore(&self, cpus: Cpus, report: &mut Report) -> Result<(), Trouble> {
+        let windows = Windows::of_this_process();
+        let rseq_cs = rseq_cs();
+        let points = points::find(&windows, rseq_cs, || Subject::begin(&self.work, cpus))?;
+        report.found(&points);
+        let explored = case::Exploration { work: &self.work, windows: &windows, rseq_cs, cpus };
+        let bar = progress(&self.name, points.len() * self.events.len());
+        for point in &points {
+            for &event in &self.events {
+                bar.inc(1);
+                if cpus.second.is_none() && matches!(event, Event::Migration | Event::Fence) {
+                    report.without_second_cpu();
+                    continue;
+                }
+                report.add(point, event, explored.case(point, event)?);
+            }
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+}
+
+/// Where the kernel looks for the calling thread's descriptor. A child has it in the same place.
+fn rseq_cs() -> u64 {
+    let area = crate::arch::thread_pointer().wrapping_add(rseq::__private::area_from_thread_pointer() as u64);
+    area + std::mem::offset_of!(rseq::abi::Rseq, rseq_cs) as u64
+}
+
+/// A bar, if somebody looks.
+fn progress(name: &str, cases: usize) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{msg:24} {wide_bar} {pos}/{len} {elapsed}");
+    ProgressBar::new(cases as u64).with_message(name.to_owned()).with_style(style.expect("the template is valid"))
+}

@@ -1,0 +1,199 @@
+//! What the kernel does with the threads of a model, by the rules of `docs/soundness.md`: an event with the thread inside the window that is in force
+//! leads to the abort handler; outside of it, it takes the descriptor out of force.
+//!
+//! It also checks what a user of the protocol may rely on. Each of these rules has a mutant that breaks it, see `tests/model.rs`.
+
+use std::cell::Cell;
+use std::fmt;
+
+use super::code::{Address, Code};
+
+/// A thread of the model.
+#[derive(Debug)]
+pub struct Thread {
+    /// Its number among the threads.
+    pub(super) number: usize,
+    /// The area that it shares with the kernel.
+    pub(super) area: Area,
+    /// The window that the thread descriptor covers: the one that was published last.
+    pub(super) published: Cell<Option<&'static Code>>,
+    /// The step that comes next.
+    at: Cell<Option<Address>>,
+    /// The kernel moved it to the abort handler.
+    aborted: Cell<bool>,
+    /// The section that it is in.
+    pub(super) attempt: Cell<Attempt>,
+    /// How often something interrupted it.
+    interruptions: Cell<u64>,
+    /// How many attempts it made.
+    pub(super) attempts: Cell<usize>,
+    /// The rule that it broke first.
+    broken: Cell<Option<Broken>>,
+}
+
+/// What a thread shares with the kernel.
+#[derive(Debug, Default)]
+pub(super) struct Area {
+    pub(super) in_force: Cell<Option<Descriptor>>,
+    pub(super) cpu: Cell<usize>,
+    pub(super) cid: Cell<usize>,
+}
+
+/// What `rseq_cs` may point to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Descriptor {
+    /// The thread's own, which covers what it published.
+    OfThread,
+    /// The constant one of a window.
+    OfWindow(&'static Code),
+}
+
+/// A run through a section, which commits or aborts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Attempt {
+    /// The index that the section works by.
+    pub(super) index: Option<usize>,
+    committed: bool,
+    /// How often something had interrupted the thread before.
+    interruptions: u64,
+}
+
+/// A rule that was broken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Broken {
+    /// A section was aborted that had committed.
+    AbortedAfterCommit,
+    /// A section committed by another index than its thread's.
+    WrongSlot,
+    /// A descriptor was in force when there was no section.
+    LeftInForce,
+    /// A section was aborted, though nothing interrupted it.
+    AbortedByNothing,
+    /// A section stored to memory behind its commit.
+    StoredAfterCommit,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AbortedAfterCommit => "a section was aborted that had committed",
+            Self::WrongSlot => "a section committed by an index that isn't its thread's",
+            Self::LeftInForce => "a descriptor is in force outside of every section",
+            Self::AbortedByNothing => "a section was aborted, though nothing interrupted it",
+            Self::StoredAfterCommit => "a section stored to memory after its commit",
+        })
+    }
+}
+
+impl Thread {
+    pub(super) fn new(number: usize) -> Self {
+        Self {
+            number,
+            area: Area::default(),
+            published: Cell::new(None),
+            at: Cell::new(None),
+            aborted: Cell::new(false),
+            attempt: Cell::default(),
+            interruptions: Cell::new(0),
+            attempts: Cell::new(0),
+            broken: Cell::new(None),
+        }
+    }
+
+    /// The thread comes to a step.
+    pub(super) fn comes_to(&self, at: Address) {
+        self.at.set(Some(at));
+    }
+
+    /// The thread goes on: with this step, or with the abort handler.
+    pub(super) fn goes_on(&self) -> bool {
+        !self.aborted.take()
+    }
+
+    /// What is in force covers this window.
+    fn window_in_force(&self) -> Option<&'static Code> {
+        match self.area.in_force.get()? {
+            Descriptor::OfThread => self.published.get(),
+            Descriptor::OfWindow(code) => Some(code),
+        }
+    }
+
+    /// Whether an event would make a difference.
+    pub(super) fn is_armed(&self) -> bool {
+        self.area.in_force.get().is_some()
+    }
+
+    /// Preempts, moves, signals or fences the thread: what all these have in common.
+    pub(super) fn interrupt(&self) {
+        self.interruptions.set(self.interruptions.get() + 1);
+        let inside = matches!((self.window_in_force(), self.at.get()), (Some(window), Some(at)) if at.is_in(window));
+        if inside {
+            self.aborted.set(true);
+            self.must(!self.attempt.get().committed, Broken::AbortedAfterCommit);
+        }
+        self.area.in_force.set(None);
+    }
+
+    /// A signal's handler runs. Sections of its own are none of the business of the one that it interrupts.
+    pub(super) fn signal(&self, handler: impl FnOnce()) {
+        self.interrupt();
+        let interrupted = (self.aborted.take(), self.attempt.get(), self.at.get());
+        handler();
+        self.is_outside();
+        let (aborted, attempt, at) = interrupted;
+        self.aborted.set(aborted);
+        self.attempt.set(attempt);
+        self.at.set(at);
+    }
+
+    /// A section starts, or starts again.
+    pub(super) fn begins(&self) {
+        self.attempts.set(self.attempts.get() + 1);
+        self.attempt.set(Attempt { interruptions: self.interruptions.get(), ..Attempt::default() });
+    }
+
+    /// The section can't go on before its slots have been made, which aborts it as well.
+    pub(super) fn lacks_slots(&self) {
+        self.interruptions.set(self.interruptions.get() + 1);
+    }
+
+    /// The section gets the index that it works by.
+    pub(super) fn gets_index(&self, index: usize) {
+        self.attempt.set(Attempt { index: Some(index), ..self.attempt.get() });
+    }
+
+    /// The section stores, by the commit or before it.
+    pub(super) fn stores(&self) {
+        self.must(!self.attempt.get().committed, Broken::StoredAfterCommit);
+    }
+
+    /// The section commits, and the thread has this index.
+    pub(super) fn commits(&self, index: usize) {
+        self.stores();
+        let attempt = self.attempt.get();
+        self.must(attempt.index.is_none_or(|used| used == index), Broken::WrongSlot);
+        self.attempt.set(Attempt { committed: true, ..attempt });
+    }
+
+    /// The section was aborted and starts again.
+    pub(super) fn is_aborted(&self) {
+        let before = self.attempt.get().interruptions;
+        self.must(before != self.interruptions.get(), Broken::AbortedByNothing);
+    }
+
+    /// The thread is in no section.
+    pub(super) fn is_outside(&self) {
+        self.must(!self.is_armed(), Broken::LeftInForce);
+    }
+
+    fn must(&self, holds: bool, rule: Broken) {
+        if !holds && self.broken().is_none() {
+            self.broken.set(Some(rule));
+        }
+    }
+
+    /// The rule that the thread broke first.
+    pub(super) fn broken(&self) -> Option<Broken> {
+        self.broken.get()
+    }
+}

@@ -1,0 +1,256 @@
+//! The steps of a window, on real memory and virtual registers.
+
+use std::marker::PhantomData;
+use std::ptr;
+
+use rseq::Word;
+
+use super::CPUS;
+use super::code::Code;
+use super::kernel::{Descriptor, Thread};
+use super::running::{self, comes_to};
+use super::section::{ModelIndex, area};
+
+/// A window that runs, with its registers.
+#[derive(Debug)]
+pub struct ModelWindow<I, const N: usize> {
+    code: &'static Code,
+    /// What its steps work on. Values are zero-extended.
+    pub registers: [u64; N],
+    index: PhantomData<I>,
+}
+
+/// A copy of which a half is done.
+#[derive(Debug)]
+#[must_use]
+pub struct HalfCopied {
+    from: u64,
+    to: u64,
+    length: u64,
+}
+
+impl<I: ModelIndex, const N: usize> ModelWindow<I, N> {
+    /// A window starts. Without a `prepare`, so does its section.
+    #[must_use]
+    pub fn begin(code: &'static Code, watched: bool, registers: [u64; N]) -> Self {
+        if !watched {
+            running::thread().begins();
+        }
+        Self { code, registers, index: PhantomData }
+    }
+
+    /// Whether the thread goes on with the abort handler instead of this step.
+    pub fn is_aborted(&self, step: usize) -> bool {
+        !comes_to(self.code, step)
+    }
+
+    /// The thread descriptor covers this window from now on.
+    pub fn publish(&self, descriptor: u64) {
+        let thread = running::thread();
+        assert_eq!(
+            descriptor,
+            (&raw const thread.published).addr() as u64,
+            "the register holds the thread's descriptor"
+        );
+        thread.published.set(Some(self.code));
+    }
+
+    /// This window's own descriptor comes into force.
+    pub fn arm(&self, area: u64) {
+        thread_of(area).area.in_force.set(Some(Descriptor::OfWindow(self.code)));
+    }
+
+    /// The descriptor goes out of force.
+    pub fn disarm(&self, area: u64) {
+        thread_of(area).area.in_force.set(None);
+    }
+
+    /// Whether the thread descriptor is still in force.
+    #[must_use]
+    pub fn check_armed(&self, area: u64, _descriptor: u64) -> bool {
+        matches!(thread_of(area).area.in_force.get(), Some(Descriptor::OfThread))
+    }
+
+    /// Whether the thread still has the index.
+    #[must_use]
+    pub fn check_index(&self, area: u64, index: u64) -> bool {
+        I::of(&thread_of(area)) as u64 == index
+    }
+
+    /// Whether the thread's CPU has a slot.
+    #[must_use]
+    pub fn check_registered(&self, area: u64) -> bool {
+        thread_of(area).area.cpu.get() < CPUS
+    }
+
+    /// The thread's index.
+    #[must_use]
+    pub fn read_index(&self, area: u64) -> u64 {
+        let thread = thread_of(area);
+        let index = I::of(&thread);
+        thread.gets_index(index);
+        index as u64
+    }
+
+    /// The address of an index's slot, unless the slots were never used.
+    #[must_use]
+    pub fn find_slot(&mut self, to: usize, slots: u64, index: u64, bytes: usize) -> bool {
+        // SAFETY: the address of a `PerCpu`, whose first word is the address of its first slot.
+        let first = unsafe { read(slots, size_of::<usize>()) };
+        if first == 0 {
+            running::thread().lacks_slots();
+        }
+        self.registers[to] = first + index * bytes as u64;
+        first != 0 && index < CPUS as u64
+    }
+
+    /// What is at an address.
+    ///
+    /// # Safety
+    /// A place of the section, which may be read.
+    #[must_use]
+    pub unsafe fn load<V: Word>(&self, at: u64) -> u64 {
+        // SAFETY: the caller's.
+        unsafe { read(at, size_of::<V>()) }
+    }
+
+    /// A scratch store.
+    ///
+    /// # Safety
+    /// A place of the section, which may be written.
+    pub unsafe fn store<V: Word>(&self, at: u64, value: u64) {
+        running::thread().stores();
+        // SAFETY: the caller's.
+        unsafe { write(at, value, size_of::<V>()) };
+    }
+
+    /// The commit.
+    ///
+    /// # Safety
+    /// As that of [`store`](Self::store).
+    pub unsafe fn commit<V: Word>(&self, at: u64, value: u64) {
+        let thread = running::thread();
+        thread.commits(I::of(&thread));
+        // SAFETY: the caller's.
+        unsafe { write(at, value, size_of::<V>()) };
+    }
+
+    /// Copies the first half of some bytes.
+    ///
+    /// # Safety
+    /// The places may be read and written, and don't overlap.
+    pub unsafe fn copy_half(&self, from: u64, to: u64, length: u64) -> HalfCopied {
+        running::thread().stores();
+        let half = length / 2;
+        // SAFETY: the caller's.
+        unsafe { copy(from, to, half) };
+        HalfCopied { from: from + half, to: to + half, length: length - half }
+    }
+}
+
+impl HalfCopied {
+    /// Copies the other half.
+    ///
+    /// # Safety
+    /// As for the first.
+    pub unsafe fn finish(self) {
+        // SAFETY: the caller's.
+        unsafe { copy(self.from, self.to, self.length) };
+    }
+}
+
+/// The thread whose area this is: the one that runs.
+fn thread_of(address: u64) -> std::rc::Rc<Thread> {
+    assert_eq!(address, area().addr() as u64, "the register holds the thread's area");
+    running::thread()
+}
+
+/// # Safety
+/// So many bytes may be read there: 1, 2, 4 or 8.
+unsafe fn read(at: u64, bytes: usize) -> u64 {
+    let at = at as usize;
+    // SAFETY: the caller's.
+    unsafe {
+        match bytes {
+            1 => ptr::with_exposed_provenance::<u8>(at).read_unaligned().into(),
+            2 => ptr::with_exposed_provenance::<u16>(at).read_unaligned().into(),
+            4 => ptr::with_exposed_provenance::<u32>(at).read_unaligned().into(),
+            _ => ptr::with_exposed_provenance::<u64>(at).read_unaligned(),
+        }
+    }
+}
+
+/// # Safety
+/// So many bytes may be written there: 1, 2, 4 or 8.
+unsafe fn write(at: u64, value: u64, bytes: usize) {
+    let at = at as usize;
+    // SAFETY: the caller's.
+    unsafe {
+        match bytes {
+            1 => ptr::with_exposed_provenance_mut::<u8>(at).write_unaligned(value as u8),
+            2 => ptr::with_exposed_provenance_mut::<u16>(at).write_unaligned(value as u16),
+            4 => ptr::with_exposed_provenance_mut::<u32>(at).write_unaligned(value as u32),
+            _ => ptr::with_exposed_provenance_mut::<u64>(at).write_unaligned(value),
+        }
+    }
+}
+
+/// # Safety
+/// So many bytes may be read and written there, and don't overlap.
+unsafe fn copy(from: u64, to: u64, length: u64) {
+    let (from, to) = (ptr::with_exposed_provenance::<u8>(from as usize), ptr::with_exposed_provenance_mut(to as usize));
+    // SAFETY: the caller's.
+    unsafe { ptr::copy_nonoverlapping(from, to, length as usize) };
+}
+
+/// The address of an element.
+#[must_use]
+pub fn element_address(base: u64, index: u64, bytes: usize) -> u64 {
+    base.wrapping_add(index.wrapping_mul(bytes as u64))
+}
+
+/// The bits of a value, as a number of its type.
+fn number<V: Word>(bits: u64) -> i128 {
+    let unused = 64 - 8 * size_of::<V>() as u32;
+    let at_the_top = bits << unused;
+    if V::SIGNED { i128::from(at_the_top.cast_signed() >> unused) } else { i128::from(at_the_top >> unused) }
+}
+
+/// `left operation right`, wrapping, zero-extended.
+///
+/// # Panics
+/// If no window computes so.
+#[must_use]
+pub fn compute<V: Word>(left: u64, operation: &str, right: u64) -> u64 {
+    let width = 8 * size_of::<V>() as u32;
+    let count = right as u32 % width;
+    let result = match operation {
+        "+" => left.wrapping_add(right),
+        "-" => left.wrapping_sub(right),
+        "&" => left & right,
+        "|" => left | right,
+        "^" => left ^ right,
+        "<<" => left << count,
+        ">>" => (number::<V>(left) >> count) as u64,
+        _ => unreachable!("no window computes by {operation}"),
+    };
+    result & (u64::MAX >> (64 - width))
+}
+
+/// `left comparison right`.
+///
+/// # Panics
+/// If no window compares so.
+#[must_use]
+pub fn compare<V: Word>(left: u64, comparison: &str, right: u64) -> bool {
+    let (left, right) = (number::<V>(left), number::<V>(right));
+    match comparison {
+        "==" => left == right,
+        "!=" => left != right,
+        "<" => left < right,
+        "<=" => left <= right,
+        ">" => left > right,
+        ">=" => left >= right,
+        _ => unreachable!("no window compares by {comparison}"),
+    }
+}

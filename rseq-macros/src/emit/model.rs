@@ -1,0 +1,315 @@
+//! A machine that doesn't exist: the window as Rust, one statement for each step, on registers of which there are enough. Before each step, also of
+//! those that are ordinary Rust, it asks the model in rseq-explore whether something interrupts the thread there.
+//!
+//! The steps have numbers, which are the machine's addresses. What a step means is in rseq-explore's `model/window.rs`.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, format_ident};
+use syn::{Block, Ident, Stmt};
+
+use super::{hidden, index_kind};
+use crate::ir::{Address, Index, Operand, Program, Register, Step, TypeId, text};
+
+/// What a section looks like to the model: a step of the protocol may be several of the machine's.
+pub struct Listing<'p> {
+    program: &'p Program,
+    entries: Vec<Entry>,
+    /// The number of the first entry of each step of the program.
+    first: Vec<usize>,
+    /// The number of the first exit's entry.
+    exits: usize,
+}
+
+/// A place where something may interrupt the thread.
+struct Entry {
+    text: String,
+    /// How many half statements of the section's window are behind it.
+    progress: usize,
+}
+
+impl<'p> Listing<'p> {
+    pub fn of(program: &'p Program) -> Self {
+        let mut listing = Self { program, entries: Vec::new(), first: Vec::new(), exits: 0 };
+        let mut progress = 0;
+        for step in &program.steps {
+            listing.first.push(listing.entries.len());
+            for (number, text) in texts(program, step).into_iter().enumerate() {
+                listing.entries.push(Entry { text, progress: progress + number * usize::from(step.is_in_window()) });
+            }
+            progress += 2 * usize::from(is_statement(step));
+        }
+        listing.exits = listing.entries.len();
+        for exit in 0..program.exits() {
+            listing.entries.push(Entry { text: format!("exit {exit}: disarm"), progress });
+        }
+        listing
+    }
+
+    /// The statics by which the model knows the section.
+    pub fn code(&self, private: &TokenStream) -> TokenStream {
+        let (steps, code) = names();
+        let entries = self
+            .entries
+            .iter()
+            .map(|Entry { text, progress }| hidden!(#private::CodeStep { text: #text, progress: #progress }));
+        let (count, location) = (self.entries.len(), &self.program.location);
+        let label = |wanted: fn(&Step) -> bool| {
+            self.program.steps.iter().position(wanted).map_or(0, |position| self.first[position])
+        };
+        let start = label(|step| matches!(step, Step::Start));
+        let post = label(|step| matches!(step, Step::Post));
+        hidden! {
+            static #steps: [#private::CodeStep; #count] = [#(#entries),*];
+            static #code: #private::Code = #private::Code { section: #location, steps: &#steps, start: #start, post: #post };
+        }
+    }
+
+    /// A step in front of the window, whose Rust is the same as everywhere, and where it may be interrupted.
+    pub fn before(&self, step: usize, rust: TokenStream, private: &TokenStream) -> TokenStream {
+        match &self.program.steps[step] {
+            Step::Prepare(body) => self.prepare(self.first[step], body, private),
+            Step::Outside => {
+                let point = point(self.first[step], private);
+                hidden!(#point #rust)
+            }
+            _ => rust,
+        }
+    }
+
+    /// The user's code may be interrupted before each of its statements.
+    fn prepare(&self, first: usize, body: &Block, private: &TokenStream) -> TokenStream {
+        let statements = body.stmts.iter().enumerate().map(|(number, statement)| {
+            let point = point(first + number, private);
+            let end = needs_end(statement).then(|| hidden!(;));
+            let statement = statement.to_token_stream();
+            hidden!(#point #statement #end)
+        });
+        statements.collect()
+    }
+
+    /// The body of the window's function, whose parameters `input` names.
+    pub fn window(&self, input: impl Fn(Register) -> Ident, private: &TokenStream) -> TokenStream {
+        let program = self.program;
+        let (_, code) = names();
+        let (registers, watched) = (program.registers.len(), !program.arms_in_window());
+        let inputs = (0..registers).map(|register| match program.registers[register].input {
+            Some(_) => input(register).into_token_stream(),
+            None => hidden!(0),
+        });
+        let kind = index_kind(program.mm_cid, private);
+        let steps = (0..program.steps.len()).map(|step| self.in_window(step, private));
+        let values = self.values();
+        hidden! {
+            #[allow(unused_mut)]
+            let mut window = #private::ModelWindow::<#kind, #registers>::begin(&#code, #watched, [#(#inputs),*]);
+            #(#steps)*
+            #private::Outcome::committed(#values)
+        }
+    }
+
+    fn in_window(&self, number: usize, private: &TokenStream) -> TokenStream {
+        let step = &self.program.steps[number];
+        if !step.is_in_window() {
+            return TokenStream::new();
+        }
+        let first = self.first[number];
+        let last = self.first.get(number + 1).copied().unwrap_or(self.exits);
+        let points = (first..last).map(|at| hidden!(if window.is_aborted(#at) { return #private::Outcome::ABORTED; }));
+        let statement = self.step(step, private);
+        let aborts_by_itself = matches!(
+            step,
+            Step::CheckArmed { .. } | Step::CheckIndex { .. } | Step::CheckRegistered { .. } | Step::Slot { .. }
+        );
+        let statement =
+            if aborts_by_itself { hidden!(if !(#statement) { return #private::Outcome::ABORTED; }) } else { statement };
+        // The half of a copy comes between its two points.
+        match (step, points.collect::<Vec<_>>().as_slice()) {
+            (Step::Copy { .. }, [first, second]) => {
+                hidden!(#first let half = #statement; #second unsafe { half.finish() };)
+            }
+            (_, points) => hidden!(#(#points)* #statement),
+        }
+    }
+
+    fn step(&self, step: &Step, private: &TokenStream) -> TokenStream {
+        match step {
+            Step::Publish { descriptor } => {
+                let descriptor = register(*descriptor);
+                hidden!(window.publish(#descriptor);)
+            }
+            Step::ArmWindow { area, .. } => {
+                let area = register(*area);
+                hidden!(window.arm(#area);)
+            }
+            Step::CheckArmed { area, descriptor } => {
+                let (area, descriptor) = (register(*area), register(*descriptor));
+                hidden!(window.check_armed(#area, #descriptor))
+            }
+            Step::CheckIndex { area, index } => {
+                let (area, index) = (register(*area), register(*index));
+                hidden!(window.check_index(#area, #index))
+            }
+            Step::CheckRegistered { area, .. } => {
+                let area = register(*area);
+                hidden!(window.check_registered(#area))
+            }
+            Step::ReadIndex { to, area } => {
+                let area = register(*area);
+                hidden!(window.registers[#to] = window.read_index(#area);)
+            }
+            Step::Slot { to, slots, index, pointee } => {
+                let (slots, pointee) = (register(*slots), pointee_name(*pointee));
+                let index = match index {
+                    Index::Read(index) => register(*index),
+                    Index::InArea(area) => {
+                        let area = register(*area);
+                        hidden!(window.read_index(#area))
+                    }
+                };
+                hidden!({
+                    let index = #index;
+                    window.find_slot(#to, #slots, index, #private::slot_bytes::<#pointee>())
+                })
+            }
+            Step::Element { to, base, index, pointee } => {
+                let (base, index, pointee) = (register(*base), operand(*index), pointee_name(*pointee));
+                hidden!(window.registers[#to] = #private::element_address(#base, #index, #private::bytes_of::<#pointee>());)
+            }
+            Step::Field { to, at } => {
+                let at = address(*at);
+                hidden!(window.registers[#to] = #at;)
+            }
+            Step::Load { to, at, ty } => {
+                let (at, ty) = (address(*at), type_name(*ty));
+                hidden!(window.registers[#to] = unsafe { window.load::<#ty>(#at) };)
+            }
+            Step::Compute { to, left, operation, right, ty } => {
+                let (left, right, ty) = (operand(*left), operand(*right), type_name(*ty));
+                let operation = operation.symbol();
+                hidden!(window.registers[#to] = #private::compute::<#ty>(#left, #operation, #right);)
+            }
+            Step::Store { at, value, ty } => {
+                let (at, value, ty) = (address(*at), operand(*value), type_name(*ty));
+                hidden!(unsafe { window.store::<#ty>(#at, #value) };)
+            }
+            Step::Copy { from, to, length } => {
+                let (from, to, length) = (address(*from), address(*to), operand(*length));
+                hidden!(unsafe { window.copy_half(#from, #to, #length) })
+            }
+            Step::Exit { left, comparison, right, ty, exit, area } => {
+                let (left, right, ty) = (operand(*left), operand(*right), type_name(*ty));
+                let (comparison, values) = (comparison.symbol(), self.values());
+                let (at, number) = (self.exits + exit, super::exit_number(*exit));
+                let disarms = self.program.in_window().any(|step| matches!(step, Step::Disarm { .. }));
+                let area = register(*area);
+                let disarm = disarms.then(|| hidden!(window.disarm(#area);));
+                hidden! {
+                    if #private::compare::<#ty>(#left, #comparison, #right) {
+                        window.is_aborted(#at);
+                        #disarm
+                        return #private::Outcome { end: #number, values: #values };
+                    }
+                }
+            }
+            Step::CommitStore { at, value, ty, .. } => {
+                let (at, value, ty) = (address(*at), operand(*value), type_name(*ty));
+                hidden!(unsafe { window.commit::<#ty>(#at, #value) };)
+            }
+            Step::CommitUpdate { at, operation, value, ty } => {
+                let (at, value, ty) = (address(*at), operand(*value), type_name(*ty));
+                let operation = operation.symbol();
+                hidden! {
+                    let at = #at;
+                    let new = #private::compute::<#ty>(unsafe { window.load::<#ty>(at) }, #operation, #value);
+                    unsafe { window.commit::<#ty>(at, new) };
+                }
+            }
+            Step::Disarm { area } => {
+                let area = register(*area);
+                hidden!(window.disarm(#area);)
+            }
+            // A label is an address, no instruction; the rest is ordinary Rust.
+            Step::Start
+            | Step::Post
+            | Step::Guard
+            | Step::Arm
+            | Step::Index { .. }
+            | Step::Prepare(_)
+            | Step::Outside => TokenStream::new(),
+        }
+    }
+
+    /// The values that the section uses once the window is over.
+    fn values(&self) -> TokenStream {
+        let registers = self.program.outputs.iter().map(|(_, output)| register(*output));
+        hidden!([#(#registers),*])
+    }
+}
+
+/// The names of the statics. (Items have no hygiene of their own.)
+fn names() -> (Ident, Ident) {
+    let name = |name| Ident::new(name, Span::mixed_site());
+    (name("__RSEQ_STEPS"), name("__RSEQ_CODE"))
+}
+
+/// How the entries of a step read: none for what is no instruction.
+fn texts(program: &Program, step: &Step) -> Vec<String> {
+    match step {
+        Step::Guard | Step::Arm | Step::Index { .. } | Step::Start | Step::Post => Vec::new(),
+        Step::Prepare(body) => body.stmts.iter().map(|statement| format!("prepare: {}", text(statement))).collect(),
+        Step::Copy { .. } => vec![program.text(step), format!("{}, in the middle of it", program.text(step))],
+        _ => vec![program.text(step)],
+    }
+}
+
+/// What the section's author wrote as one, the commit included.
+fn is_statement(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::Load { .. }
+            | Step::Compute { .. }
+            | Step::Store { .. }
+            | Step::Copy { .. }
+            | Step::Exit { .. }
+            | Step::CommitStore { .. }
+            | Step::CommitUpdate { .. }
+    )
+}
+
+fn needs_end(statement: &Stmt) -> bool {
+    matches!(statement, Stmt::Expr(_, None) | Stmt::Macro(syn::StmtMacro { semi_token: None, .. }))
+}
+
+/// A place outside of the window: nothing but itself goes elsewhere from there.
+fn point(at: usize, private: &TokenStream) -> TokenStream {
+    let (_, code) = names();
+    let reachable = super::reachable();
+    hidden!(#reachable #private::passes(&#code, #at);)
+}
+
+fn register(register: Register) -> TokenStream {
+    hidden!(window.registers[#register])
+}
+
+fn operand(operand: Operand) -> TokenStream {
+    match operand {
+        Operand::Register(number) => register(number),
+        Operand::Immediate(number) => hidden!((#number).cast_unsigned()),
+    }
+}
+
+fn address(Address { base, offset }: Address) -> TokenStream {
+    let base = register(base);
+    match offset.map(register) {
+        Some(offset) => hidden!((#base).wrapping_add(#offset)),
+        None => base,
+    }
+}
+
+fn type_name(ty: TypeId) -> Ident {
+    format_ident!("T{ty}")
+}
+
+fn pointee_name(pointee: usize) -> Ident {
+    format_ident!("P{pointee}")
+}

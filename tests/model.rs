@@ -1,0 +1,188 @@
+//! Sections in the model of rseq-explore: every schedule with a few events, in which nothing may go wrong; and the mutants of the protocol, each of which must.
+//!
+//! `tests/model/caught.tsv` says which section shows which mutation, and after how many events; `BLESS=1 cargo test --test model` writes it.
+#![allow(clippy::duplicate_mod, reason = "once as they are, and once with each mutation")]
+
+use std::fmt::Write;
+use std::path::Path;
+
+use rseq_explore::model::{Bounds, Broken, Failure, Model, Wrong};
+
+/// The sections as they are.
+#[path = "model"]
+mod whole {
+    macro_rules! section {
+        ($($tokens:tt)*) => { ::rseq_explore::model! { $($tokens)* } };
+    }
+
+    #[path = "sections.rs"]
+    pub mod sections;
+}
+
+/// A module with the sections of the examples: as they are, or with a mutation. (In parentheses a `$`, for the macro inside.)
+macro_rules! examples {
+    (($d:tt) $name:ident: $($mutation:tt)*) => {
+        #[allow(dead_code, reason = "not every mutation is tried with every example")]
+        #[path = "../examples/operations"]
+        mod $name {
+            macro_rules! section {
+                ($d($d tokens:tt)*) => { ::rseq_explore::model! { $($mutation)* $d($d tokens)* } };
+            }
+            use section as rseq;
+
+            #[path = "../../tests/model/buffers.rs"]
+            pub mod buffers;
+            #[path = "../../tests/model/counter.rs"]
+            pub mod counter;
+            #[path = "librseq.rs"]
+            pub mod librseq;
+            #[path = "../../tests/model/operations.rs"]
+            pub mod operations;
+            #[path = "slab.rs"]
+            pub mod slab;
+        }
+    };
+}
+
+examples! { ($) examples: }
+examples! { ($) unarmed: [no_arm] }
+examples! { ($) unchecked: [no_check] }
+
+/// A module of the sections for each mutation, and what lists them all. (In parentheses a `$`, for the macros inside.)
+macro_rules! mutants {
+    (($d:tt) $($mutation:ident)*) => {
+        $(
+            #[path = "model"]
+            mod $mutation {
+                macro_rules! section {
+                    ($d($d tokens:tt)*) => { ::rseq_explore::model! { [$mutation] $d($d tokens)* } };
+                }
+
+                #[path = "sections.rs"]
+                pub mod sections;
+            }
+        )*
+
+        /// Each mutation with where it is found first, by what comes of it alone and by the model's rules.
+        fn caught() -> Vec<(&'static str, [Option<Caught>; 2])> {
+            vec![$((stringify!($mutation), first_caught($mutation::sections::models))),*]
+        }
+    };
+}
+
+mutants! { ($)
+    no_check
+    no_arm
+    no_publish
+    no_disarm
+    no_early_disarm
+    start_late
+    start_at_commit
+    post_early
+    post_late
+    index_before_arm
+    arm_again
+    check_late
+    publish_late
+    disarm_early
+    scratch_late
+    commit_twice
+}
+
+/// The section that shows a mutation first, and the schedule.
+struct Caught {
+    section: String,
+    events: usize,
+    failure: Failure,
+}
+
+impl Caught {
+    /// The rule that is broken, and where: columns of the table.
+    fn rule(&self) -> String {
+        format!("{}\t{}\t{}", self.failure.wrong, self.section, self.events)
+    }
+}
+
+/// A mutation that no section shows after so many events isn't caught.
+const MOST_EVENTS: usize = 3;
+
+/// Where a mutation shows first, by what the check of a section says and by a rule of the model.
+fn first_caught<S: 'static, I: Iterator<Item = (String, Model<S>)>>(models: fn() -> I) -> [Option<Caught>; 2] {
+    let first = |rules, most: usize, counts: fn(&Wrong) -> bool| {
+        (0..=most).find_map(|events| {
+            models().find_map(|(section, model)| {
+                let failure = *model.search(Bounds { events, rules }).err().filter(|failure| counts(&failure.wrong))?;
+                Some(Caught { section, events, failure })
+            })
+        })
+    };
+    let by_results = first(false, MOST_EVENTS, |_| true);
+    let most = by_results.as_ref().map_or(MOST_EVENTS, |caught| caught.events);
+    [by_results, first(true, most, |wrong| matches!(wrong, Wrong::Rule(_)))]
+}
+
+#[test]
+fn sections_are_exact() {
+    for (name, model) in whole::sections::models() {
+        println!("{name}: {}", model.explore(Bounds::events(2)));
+    }
+    println!("slots made by whoever comes first: {}", whole::sections::first_use().explore(Bounds::events(2)));
+}
+
+#[test]
+fn short_sections_are_exact_under_more_events() {
+    for (name, model) in whole::sections::short() {
+        println!("{name}: {}", model.explore(Bounds::events(3)));
+    }
+}
+
+/// Every restart needs a reason, else a section would never end.
+#[test]
+fn a_section_in_prepare_never_ends() {
+    let nested = whole::sections::nested();
+    let wrong =
+        |rules| nested.search(Bounds { events: 0, rules }).expect_err("the inner section aborts the outer one").wrong;
+    assert_eq!(wrong(true), Wrong::Rule(Broken::AbortedByNothing));
+    assert_eq!(wrong(false), Wrong::Endless);
+}
+
+#[test]
+fn examples_are_exact() {
+    let [counter, buffers] = [examples::counter::searched(), examples::buffers::searched()];
+    let named = [("counter", counter.into_iter().collect()), ("push_pop", buffers.into_iter().collect())];
+    for (name, searched) in examples::operations::searched().into_iter().chain(named) {
+        let reports: Vec<String> =
+            searched.unwrap_or_else(|failure| panic!("{name}: {failure}")).iter().map(ToString::to_string).collect();
+        println!("{name}: {}", reports.join(", "));
+    }
+}
+
+/// The control: each of these checks notices that windows aren't armed, or that nothing asks whether `prepare` was interrupted.
+#[test]
+fn mutants_of_the_examples_are_not() {
+    let prepared = [("counter", unchecked::counter::searched()), ("push_pop", unchecked::buffers::searched())];
+    let prepared = prepared.map(|(name, searched)| (name, searched.into_iter().collect()));
+    for (name, searched) in unarmed::operations::searched().into_iter().chain(prepared) {
+        println!("{name}: {}", searched.expect_err(name));
+    }
+}
+
+#[test]
+fn mutants_are_caught() {
+    let (mutations, caught) = (rseq::__private::mutations!(), caught());
+    assert_eq!(caught.iter().map(|(name, _)| *name).collect::<Vec<_>>(), mutations.map(|(name, _)| name));
+    let mut table = String::from("mutation\twhat is wrong\tshown by\tevents\trule\tbroken by\tevents\n");
+    for ((name, [by_results, by_rules]), (_, wrong)) in caught.iter().zip(mutations) {
+        let by_results = by_results.as_ref().unwrap_or_else(|| panic!("nothing shows {name}"));
+        let rule = by_rules.as_ref().map_or_else(|| "-\t-\t-".into(), Caught::rule);
+        println!("{name}, {}: {}{rule}", by_results.section, by_results.failure);
+        writeln!(table, "{name}\t{wrong}\t{}\t{}\t{rule}", by_results.section, by_results.events)
+            .expect("a string takes everything");
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/model/caught.tsv");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, &table).expect("the folder is there");
+    }
+    let known = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(known, table, "read what changed, then BLESS=1 cargo test --test model");
+}
