@@ -34,6 +34,39 @@
 //! - [`mod@fence`] waits until no earlier section can still commit.
 //! - [`abi`] has the structures of the kernel.
 //!
+//! # Auditing sections
+//!
+//! With the feature `audit`, sections that break the rules of [`prepare`](rseq!#what-prepare-must-not-do) are reported on the standard error, with file and line,
+//! where they do it, and the program is aborted there, so that a debugger or a core dump shows how it came to it:
+//!
+//! ```text
+//! cargo test --features rseq-dsl/audit
+//! rseq audit: src/stats.rs:41:9: `prepare` made system call 202 (futex); a section that is scheduled inside of a call loses updates ..
+//! ```
+//!
+//! | what is caught | how |
+//! |---|---|
+//! | a system call in `prepare`, or in what is evaluated for the window | Syscall User Dispatch (Linux 5.11), where it is made |
+//! | without that: one that sleeps | `getrusage` around the section, once it did so in 100 attempts in a row |
+//! | a section that `prepare` runs | where the inner one begins |
+//! | one that was abandoned by `longjmp`, or left by a switch of stacks (green threads), or that goes on on another thread | at the next section or system call of the thread |
+//! | one that aborts without end | after 100,000 times in a row |
+//!
+//! A section that leaves early, by `return` or a panic, may do what it likes on its way, as it commits nothing: so a system call or an inner section is only noted at first, and
+//! reported when the section comes to its window all the same, or does it again in its next attempt. Handlers that interrupt `prepare` may make calls and run
+//! sections. `RSEQ_AUDIT=report` in the environment has the program go on after a report; each section then says each thing once. `RSEQ_AUDIT_ORACLE=sleeps` does without Syscall
+//! User Dispatch.
+//!
+//! *What it costs*: a `prepare` costs a microsecond more, for three system calls around it (two without the dispatch), and each thread 32 bytes that are never given back. Without the feature, sections are
+//! what they were, to the instruction. It belongs into tests and not into what is shipped.
+//!
+//! *What it can't see*: portable mode, where system calls do no harm. What `prepare` does in an attempt that was interrupted before, which harms nobody either: the next attempt is looked at. A
+//! call that `prepare` never returns from. Sections of other shared objects, each of which is audited by itself. Rules about memory: stores to what others reach,
+//! pointers to what others free.
+//!
+//! *What it changes*: `SIGSYS` has a handler, which hands on what isn't its own, and is let through on threads that run sections. A program that installs its own handler for it later
+//! is ended by that signal, or sees it, where a call would have been reported; one that uses Syscall User Dispatch itself can't be audited.
+//!
 //! # Requirements
 //!
 //! Restartable sequences are used on x86-64 Linux from 4.18 on (fences: 5.10), with any libc: glibc registers threads from 2.35

@@ -36,6 +36,9 @@ pub use status::{Libc, Status, status};
 /// What the expansion of `rseq!` uses. Not for people: it may change in every release.
 #[doc(hidden)]
 pub mod expansion {
+    #[cfg(feature = "audit")]
+    #[allow(unused_imports, reason = "where nothing can be audited there is none")]
+    pub use crate::arch::audit::expansion::*;
     pub use crate::outcome::Outcome;
     pub use crate::percpu::slot_bytes;
     pub use crate::place::{Raw, Shared, Target, target};

@@ -128,18 +128,17 @@ impl<T, I> PerCpu<T, I> {
     }
 
     /// Makes the values, unless another thread is quicker. A section that finds itself here aborts and starts again: the
-    /// memory comes from a system call, which a section can't be said to survive.
+    /// memory comes from a system call, which a section can't be said to survive. From here on it isn't armed.
     #[cold]
     #[inline(never)]
     fn first_use(&self) -> NonNull<Slot<T>> {
+        section::disarm_this_thread();
         let values = Values::make(self.make);
-        let first = match self.first.compare_exchange(null_mut(), values.first.as_ptr(), Release, Acquire) {
+        match self.first.compare_exchange(null_mut(), values.first.as_ptr(), Release, Acquire) {
             Ok(_) => values.keep(),
             // Set by another thread, so not null; ours are dropped.
             Err(winner) => NonNull::new(winner).unwrap_or(values.first),
-        };
-        section::disarm_this_thread();
-        first
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use core::mem::forget;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::abi::{Descriptor, Rseq};
+use crate::arch::audit;
 use crate::cpu::IndexKind;
 use crate::mode::{self, Mode};
 use crate::outcome::Outcome;
@@ -19,6 +20,7 @@ use crate::{arch, sys};
 pub struct Section<I: IndexKind> {
     thread: Located,
     index: I,
+    audit: audit::Attempt,
 }
 
 /// A section of which only the window is still to come, which takes the descriptor out of force by itself.
@@ -26,6 +28,7 @@ pub struct Section<I: IndexKind> {
 pub struct Prepared<I> {
     thread: Located,
     index: I,
+    audit: audit::Attempt,
 }
 
 impl<I: IndexKind> Section<I> {
@@ -33,21 +36,39 @@ impl<I: IndexKind> Section<I> {
     #[inline(always)]
     pub fn enter() -> Self {
         loop {
-            let thread = arch::locate();
-            // SAFETY: this thread's, as of just now.
-            let Armed { cpu, cpus } = unsafe { arch::arm(thread) };
-            // One comparison for an id that has no slot, a thread that isn't registered (its id is a huge number), the
-            // portable mode and a process that hasn't decided yet (no id has a slot).
-            if cpu < cpus {
-                // SAFETY: the thread's area, of which `cpu` says that it is registered.
-                if let Some(index) = unsafe { I::read(thread.area, cpu) } {
-                    return Self { thread, index };
-                }
+            if let Some(section) = Self::arm(arch::locate(), audit::Attempt::NONE) {
+                return section;
             }
-            if let Some(index) = enter_slowly_from_here::<I>() {
-                return Self { thread: arch::locate(), index: I::checked(index) };
+            if let Some(section) = Self::enter_slowly() {
+                return section;
             }
         }
+    }
+
+    /// Begins a section that is armed, unless its index has no slot.
+    #[inline(always)]
+    pub(crate) fn arm(thread: Located, audit: audit::Attempt) -> Option<Self> {
+        // SAFETY: this thread's, as of just now.
+        let Armed { cpu, cpus } = unsafe { arch::arm(thread) };
+        // One comparison for an id that has no slot, a thread that isn't registered (its id is a huge number), the
+        // portable mode and a process that hasn't decided yet (no id has a slot).
+        if cpu < cpus {
+            // SAFETY: the thread's area, of which `cpu` says that it is registered.
+            return unsafe { I::read(thread.area, cpu) }.map(|index| Self { thread, index, audit });
+        }
+        None
+    }
+
+    /// Begins a section that holds a slot. If none is to be held, it has to be tried again.
+    #[inline(always)]
+    pub(crate) fn enter_slowly() -> Option<Self> {
+        enter_slowly_from_here::<I>().map(Self::of_slot)
+    }
+
+    /// The section of the calling thread that holds this slot.
+    #[inline(always)]
+    fn of_slot(index: usize) -> Self {
+        Self { thread: arch::locate(), index: I::checked(index), audit: audit::Attempt::NONE }
     }
 
     /// The slot that the section works on.
@@ -59,7 +80,8 @@ impl<I: IndexKind> Section<I> {
     /// Everything is prepared: no way but the window leads out of the section.
     #[inline(always)]
     pub fn prepared(self) -> Prepared<I> {
-        let prepared = Prepared { thread: self.thread, index: self.index };
+        self.audit.prepared(self.thread);
+        let prepared = Prepared { thread: self.thread, index: self.index, audit: self.audit };
         forget(self);
         prepared
     }
@@ -76,6 +98,12 @@ impl<I: IndexKind> Prepared<I> {
     #[inline(always)]
     pub fn area(self) -> *mut Rseq {
         self.thread.area
+    }
+
+    /// What its audit remembers.
+    #[allow(dead_code, reason = "only audits read it")]
+    pub(crate) fn attempt(self) -> audit::Attempt {
+        self.audit
     }
 
     /// The index as a number, for the window's comparison.
@@ -103,6 +131,7 @@ impl<I: IndexKind> Drop for Section<I> {
     fn drop(&mut self) {
         // SAFETY: the area of the thread that armed it: a section never changes threads, being neither Send nor able to await.
         unsafe { arch::disarm(self.thread.area) };
+        self.audit.left(self.thread);
         if is_portable(self.index) {
             portable::leave(self.index.number());
         }
@@ -126,7 +155,7 @@ fn end_aborted<I: IndexKind, C, const N: usize>(
     operands: C,
     window: impl Fn(C, I) -> Outcome<N>,
 ) -> Outcome<N> {
-    let section = Section { thread: arch::locate(), index };
+    let section = Section::<I>::of_slot(index.number());
     let window = || window(operands, index);
     let outcome = if is_portable(index) { portable::commit(index.number(), window) } else { None };
     drop(section);
@@ -150,7 +179,7 @@ pub fn window_aborted<I: IndexKind, C, const N: usize>(
     let opened = open();
     let outcome = match begin::<I>(registrar) {
         Some(slot) => {
-            let section = Section { thread: arch::locate(), index: I::checked(slot) };
+            let section = Section::<I>::of_slot(slot);
             portable::commit(slot, || window(operands, section.index))
         }
         None if opened || !ready => Some(Outcome::AGAIN),

@@ -4,6 +4,7 @@ use core::mem::offset_of;
 use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::abi::{Descriptor, Rseq};
+use crate::arch::audit;
 
 /// A thread's static TLS: the descriptor that its sections publish their window in, and the area for the kernel in case
 /// that libc registered none.
@@ -13,6 +14,9 @@ pub(crate) struct ThreadBlock {
     pub(crate) descriptor: Descriptor,
     /// The area that this crate registers where libc has none.
     pub(crate) own_area: Rseq,
+    /// What the thread remembers of its sections while they are audited.
+    #[allow(dead_code, reason = "only audits read it")]
+    pub(crate) audit: audit::State,
 }
 
 /// Where the calling thread's descriptor and area are.

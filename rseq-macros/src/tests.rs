@@ -494,6 +494,23 @@ fn editors_get_readable_and_unreadable_code_alike() {
     }
 }
 
+/// An audit is told of each step, in the order in which they happen; without it there is nothing of it.
+#[test]
+fn audited_sections_tell_their_steps() {
+    let places = |section: &str, steps: &[&str]| {
+        let expansion = pretty("x86_64 audit", section);
+        let place = |step: &&str| expansion.find(*step).unwrap_or_else(|| panic!("no {step} in {expansion}"));
+        assert!(steps.iter().map(place).is_sorted(), "{expansion}");
+    };
+    places(EVERY_CLAUSE, &["Audit::new(", "'retry: loop", "Audit::enter", "asm!", "Audit::ended(", "Audit::aborted("]);
+    places(PURE_COUNTER, &["Audit::new(", "Audit::window(", "asm!", "Audit::aborted("]);
+    for section in SECTIONS {
+        assert!(!pretty("x86_64", section).contains("Audit"));
+    }
+    let refused = pretty("x86_64 audit", "prepare { dbg!(1); } commit store(place, 1)");
+    assert!(refused.find("Audit::new(") < refused.find("Audit::enter"), "{refused}");
+}
+
 #[cfg(feature = "mutants")]
 #[test]
 fn mutants_lack_their_step() {

@@ -50,7 +50,7 @@ fn exit_key(destructor: unsafe extern "C" fn(*mut c_void)) -> Result<libc::pthre
 }
 
 /// Keeps the image (executable or shared object) that holds this address loaded until the process ends.
-fn keep_loaded(address: *const c_void) -> Result<(), Errno> {
+pub(crate) fn keep_loaded(address: *const c_void) -> Result<(), Errno> {
     let mut image = MaybeUninit::<libc::Dl_info>::zeroed();
     // SAFETY: writable for the structure that the call fills.
     if unsafe { libc::dladdr(address, image.as_mut_ptr()) } == 0 {

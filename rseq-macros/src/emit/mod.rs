@@ -26,6 +26,8 @@ pub struct Context {
     emitter: Emitter,
     /// Whether this is a debug build.
     pub checked: bool,
+    /// Whether sections are audited.
+    audited: bool,
 }
 
 /// How windows are written.
@@ -80,8 +82,12 @@ impl Context {
             Some("model") => Emitter::Model,
             _ => Emitter::None,
         };
-        let checked = words.iter().any(|word| word == "checked");
-        Ok((Self { facade, emitter, checked }, groups.map(|group| group.to_string()).collect(), tokens.collect()))
+        let [checked, audited] = ["checked", "audit"].map(|wanted| words.iter().any(|word| word == wanted));
+        Ok((
+            Self { facade, emitter, checked, audited },
+            groups.map(|group| group.to_string()).collect(),
+            tokens.collect(),
+        ))
     }
 
     /// Whether it is an editor that asks, and not a compiler.
@@ -117,10 +123,11 @@ use hidden;
 /// The whole expansion: an expression.
 pub fn program(program: &Program, registers: &Registers, context: &Context) -> TokenStream {
     let private = context.private();
-    let (before, prepared) = (before(program, context), prepared(program, &private));
+    let (before, prepared) = (before(program, context), prepared(program, context));
     let (types, portable) = (types(program, &private), portable::closure(program, &private));
-    let window = window::outcome(program, registers, &private);
-    let (aborted, exits) = (aborted(program, &private), exits(program, &private));
+    let window = window::outcome(program, registers, context);
+    let (audit, ended) = (audit(program, context), ended(program, context));
+    let (aborted, exits) = (aborted(program, context), exits(program, &private));
     let last = last_exit(program);
     let names = bind(program, &program.window.in_result, &private);
     let reachable = reachable();
@@ -132,6 +139,7 @@ pub fn program(program: &Program, registers: &Registers, context: &Context) -> T
         #types
         #portable
         #window
+        #ended
         if outcome.end <= #last {
             if outcome.end == #private::Outcome::<0>::ABORTED.end {
                 #aborted
@@ -143,13 +151,14 @@ pub fn program(program: &Program, registers: &Registers, context: &Context) -> T
         break 'retry #result;
     };
     if program.repeats_by_itself() {
-        return hidden!('retry: { #attempt });
+        return hidden!('retry: { #audit #attempt });
     }
     let counter = counter(&program.abort);
     // The block inside the loop has rustc refuse an unlabelled `break` or `continue` of the user's, were it hidden in the
     // arguments of a macro.
     hidden! {{
         #counter
+        #audit
         'retry: loop {
             'attempt: {
                 #attempt
@@ -162,7 +171,7 @@ pub fn program(program: &Program, registers: &Registers, context: &Context) -> T
 /// nothing else looks unused because of the mistake, and editors can complete.
 pub fn refused(program: &Program, context: &Context) -> TokenStream {
     let private = context.private();
-    let before = before(program, context);
+    let (audit, before) = (audit(program, context), before(program, context));
     let types = types(program, &private);
     let portable = portable::closure(program, &private);
     let counter = counter(&program.abort);
@@ -178,6 +187,7 @@ pub fn refused(program: &Program, context: &Context) -> TokenStream {
     hidden! {
         while false {
             #counter
+            #audit
             #before
             #types
             #portable
@@ -218,6 +228,29 @@ fn allow_unsafe() -> TokenStream {
     hidden!(#[allow(unsafe_code, unused_unsafe, clippy::undocumented_unsafe_blocks)])
 }
 
+/// The audit of the section, which knows where it stands.
+fn audit(program: &Program, context: &Context) -> TokenStream {
+    if !context.audited {
+        return TokenStream::new();
+    }
+    let (private, location) = (context.private(), &program.location);
+    hidden! {
+        let audit = &#private::Audit::new({
+            static LOCATION: #private::Location = #private::Location::new(#location);
+            &LOCATION
+        });
+    }
+}
+
+/// Tells the audit that the window is over.
+fn ended(program: &Program, context: &Context) -> TokenStream {
+    if !context.audited || program.arms_in_window() {
+        return TokenStream::new();
+    }
+    let private = context.private();
+    hidden!(#private::Audit::ended(audit, section);)
+}
+
 /// Where the aborts are counted, if they have a name.
 fn counter(abort: &OnAbort) -> TokenStream {
     match abort {
@@ -253,9 +286,17 @@ fn rust(step: &Step, program: &Program, guarded: bool, context: &Context) -> Tok
     let private = context.private();
     let kind = index_kind(program.mm_cid, &private);
     match step {
-        Step::Arm if guarded => hidden!(let section = #private::Section::<#kind>::enter();),
         Step::Arm => {
-            hidden!(let section = #private::core::mem::ManuallyDrop::new(#private::Section::<#kind>::enter());)
+            let enter = if context.audited {
+                hidden!(#private::Audit::enter::<#kind>(audit))
+            } else {
+                hidden!(#private::Section::<#kind>::enter())
+            };
+            if guarded {
+                hidden!(let section = #enter;)
+            } else {
+                hidden!(let section = #private::core::mem::ManuallyDrop::new(#enter);)
+            }
         }
         Step::Index { name, kind } => {
             let facade = &context.facade;
@@ -329,16 +370,17 @@ fn statements(body: &Block) -> TokenStream {
 }
 
 /// From here on, no way but the window leads out of the section, and that disarms by itself.
-fn prepared(program: &Program, private: &TokenStream) -> TokenStream {
+fn prepared(program: &Program, context: &Context) -> TokenStream {
+    let (private, reachable) = (context.private(), reachable());
     if program.arms_in_window() {
-        return TokenStream::new();
+        let audit = context.audited.then(|| hidden!(#reachable #private::Audit::window(audit);));
+        return audit.unwrap_or_default();
     }
     let section = if is_guarded(program) {
         hidden!(section)
     } else {
         hidden!(#private::core::mem::ManuallyDrop::into_inner(section))
     };
-    let reachable = reachable();
     hidden!(#reachable let section = #private::Section::prepared(#section);)
 }
 
@@ -380,7 +422,8 @@ fn types(program: &Program, private: &TokenStream) -> TokenStream {
 }
 
 /// What an abort of the window leads to: the section starts again, unless its window ran in portable mode.
-fn aborted(program: &Program, private: &TokenStream) -> TokenStream {
+fn aborted(program: &Program, context: &Context) -> TokenStream {
+    let private = &context.private();
     let relax = matches!(program.abort, OnAbort::Relax);
     let (open, operands) = (open(program, private), operands(program));
     let outcome = if program.repeats_by_itself() {
@@ -391,10 +434,12 @@ fn aborted(program: &Program, private: &TokenStream) -> TokenStream {
         hidden!(section.aborted(#relax, #operands, portable))
     };
     let (on_abort, reachable) = (on_abort(&program.abort, private), reachable());
+    let audit = context.audited.then(|| hidden!(#private::Audit::aborted(audit);));
     hidden! {
         outcome = #outcome;
         if outcome.end <= #private::Outcome::<0>::AGAIN.end {
             if outcome.end == #private::Outcome::<0>::ABORTED.end {
+                #audit
                 #on_abort
             }
             #reachable

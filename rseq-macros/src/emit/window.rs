@@ -5,13 +5,14 @@ use quote::format_ident;
 use syn::Ident;
 
 use super::portable::with_fields;
-use super::{Registers, Ways, allow_unsafe, exit_number, hidden, model, outside, typed, types_count, x86_64};
+use super::{Context, Registers, Ways, allow_unsafe, exit_number, hidden, model, outside, typed, types_count, x86_64};
 use crate::allocate::{Allocation, Slot};
 use crate::ir::{Input, PointeeSource, Program, Register, TypeId};
 use crate::resolve::{Inside, InsideId, Place};
 
 /// `outcome`: how the window ended. Without registers there is no asm, and it ends at once.
-pub fn outcome(program: &Program, registers: &Registers, private: &TokenStream) -> TokenStream {
+pub fn outcome(program: &Program, registers: &Registers, context: &Context) -> TokenStream {
+    let private = &context.private();
     let outputs = program.outputs.len();
     let allow = allow_unsafe();
     let (offsets, (function, call)) = match registers {
@@ -31,12 +32,16 @@ pub fn outcome(program: &Program, registers: &Registers, private: &TokenStream) 
             };
         };
     }
+    let audit = context.audited.then(|| hidden!(#private::Audit::aborted(audit);));
     hidden! {
         #offsets
         #allow
         let (mut outcome, again) = {
             #function
-            (unsafe { #call }, move || unsafe { #call })
+            (unsafe { #call }, move || {
+                #audit
+                unsafe { #call }
+            })
         };
     }
 }
