@@ -201,7 +201,7 @@ impl<R: Send + Sync, Q: Send + Sync> Exploration<'_, R, Q> {
         if armed != 0 {
             return wrong(format!("the descriptor at {armed:#x} is still in force behind the section"));
         }
-        let moved = event == Event::Migration && point.phase < Phase::Post;
+        let moved = event == Event::Migration && !point.committed;
         let cpu = self.cpus.second.filter(|_| moved).unwrap_or(self.cpus.first);
         let checked = subject.carry_out(Order::Check { section: Some(cpu) })?;
         checked.map_err(|what| Broken::Wrong(format!("in the end: {what}")))

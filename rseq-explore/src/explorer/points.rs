@@ -18,6 +18,8 @@ pub(super) struct Point {
     pub phase: Phase,
     /// The window that the section is on its way to, or in, or that it committed in. `None` if it left before it came to one.
     pub window: Option<Window>,
+    /// It has committed there.
+    pub committed: bool,
     /// The section comes by after it was aborted in this window: a section that repeats by itself has a second copy for that.
     pub after: Option<Window>,
 }
@@ -46,7 +48,7 @@ pub(super) fn find(
     rseq_cs: u64,
     begin: impl Fn() -> Result<Subject, Trouble>,
 ) -> Result<Vec<Point>, Trouble> {
-    let mut search = Search { windows, rseq_cs, points: Vec::new(), seen: BTreeSet::new(), after: None };
+    let mut search = Search { windows, rseq_cs, points: Vec::new(), seen: BTreeSet::new(), attempt: 0, after: None };
     search.all(&begin)?;
     let found: BTreeMap<u64, Window> =
         search.points.iter().filter_map(|point| point.window.clone()).map(|window| (window.start, window)).collect();
@@ -72,6 +74,12 @@ impl Subject {
     }
 }
 
+/// A window, and where a thread went on that was in it.
+struct Left {
+    window: Window,
+    at: u64,
+}
+
 /// Where following a child leads.
 enum Followed {
     /// To the start of a window.
@@ -88,6 +96,8 @@ struct Search<'w> {
     points: Vec<Point>,
     /// The addresses of the points.
     seen: BTreeSet<u64>,
+    /// The first point of the present attempt.
+    attempt: usize,
     /// The window in which sections are aborted first.
     after: Option<Window>,
 }
@@ -106,11 +116,11 @@ impl Search<'_> {
                     return Ok(());
                 }
             }
-            let attempt = self.points.len();
+            self.attempt = self.points.len();
             let found = match self.follow(&mut subject, left.as_ref())? {
-                Followed::To(window) => self.enter(&window, attempt, &subject),
+                Followed::To(window) => self.enter(&window, &subject),
                 Followed::Around => match self.begin(&begin)? {
-                    Some(other) => self.enter_freely(other, attempt)?,
+                    Some(other) => self.enter_freely(other)?,
                     None => None,
                 },
                 Followed::ToTheEnd => None,
@@ -132,17 +142,17 @@ impl Search<'_> {
     }
 
     /// Lets a child run to the first window that it comes to, where a step in front of that would make it start again.
-    fn enter_freely(&mut self, mut subject: Subject, attempt: usize) -> Result<Option<Window>, Trouble> {
+    fn enter_freely(&mut self, mut subject: Subject) -> Result<Option<Window>, Trouble> {
         for start in self.windows.starts() {
             subject.plant_breakpoint(start)?;
         }
         let Stop::Breakpoint(at) = subject.go_on()? else { return Ok(None) };
         subject.tracee.clear()?;
-        Ok(self.windows.starting_at(at).and_then(|window| self.enter(window, attempt, &subject)))
+        Ok(self.windows.starting_at(at).and_then(|window| self.enter(window, &subject)))
     }
 
     /// Follows a child from its start, or from a way out of a window, to the next window or to its end.
-    fn follow(&mut self, subject: &mut Subject, left: Option<&Window>) -> Result<Followed, Trouble> {
+    fn follow(&mut self, subject: &mut Subject, left: Option<&Left>) -> Result<Followed, Trouble> {
         let mut phase = if left.is_some() { Phase::Post } else { Phase::Disarmed };
         let mut arms_seen = BTreeSet::new();
         for _ in 0..MOST_STEPS {
@@ -156,7 +166,10 @@ impl Search<'_> {
             // Nothing has come in between yet: what is there now is what it wrote.
             let arms = writes && subject.tracee.word(self.rseq_cs)? != 0;
             match phase {
-                Phase::Disarmed if arms => self.add(ip, Phase::Arm, None),
+                Phase::Disarmed if arms => {
+                    self.attempt = self.points.len();
+                    self.add(ip, Phase::Arm, None);
+                }
                 Phase::Disarmed => {}
                 Phase::Prepare if !writes => self.add(ip, Phase::Prepare, None),
                 // It has left, also if it disarms in `prepare`.
@@ -178,15 +191,17 @@ impl Search<'_> {
         Err(Trouble::Hung("before it left the section"))
     }
 
-    fn add(&mut self, address: u64, phase: Phase, window: Option<&Window>) {
+    fn add(&mut self, address: u64, phase: Phase, left: Option<&Left>) {
+        let window = left.map(|left| left.window.clone());
+        let committed = left.is_some_and(|left| left.at == left.window.post);
         if self.seen.insert(address) {
-            self.points.push(Point { address, phase, window: window.cloned(), after: self.after.clone() });
+            self.points.push(Point { address, phase, window, committed, after: self.after.clone() });
         }
     }
 
     /// Adds the instructions of a window, which is where the points of this attempt lead to, unless it is known.
-    fn enter(&mut self, window: &Window, attempt: usize, subject: &Subject) -> Option<Window> {
-        for point in &mut self.points[attempt..] {
+    fn enter(&mut self, window: &Window, subject: &Subject) -> Option<Window> {
+        for point in &mut self.points[self.attempt..] {
             if matches!(point.phase, Phase::Arm | Phase::Prepare) {
                 point.window = Some(window.clone());
             }
@@ -196,7 +211,7 @@ impl Search<'_> {
         }
         let mut ip = window.start;
         while let Some(code) = subject.tracee.code(ip).filter(|_| ip < window.post) {
-            self.add(ip, Phase::Window, Some(window));
+            self.add(ip, Phase::Window, Some(&Left { window: window.clone(), at: ip }));
             ip += code.length() as u64;
         }
         Some(window.clone())
@@ -204,11 +219,11 @@ impl Search<'_> {
 }
 
 /// Lets a child run to a way out of a window, if it comes to one.
-fn leave_a_window(subject: &mut Subject, ways_out: &mut BTreeMap<u64, Window>) -> Result<Option<Window>, Trouble> {
+fn leave_a_window(subject: &mut Subject, ways_out: &mut BTreeMap<u64, Window>) -> Result<Option<Left>, Trouble> {
     for at in ways_out.keys() {
         subject.plant_breakpoint(*at)?;
     }
     let Stop::Breakpoint(at) = subject.go_on()? else { return Ok(None) };
     subject.tracee.clear()?;
-    Ok(ways_out.remove(&at))
+    Ok(ways_out.remove(&at).map(|window| Left { window, at }))
 }
