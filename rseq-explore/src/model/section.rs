@@ -71,7 +71,7 @@ impl<I: ModelIndex> Prepared<I> {
     /// What stands for the thread descriptor.
     #[must_use]
     pub fn descriptor(self) -> *const () {
-        (&raw const running::thread().published).cast()
+        descriptor()
     }
 
     /// What stands for the thread's area.
@@ -135,6 +135,10 @@ pub fn window_repeated<I: ModelIndex, C: Copy, const N: usize>(
 #[must_use]
 pub fn area_from_thread_pointer() -> usize {
     area().addr()
+}
+
+pub(super) fn descriptor() -> *const () {
+    (&raw const running::thread().published).cast()
 }
 
 pub(super) fn area() -> *const () {

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::ptr;
+use std::rc::Rc;
 
 use rseq::Word;
 
@@ -9,7 +10,7 @@ use super::CPUS;
 use super::code::Code;
 use super::kernel::{Descriptor, Thread};
 use super::running::{self, comes_to};
-use super::section::{ModelIndex, area};
+use super::section::{ModelIndex, area, descriptor};
 
 /// A window that runs, with its registers.
 #[derive(Debug)]
@@ -46,13 +47,7 @@ impl<I: ModelIndex, const N: usize> ModelWindow<I, N> {
 
     /// The thread descriptor covers this window from now on.
     pub fn publish(&self, descriptor: u64) {
-        let thread = running::thread();
-        assert_eq!(
-            descriptor,
-            (&raw const thread.published).addr() as u64,
-            "the register holds the thread's descriptor"
-        );
-        thread.published.set(Some(self.code));
+        thread_with(descriptor).published.set(Some(self.code));
     }
 
     /// This window's own descriptor comes into force.
@@ -67,7 +62,8 @@ impl<I: ModelIndex, const N: usize> ModelWindow<I, N> {
 
     /// Whether the thread descriptor is still in force.
     #[must_use]
-    pub fn check_armed(&self, area: u64, _descriptor: u64) -> bool {
+    pub fn check_armed(&self, area: u64, descriptor: u64) -> bool {
+        thread_with(descriptor);
         matches!(thread_of(area).area.in_force.get(), Some(Descriptor::OfThread))
     }
 
@@ -160,8 +156,14 @@ impl HalfCopied {
 }
 
 /// The thread whose area this is: the one that runs.
-fn thread_of(address: u64) -> std::rc::Rc<Thread> {
+fn thread_of(address: u64) -> Rc<Thread> {
     assert_eq!(address, area().addr() as u64, "the register holds the thread's area");
+    running::thread()
+}
+
+/// The thread whose descriptor this is: the one that runs.
+fn thread_with(address: u64) -> Rc<Thread> {
+    assert_eq!(address, descriptor().addr() as u64, "the register holds the thread's descriptor");
     running::thread()
 }
 

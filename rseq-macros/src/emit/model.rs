@@ -107,6 +107,7 @@ impl<'p> Listing<'p> {
         }
     }
 
+    /// A step of the window, with the places in front of it.
     fn in_window(&self, number: usize, private: &TokenStream) -> TokenStream {
         let step = &self.program.steps[number];
         if !step.is_in_window() {
@@ -131,6 +132,8 @@ impl<'p> Listing<'p> {
         }
     }
 
+    /// What a step does; for one that may lead to the abort handler, whether it doesn't.
+    // SAFETY of the expansion: places are references to atomics, or what the user wrote `unsafe` for; they are computed as for the asm.
     fn step(&self, step: &Step, private: &TokenStream) -> TokenStream {
         match step {
             Step::Publish { descriptor } => {
