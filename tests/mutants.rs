@@ -235,8 +235,9 @@ const RELEASE: &str = " (release)";
 fn rows(text: &str) -> Vec<Row<'_>> {
     let lines = text.lines().skip_while(|line| !line.starts_with("| mutation | what is wrong |")).skip(2);
     let rows = lines.take_while(|line| line.starts_with('|')).map(|line| {
-        let cells: Vec<&str> = line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let [mutation, wrong, explorer, model, stress] = cells[..] else { panic!("five cells: {line}") };
+        let [mutation, stress] = [mutation, stress].map(|cell| cell.trim_matches('`'));
         Row { mutation, wrong, explorer, model, stress }
     });
     rows.collect()
