@@ -46,7 +46,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 static COUNTS: PerCpu<AtomicU64> = PerCpu::new();
 
 /// Adds 1 to the current CPU's counter. Gives the number of aborts on the way.
-fn increment() -> u64 {
+pub fn increment() -> u64 {
     let mut aborts = 0;
     rseq! {
         prepare |cpu| {

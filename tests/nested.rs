@@ -1,11 +1,14 @@
 //! Sections inside sections, which the macro refuses where it sees them: called from `prepare`, run by a handler, in a child of `fork`.
 #![cfg(target_os = "linux")]
 
+#[path = "support/explored.rs"]
+mod explored;
 mod support;
 
 use std::hint;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use explored::{Explored, is_counted};
 use rseq::{PerCpu, rseq};
 use support::{Steps, forced_portable, in_child, mode, must_pass};
 
@@ -24,6 +27,18 @@ fn inner() {
 
 fn inner_window() {
     rseq! { commit |cpu| add(&SLOTS[cpu], 1) }
+}
+
+/// The sections that others run in their `prepare`, whatever instruction they are interrupted at.
+#[test]
+fn at_every_instruction() {
+    let slots = || SLOTS.iter().map(|slot| slot.load(Relaxed));
+    let reset = || SLOTS.iter().for_each(|slot| slot.store(0, Relaxed));
+    let sections: [(&str, fn()); 2] = [("inner", inner), ("inner window", inner_window)];
+    for (name, section) in sections {
+        Explored { name, section: &section, conflict: &inner, check: &|ran| is_counted(slots(), ran) }
+            .must_be_exact_after(&reset);
+    }
 }
 
 /// Runs another section in `prepare` the first `times` times. Returns the number of aborts.

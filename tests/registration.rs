@@ -1,14 +1,18 @@
 //! Threads that libc registered, that this crate registers, and that nobody can register.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+#[path = "support/explored.rs"]
+mod explored;
 mod support;
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::{hint, ptr, thread};
 
+use explored::{Explored, is_counted};
 use rseq::abi::{FLAG_UNREGISTER, ORIGINAL_LENGTH, Rseq};
 use rseq::{CpuId, Mode, PerCpu, Registrar, rseq};
+use rseq_explore::Ran;
 use support::{forced_portable, mode, must_pass, outcome, refused, restartable, seccomp, with_own_registration};
 
 const SIGNATURE: u32 = 0x5305_3053;
@@ -141,6 +145,26 @@ fn refused_threads_share_a_slot() {
         }
     });
     assert_eq!(in_shared() - before, 2 * THREADS * EACH);
+}
+
+/// Whatever instruction they are interrupted at.
+#[test]
+fn at_every_instruction() {
+    println!("mode: {:?}", mode());
+    let slots = || SLOTS.iter().map(|slot| slot.load(SeqCst));
+    let reset = || SLOTS.iter().for_each(|slot| slot.store(0, SeqCst));
+    let check = |ran: &Ran<'_, CpuId, CpuId>| {
+        is_counted(slots(), ran);
+        assert!(ran.sections.iter().chain(&ran.conflicts).all(|run| run.value.get() == run.cpu), "{ran:?}");
+    };
+    Explored { name: "count", section: &count, conflict: &count, check: &check }.must_be_exact_after(&reset);
+    Explored { name: "count in window", section: &count_in_window, conflict: &count, check: &check }
+        .must_be_exact_after(&reset);
+}
+
+#[test]
+fn at_every_instruction_with_own_registration() {
+    must_pass(with_own_registration("at_every_instruction"));
 }
 
 /// What `rseq_cs` holds after sections that committed, left early, panicked and aborted: nothing.

@@ -1,27 +1,19 @@
 //! Interrupts a section at every instruction.
 
-mod case;
-mod child;
-mod orders;
-mod points;
 mod report;
-mod subject;
-mod tracee;
-mod windows;
+cfg_select! {
+    all(target_os = "linux", target_arch = "x86_64", target_pointer_width = "64") => {
+        mod trace;
+    }
+    _ => {}
+}
 
-use std::io::{self, IsTerminal};
 use std::sync::{Mutex, PoisonError};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use rseq::Mode;
 
-pub use self::points::Phase;
-pub use self::report::{Failure, Report};
-
-use self::child::Cpus;
-use self::subject::Subject;
-use self::tracee::Trouble;
-use self::windows::Windows;
+use self::report::Outcome;
+pub use self::report::{Failure, Phase, Report};
 
 /// Interrupts a section at each of its instructions and panics if that goes wrong anywhere.
 ///
@@ -197,51 +189,10 @@ impl<'w, R: Send + Sync, Q: Send + Sync> Explorer<'w, R, Q> {
             report.skip(format!("sections aren't restartable here: {reason}"));
             return report;
         }
-        let Some(cpus) = Cpus::available() else { return report };
-        match self.explore(cpus, &mut report) {
-            Ok(()) => {}
-            Err(Trouble::System(error)) => panic!("a child can't be traced: {error}"),
-            Err(trouble) => report.fail(Failure::before(trouble)),
+        cfg_select! {
+            all(target_os = "linux", target_arch = "x86_64", target_pointer_width = "64") => trace::explore(&self, &mut report),
+            _ => report.skip("the explorer doesn't know this system or architecture".into()),
         }
         report
     }
-
-    fn explore(&self, cpus: Cpus, report: &mut Report) -> Result<(), Trouble> {
-        let windows = Windows::of_this_process();
-        let rseq_cs = rseq_cs();
-        let points = points::find(&windows, rseq_cs, || Subject::begin(&self.work, cpus))?;
-        report.found(&points);
-        let explored = case::Exploration { work: &self.work, windows: &windows, rseq_cs, cpus };
-        let bar = progress(&self.name, points.len() * self.events.len());
-        for point in &points {
-            for &event in &self.events {
-                bar.inc(1);
-                if cpus.second.is_none() && matches!(event, Event::Migration | Event::Fence) {
-                    report.without_second_cpu();
-                    continue;
-                }
-                report.add(point, event, explored.case(point, event)?);
-                if !self.to_the_end && !report.failures().is_empty() {
-                    return Ok(());
-                }
-            }
-        }
-        bar.finish_and_clear();
-        Ok(())
-    }
-}
-
-/// Where the kernel looks for the calling thread's descriptor. A child has it in the same place.
-fn rseq_cs() -> u64 {
-    let area = crate::arch::thread_pointer().wrapping_add(rseq::__private::area_from_thread_pointer() as u64);
-    area + std::mem::offset_of!(rseq::abi::Rseq, rseq_cs) as u64
-}
-
-/// A bar, if somebody looks.
-fn progress(name: &str, cases: usize) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{msg:24} {wide_bar} {pos}/{len} {elapsed}");
-    ProgressBar::new(cases as u64).with_message(name.to_owned()).with_style(style.expect("the template is valid"))
 }

@@ -4,9 +4,31 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::Event;
-use super::case::{Outcome, describe};
-use super::points::{Phase, Point};
-use super::tracee::Trouble;
+
+/// How far a section is that is about to execute an instruction.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Phase {
+    /// The next instruction arms it.
+    Arm,
+    /// It is armed, and on its way to the window.
+    Prepare,
+    /// It is in the window: the kernel aborts it.
+    Window,
+    /// It has committed or left, and is still armed.
+    Post,
+    /// It is disarmed.
+    Disarmed,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Passed,
+    /// The section didn't come by.
+    NotReached,
+    /// What went wrong.
+    Failed(String),
+}
 
 /// Where something went wrong, and what.
 #[derive(Clone, Debug)]
@@ -22,12 +44,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub(super) fn before(trouble: Trouble) -> Self {
-        let what = match trouble {
-            Trouble::Died(how) => how,
-            Trouble::Hung(when) => format!("it made no progress {when}, without anything in between"),
-            Trouble::System(error) => error.to_string(),
-        };
+    /// Something was wrong without an event.
+    pub(super) fn before(what: String) -> Self {
         Self { event: None, phase: None, instruction: String::new(), what }
     }
 }
@@ -76,30 +94,28 @@ impl Report {
         self.one_cpu = true;
     }
 
-    pub(super) fn found(&mut self, points: &[Point]) {
-        self.points = points.iter().map(|point| (point.phase, describe(point))).collect();
+    /// The instructions at which the section can be interrupted.
+    pub(super) fn found(&mut self, points: Vec<(Phase, String)>) {
         if points.is_empty() {
-            self.fail(Failure {
-                event: None,
-                phase: None,
-                instruction: String::new(),
-                what: "the closure ran no section: nothing was armed, and no window entered".into(),
-            });
+            self.fail(Failure::before("the closure ran no section: nothing was armed, and no window entered".into()));
         }
+        self.points = points;
     }
 
     pub(super) fn fail(&mut self, failure: Failure) {
         self.failures.push(failure);
     }
 
-    pub(super) fn add(&mut self, point: &Point, event: Event, outcome: Outcome) {
-        let count = self.counts.entry((point.phase, event)).or_default();
+    /// What came of an event at the point of this number.
+    pub(super) fn add(&mut self, point: usize, event: Event, outcome: Outcome) {
+        let (phase, instruction) = &self.points[point];
+        let count = self.counts.entry((*phase, event)).or_default();
         match outcome {
             Outcome::Passed => count.explored += 1,
             Outcome::NotReached => count.not_reached += 1,
             Outcome::Failed(what) => {
                 count.explored += 1;
-                let (event, phase, instruction) = (Some(event), Some(point.phase), describe(point));
+                let (event, phase, instruction) = (Some(event), Some(*phase), instruction.clone());
                 self.failures.push(Failure { event, phase, instruction, what });
             }
         }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::Instant;
 use std::{fs, io, thread};
 
-use super::Work;
+use super::super::Work;
 use super::child::{self, Cpus};
 use super::orders::{Mapping, Order, Shared, Stage};
 use super::tracee::{PATIENCE, Stop, Tracee, Trouble};

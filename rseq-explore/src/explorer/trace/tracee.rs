@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 use std::{fs, io, ptr, thread};
 
-use crate::arch::{self, Registers};
+use super::arch::{self, Registers};
 
 /// Nothing that a child does takes longer, unless it hangs.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);

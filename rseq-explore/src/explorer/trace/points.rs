@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::Phase;
+use super::arch;
 use super::subject::Subject;
 use super::tracee::{Stop, Trouble};
 use super::windows::{Window, Windows};
-use crate::arch;
 
 /// A place where the section can be interrupted.
 #[derive(Clone, Debug)]
@@ -22,21 +23,6 @@ pub(super) struct Point {
     pub committed: bool,
     /// The section comes by after it was aborted in this window: a section that repeats by itself has a second copy for that.
     pub after: Option<Window>,
-}
-
-/// How far a section is that is about to execute an instruction.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Phase {
-    /// The next instruction arms it.
-    Arm,
-    /// It is armed, and on its way to the window.
-    Prepare,
-    /// It is in the window: the kernel aborts it.
-    Window,
-    /// It has committed or left, and is still armed.
-    Post,
-    /// It is disarmed.
-    Disarmed,
 }
 
 /// A closure that makes no progress is given up after so many instructions.

@@ -6,22 +6,12 @@ use rseq::abi::Descriptor;
 
 use super::child::{Cpus, SIGNAL};
 use super::orders::{Handler, Order, Stage};
-use super::points::{Phase, Point};
+use super::points::Point;
 use super::subject::Subject;
 use super::tracee::{Stop, Trouble};
 use super::windows::Windows;
-use super::{Event, Work};
-use crate::arch;
-
-/// What came of it.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    Passed,
-    /// The section didn't come by.
-    NotReached,
-    /// What went wrong.
-    Failed(String),
-}
+use super::super::{Event, Outcome, Phase, Work};
+use super::arch;
 
 /// Why a case is over before its end.
 enum Broken {

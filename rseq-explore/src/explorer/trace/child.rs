@@ -13,7 +13,7 @@ use rseq::CpuId;
 
 use super::orders::{Handler, Order, Shared, Stage};
 use super::tracee::{be_traced, pin};
-use super::{Ran, Run, Work};
+use super::super::{Ran, Run, Work};
 
 /// The CPUs of an exploration: where the section begins, and where else it may go.
 #[derive(Clone, Copy, Debug)]
