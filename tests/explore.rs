@@ -18,6 +18,7 @@ use rseq::{CpuId, PerCpu, rseq};
 use rseq_explore::Ran;
 
 #[path = "../examples/operations/librseq.rs"]
+#[allow(dead_code, reason = "nobody keeps anything in the nodes")]
 mod librseq;
 #[path = "../examples/operations/slab.rs"]
 mod slab;
