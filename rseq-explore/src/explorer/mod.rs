@@ -117,7 +117,63 @@ struct Work<'w, R, Q> {
 /// 3. A [`Report`] says what was covered.
 ///
 /// The closures run in a copy of the process that has just the calling thread: they must not wait for others. Each child begins with the memory
-/// as it is now, and with `setup`; what it changes is gone with it.
+/// as it is now, with `setup`, and with one run of the section that nothing interrupts, because the first use of slots makes a section start again. What a child changes is
+/// gone with it.
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+/// use rseq::{PerCpu, rseq};
+/// use rseq_explore::{Explorer, Ran};
+///
+/// #[derive(Default)]
+/// struct Stack { len: AtomicUsize, items: [AtomicUsize; 8] }
+///
+/// static STACKS: PerCpu<Stack> = PerCpu::new();
+///
+/// fn push() {
+///     // SAFETY: the length is compared with the number of items.
+///     unsafe {
+///         rseq! {
+///             critical |cpu| {
+///                 let len = load(&STACKS[cpu].len);
+///                 if len == 8 { exit () }
+///                 store(&STACKS[cpu].items[len], 7);
+///             }
+///             commit add(&STACKS[cpu].len, 1)
+///         }
+///     }
+/// }
+///
+/// fn pop() -> Option<usize> {
+///     // SAFETY: there are `len` items.
+///     unsafe {
+///         rseq! {
+///             critical |cpu| {
+///                 let len = load(&STACKS[cpu].len);
+///                 if len == 0 { exit None }
+///                 let last = len - 1;
+///                 let item = load(&STACKS[cpu].items[last]);
+///             }
+///             commit store(&STACKS[cpu].len, last)
+///             => Some(item)
+///         }
+///     }
+/// }
+///
+/// // Each child begins with three items on each CPU, of which nothing is lost while one pops and others push.
+/// let cpus = AtomicUsize::new(0);
+/// let fill = || {
+///     cpus.fetch_add(1, Relaxed);
+///     (0..3).for_each(|_| push());
+/// };
+/// let check = |ran: &Ran<'_, Option<usize>, ()>| {
+///     let there: usize = STACKS.iter().map(|stack| stack.len.load(Relaxed)).sum();
+///     assert_eq!(there, 3 * cpus.load(Relaxed) + ran.conflicts.len() - ran.sections.len());
+///     assert!(ran.sections.iter().all(|run| *run.value == Some(7)));
+/// };
+/// let report = Explorer::new(&pop, &push, &check).setup(&fill).name("pop").run();
+/// println!("{report}");
+/// ```
 ///
 /// # Where it works
 /// On x86-64 Linux, if sections are restartable there and a process may trace its children. Elsewhere it does nothing, and its report says why.

@@ -72,19 +72,21 @@ impl<R: Send + Sync, Q: Send + Sync> Exploration<'_, R, Q> {
         {
             return Err(Broken::NotReached);
         }
+        let mut was_unarmed = false;
         let descriptor = loop {
             subject.plant_breakpoint(point.address)?;
             if subject.go_on()? != Stop::Breakpoint(point.address) {
-                return Err(Broken::NotReached);
+                let in_window = was_unarmed && point.phase == Phase::Window;
+                return if in_window { wrong("it went through its window with nothing in force") } else { Err(Broken::NotReached) };
             }
             subject.tracee.clear()?;
             let descriptor = subject.tracee.word(self.rseq_cs)?;
-            match point.phase {
-                Phase::Window if descriptor == 0 => return wrong("it is in its window, and nothing is in force"),
-                // A function that is called elsewhere too, or something else came in between.
-                Phase::Prepare if descriptor == 0 => subject.step()?,
-                _ => break descriptor,
-            };
+            // A function that is called elsewhere too, or something else came in between, which the window's check is about to find out.
+            was_unarmed = matches!(point.phase, Phase::Prepare | Phase::Window) && descriptor == 0;
+            if !was_unarmed {
+                break descriptor;
+            }
+            subject.step()?;
         };
         self.check_descriptor(subject, descriptor)?;
         self.check_uncounted(subject, point, "before the event")?;
