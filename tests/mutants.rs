@@ -2,10 +2,14 @@
 //! it; this test holds the table to it.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+#[path = "support/explored.rs"]
+mod explored;
+
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+use explored::is_counted;
 use rseq::PerCpu;
 use rseq_explore::{Explorer, Ran, Report};
 
@@ -185,13 +189,6 @@ impl Stack {
     fn is_filled(&self) {
         let items = &self.items[..self.len.load(Relaxed)];
         assert!(items.iter().all(|item| item.load(Relaxed) == 1), "what counts was stored");
-    }
-}
-
-/// Each slot counts what ran on its CPU.
-fn is_counted<R, Q>(slots: impl Iterator<Item = u64>, ran: &Ran<'_, R, Q>) {
-    for (cpu, count) in slots.enumerate() {
-        assert_eq!(count, ran.on(cpu) as u64, "CPU {cpu}");
     }
 }
 

@@ -23,7 +23,7 @@ impl<R: Send + Sync, Q: Send + Sync> Explored<'_, R, Q> {
         let report = self.explore(setup);
         println!("{report}");
         assert!(report.failures().is_empty(), "{report:#}");
-        let explored = report.explored() > 4 * report.instructions() / 2;
+        let explored = report.explored() > 2 * report.instructions();
         assert!(report.skipped().is_some() || explored, "half of it wasn't explored: {report:#}");
         report
     }

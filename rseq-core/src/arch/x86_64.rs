@@ -18,7 +18,14 @@ pub(crate) const SIGNATURE: u32 = 0x5305_3053;
 /// into one program.
 macro_rules! thread_block {
     () => {
-        concat!("__rseq_dsl_thread_", env!("CARGO_PKG_VERSION_MAJOR"), "_", env!("CARGO_PKG_VERSION_MINOR"), "_", env!("CARGO_PKG_VERSION_PATCH"))
+        concat!(
+            "__rseq_dsl_thread_",
+            env!("CARGO_PKG_VERSION_MAJOR"),
+            "_",
+            env!("CARGO_PKG_VERSION_MINOR"),
+            "_",
+            env!("CARGO_PKG_VERSION_PATCH")
+        )
     };
 }
 

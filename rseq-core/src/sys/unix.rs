@@ -15,7 +15,10 @@ pub(crate) fn symbol(name: &CStr) -> *const c_void {
 }
 
 /// Runs `destructor`, always the same one, with `argument` when the calling thread ends, while its memory is still there.
-pub(crate) fn at_thread_exit(destructor: unsafe extern "C" fn(*mut c_void), argument: *mut c_void) -> Result<(), Errno> {
+pub(crate) fn at_thread_exit(
+    destructor: unsafe extern "C" fn(*mut c_void),
+    argument: *mut c_void,
+) -> Result<(), Errno> {
     let key = exit_key(destructor)?;
     // SAFETY: the key was created and is never deleted.
     match unsafe { libc::pthread_setspecific(key, argument) } {
@@ -117,7 +120,8 @@ pub(super) fn sleep(time: Duration) {
 /// Runs `work` with every asynchronous signal held back. Those that an instruction raises (`SIGSEGV` and its kin) aren't:
 /// the kernel would kill the process instead of running their handlers.
 pub(crate) fn without_signals<R>(work: impl FnOnce() -> R) -> R {
-    const RAISED: [libc::c_int; 6] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS];
+    const RAISED: [libc::c_int; 6] =
+        [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS];
     let mut held = MaybeUninit::<libc::sigset_t>::uninit();
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: the first call initialises `held`, the next ones change it, the last reads it and writes `before`. None

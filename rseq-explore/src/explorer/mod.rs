@@ -1,12 +1,9 @@
 //! Interrupts a section at every instruction.
 
 mod report;
-cfg_select! {
-    all(target_os = "linux", target_arch = "x86_64", target_pointer_width = "64") => {
-        mod trace;
-    }
-    _ => {}
-}
+// Not by `cfg_select!`, into which rustfmt doesn't look for modules.
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_pointer_width = "64"))]
+mod trace;
 
 use std::sync::{Mutex, PoisonError};
 

@@ -251,6 +251,12 @@ fn ended(program: &Program, context: &Context) -> TokenStream {
     hidden!(#private::Audit::ended(audit, section);)
 }
 
+/// Tells the audit of one more abort.
+fn audit_abort(context: &Context) -> Option<TokenStream> {
+    let private = context.private();
+    context.audited.then(|| hidden!(#private::Audit::aborted(audit);))
+}
+
 /// Where the aborts are counted, if they have a name.
 fn counter(abort: &OnAbort) -> TokenStream {
     match abort {
@@ -363,10 +369,15 @@ fn statements(body: &Block) -> TokenStream {
     for statement in &body.stmts {
         statement.to_tokens(&mut tokens);
     }
-    if let Some(Stmt::Expr(_, None) | Stmt::Macro(StmtMacro { semi_token: None, .. })) = body.stmts.last() {
+    if body.stmts.last().is_some_and(needs_end) {
         hidden!(;).to_tokens(&mut tokens);
     }
     tokens
+}
+
+/// Whether a statement is an expression that others can't stand behind as it is.
+fn needs_end(statement: &Stmt) -> bool {
+    matches!(statement, Stmt::Expr(_, None) | Stmt::Macro(StmtMacro { semi_token: None, .. }))
 }
 
 /// From here on, no way but the window leads out of the section, and that disarms by itself.
@@ -434,7 +445,7 @@ fn aborted(program: &Program, context: &Context) -> TokenStream {
         hidden!(section.aborted(#relax, #operands, portable))
     };
     let (on_abort, reachable) = (on_abort(&program.abort, private), reachable());
-    let audit = context.audited.then(|| hidden!(#private::Audit::aborted(audit);));
+    let audit = audit_abort(context);
     hidden! {
         outcome = #outcome;
         if outcome.end <= #private::Outcome::<0>::AGAIN.end {

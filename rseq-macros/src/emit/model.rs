@@ -5,9 +5,9 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident};
-use syn::{Block, Ident, Stmt};
+use syn::{Block, Ident};
 
-use super::{hidden, index_kind};
+use super::{hidden, index_kind, needs_end};
 use crate::ir::{Address, Index, Operand, Program, Register, Step, TypeId, text};
 
 /// What a section looks like to the model: a step of the protocol may be several of the machine's.
@@ -124,6 +124,7 @@ impl<'p> Listing<'p> {
         let statement =
             if aborts_by_itself { hidden!(if !(#statement) { return #private::Outcome::ABORTED; }) } else { statement };
         // The half of a copy comes between its two points.
+        // SAFETY of the expansion: the bytes are those of the half before it, which the user wrote `unsafe` for.
         match (step, points.collect::<Vec<_>>().as_slice()) {
             (Step::Copy { .. }, [first, second]) => {
                 hidden!(#first let half = #statement; #second unsafe { half.finish() };)
@@ -184,6 +185,7 @@ impl<'p> Listing<'p> {
             }
             Step::Load { to, at, ty } => {
                 let (at, ty) = (address(*at), type_name(*ty));
+                // SAFETY of the expansion: as above.
                 hidden!(window.registers[#to] = unsafe { window.load::<#ty>(#at) };)
             }
             Step::Compute { to, left, operation, right, ty } => {
@@ -193,10 +195,12 @@ impl<'p> Listing<'p> {
             }
             Step::Store { at, value, ty } => {
                 let (at, value, ty) = (address(*at), operand(*value), type_name(*ty));
+                // SAFETY of the expansion: as above.
                 hidden!(unsafe { window.store::<#ty>(#at, #value) };)
             }
             Step::Copy { from, to, length } => {
                 let (from, to, length) = (address(*from), address(*to), operand(*length));
+                // SAFETY of the expansion: as above.
                 hidden!(unsafe { window.copy_half(#from, #to, #length) })
             }
             Step::Exit { left, comparison, right, ty, exit, area } => {
@@ -216,11 +220,13 @@ impl<'p> Listing<'p> {
             }
             Step::CommitStore { at, value, ty, .. } => {
                 let (at, value, ty) = (address(*at), operand(*value), type_name(*ty));
+                // SAFETY of the expansion: as above.
                 hidden!(unsafe { window.commit::<#ty>(#at, #value) };)
             }
             Step::CommitUpdate { at, operation, value, ty } => {
                 let (at, value, ty) = (address(*at), operand(*value), type_name(*ty));
                 let operation = operation.symbol();
+                // SAFETY of the expansion: as above.
                 hidden! {
                     let at = #at;
                     let new = #private::compute::<#ty>(unsafe { window.load::<#ty>(at) }, #operation, #value);
@@ -277,10 +283,6 @@ fn is_statement(step: &Step) -> bool {
             | Step::CommitStore { .. }
             | Step::CommitUpdate { .. }
     )
-}
-
-fn needs_end(statement: &Stmt) -> bool {
-    matches!(statement, Stmt::Expr(_, None) | Stmt::Macro(syn::StmtMacro { semi_token: None, .. }))
 }
 
 /// A place outside of the window: nothing but itself goes elsewhere from there.

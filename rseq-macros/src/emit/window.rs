@@ -5,7 +5,10 @@ use quote::format_ident;
 use syn::Ident;
 
 use super::portable::with_fields;
-use super::{Context, Registers, Ways, allow_unsafe, exit_number, hidden, model, outside, typed, types_count, x86_64};
+use super::{
+    Context, Registers, Ways, allow_unsafe, audit_abort, exit_number, hidden, model, outside, typed, types_count,
+    x86_64,
+};
 use crate::allocate::{Allocation, Slot};
 use crate::ir::{Input, PointeeSource, Program, Register, TypeId};
 use crate::resolve::{Inside, InsideId, Place};
@@ -32,7 +35,7 @@ pub fn outcome(program: &Program, registers: &Registers, context: &Context) -> T
             };
         };
     }
-    let audit = context.audited.then(|| hidden!(#private::Audit::aborted(audit);));
+    let audit = audit_abort(context);
     hidden! {
         #offsets
         #allow

@@ -440,11 +440,10 @@ pub const MUTATIONS: &[(&str, &str)] = &[
 
 /// Gets the lines of a window wrong in these ways. (Those that aren't about lines are about operands: see [`scratch`] and `window.rs`.)
 fn mutate(lines: &mut Vec<String>, flaws: &[String]) {
-    let position = |lines: &[String], line: &str| lines.iter().position(|found| found == line);
     for flaw in flaws {
         match flaw.as_str() {
             "start_inside" => {
-                if let Some(start) = position(lines, "23:") {
+                if let Some(start) = lines.iter().position(|line| line == "23:") {
                     let is_instruction = |line: &String| !line.starts_with('.');
                     let next = lines[start + 1..].iter().position(is_instruction).unwrap_or_default();
                     lines[start..=start + 1 + next].rotate_left(1);

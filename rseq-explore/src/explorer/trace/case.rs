@@ -4,14 +4,14 @@ use std::fmt::Write;
 
 use rseq::abi::Descriptor;
 
+use super::super::{Event, Outcome, Phase, Work};
+use super::arch;
 use super::child::{Cpus, SIGNAL};
 use super::orders::{Handler, Order, Stage};
 use super::points::Point;
 use super::subject::Subject;
 use super::tracee::{Stop, Trouble};
 use super::windows::Windows;
-use super::super::{Event, Outcome, Phase, Work};
-use super::arch;
 
 /// Why a case is over before its end.
 enum Broken {
@@ -62,7 +62,7 @@ impl<R: Send + Sync, Q: Send + Sync> Exploration<'_, R, Q> {
         self.watch_way(&mut subject, point)?;
         // Not in force any more, but it will be again.
         self.check_descriptor(&subject, descriptor)?;
-        self.finish(&mut subject, point, event)
+        self.finish(&subject, point, event)
     }
 
     /// Lets the section run to the point, where nothing has interrupted this attempt so far. The address of the descriptor in force.
@@ -77,7 +77,11 @@ impl<R: Send + Sync, Q: Send + Sync> Exploration<'_, R, Q> {
             subject.plant_breakpoint(point.address)?;
             if subject.go_on()? != Stop::Breakpoint(point.address) {
                 let in_window = was_unarmed && point.phase == Phase::Window;
-                return if in_window { wrong("it went through its window with nothing in force") } else { Err(Broken::NotReached) };
+                return if in_window {
+                    wrong("it went through its window with nothing in force")
+                } else {
+                    Err(Broken::NotReached)
+                };
             }
             subject.tracee.clear()?;
             let descriptor = subject.tracee.word(self.rseq_cs)?;
@@ -182,8 +186,7 @@ impl<R: Send + Sync, Q: Send + Sync> Exploration<'_, R, Q> {
     }
 
     /// Lets the section run to its end: it has committed once, and nothing is in force.
-    fn finish(&self, subject: &mut Subject, point: &Point, event: Event) -> Result<(), Broken> {
-        subject.tracee.clear()?;
+    fn finish(&self, subject: &Subject, point: &Point, event: Event) -> Result<(), Broken> {
         while subject.shared().stage() != Some(Stage::Finished) {
             if subject.go_on()? != Stop::Marker {
                 return wrong("it stopped on its way to the end");
@@ -200,7 +203,7 @@ impl<R: Send + Sync, Q: Send + Sync> Exploration<'_, R, Q> {
     }
 }
 
-/// An instruction for people: where it is in its image's file, and what it is.
+/// An instruction for people: its address, and what it is.
 pub(super) fn describe(point: &Point) -> String {
     let mut text = format!("{:#x}", point.address);
     // SAFETY: code of this process that was executed in its child.

@@ -11,9 +11,9 @@ use std::thread;
 
 use rseq::CpuId;
 
+use super::super::{Ran, Run, Work};
 use super::orders::{Handler, Order, Shared, Stage};
 use super::tracee::{be_traced, pin};
-use super::super::{Ran, Run, Work};
 
 /// The CPUs of an exploration: where the section begins, and where else it may go.
 #[derive(Clone, Copy, Debug)]

@@ -46,7 +46,7 @@ fn every_case<R: Send + Sync, Q: Send + Sync>(
     report.found(points.iter().map(|point| (point.phase, describe(point))).collect());
     let exploration = Exploration { work, windows, rseq_cs, cpus };
     let bar = progress(&explorer.name, points.len() * explorer.events.len());
-    for (number, point) in points.iter().enumerate() {
+    'cases: for (number, point) in points.iter().enumerate() {
         for &event in &explorer.events {
             bar.inc(1);
             if cpus.second.is_none() && matches!(event, Event::Migration | Event::Fence) {
@@ -55,7 +55,7 @@ fn every_case<R: Send + Sync, Q: Send + Sync>(
             }
             report.add(number, event, exploration.case(point, event)?);
             if !explorer.to_the_end && !report.failures().is_empty() {
-                return Ok(());
+                break 'cases;
             }
         }
     }

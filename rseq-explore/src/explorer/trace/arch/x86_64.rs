@@ -50,11 +50,15 @@ impl Code {
     /// Whether it writes to memory at this address.
     pub(crate) fn writes_to(&self, address: u64, registers: &Registers) -> bool {
         let mut factory = InstructionInfoFactory::new();
-        let writes = |access| matches!(access, OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite);
+        let writes = |access| {
+            matches!(access, OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite)
+        };
         let value = |register, _, _| self::value(registers, register);
-        factory.info(&self.0).used_memory().iter().any(|memory| {
-            writes(memory.access()) && memory.virtual_address(0, value) == Some(address)
-        })
+        factory
+            .info(&self.0)
+            .used_memory()
+            .iter()
+            .any(|memory| writes(memory.access()) && memory.virtual_address(0, value) == Some(address))
     }
 
     /// As an assembler writes it.
