@@ -78,8 +78,8 @@
 #![no_std]
 
 pub use rseq_core::{
-    CpuId, IndexKind, Kernel, Libc, MmCid, Mode, PerCpu, Place, Reason, Registrar, Status, Word, abi, fence, portable,
-    quiesce, slots, status,
+    AllocError, CpuId, IndexKind, Kernel, Libc, MmCid, Mode, PerCpu, Place, Reason, Registrar, Status, Word, abi,
+    fence, portable, quiesce, slots, status,
 };
 
 /// Compiles a restartable section.

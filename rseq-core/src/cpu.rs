@@ -45,6 +45,9 @@ pub struct MmCid(usize);
 
 /// A kind of index: [`CpuId`] or [`MmCid`]. Not for users to implement.
 pub trait IndexKind: Copy + sealed::Sealed {
+    /// Which of [`PerCpu`](crate::PerCpu)'s arenas has its slots.
+    #[doc(hidden)]
+    const ARENA: usize;
     /// An index that was compared with the number of slots.
     #[doc(hidden)]
     fn checked(index: usize) -> Self;
@@ -67,7 +70,7 @@ mod sealed {
 }
 
 macro_rules! index_kind {
-    ($kind:ident, $word:ident, ($area:pat, $cpu:pat) => $read:expr) => {
+    ($kind:ident, $arena:literal, $word:ident, ($area:pat, $cpu:pat) => $read:expr) => {
         impl $kind {
             /// The slot with this index, or `None` if there is none: see [`slots`].
             #[must_use]
@@ -91,6 +94,7 @@ macro_rules! index_kind {
 
         impl sealed::Sealed for $kind {}
         impl IndexKind for $kind {
+            const ARENA: usize = $arena;
             #[inline(always)]
             fn checked(index: usize) -> Self {
                 Self(index)
@@ -111,8 +115,8 @@ macro_rules! index_kind {
     };
 }
 
-index_kind!(CpuId, cpus, (_, cpu) => Some(cpu));
-index_kind!(MmCid, cids, (area, _) => {
+index_kind!(CpuId, 0, cpus, (_, cpu) => Some(cpu));
+index_kind!(MmCid, 1, cids, (area, _) => {
     // SAFETY: the caller's: the area is the thread's own.
     let cid = unsafe { (*area).mm_cid.load(Relaxed) } as usize;
     (cid < Self::limit()).then_some(cid)

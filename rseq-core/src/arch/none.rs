@@ -53,3 +53,12 @@ pub(crate) unsafe fn disarm(_area: *mut Rseq) {}
 pub(crate) fn area_from_thread_pointer() -> usize {
     0
 }
+
+/// Nothing to tell it by.
+///
+/// # Safety
+/// None needed.
+#[cfg(all(unix, not(miri)))]
+pub(crate) unsafe fn is_zero(_bytes: *const u8, _count: usize) -> bool {
+    false
+}

@@ -65,6 +65,17 @@ pub(crate) fn thread_pointer() -> usize {
     pointer
 }
 
+/// Whether these bytes are all zero, those that have no value (padding) included.
+///
+/// # Safety
+/// They may be read.
+pub(crate) unsafe fn is_zero(bytes: *const u8, count: usize) -> bool {
+    // SAFETY: no instruction. To the compiler it is a function that may have stored to each byte what it finds there, so that from here on all have a value.
+    unsafe { asm!("/* {bytes} */", bytes = in(reg) bytes, options(nostack, preserves_flags)) };
+    // SAFETY: the caller's, and the above.
+    unsafe { core::slice::from_raw_parts(bytes, count) }.iter().all(|byte| *byte == 0)
+}
+
 /// The addresses of glibc's `__rseq_offset` and `__rseq_size` in a static executable, where there is no dynamic symbol table
 /// to look them up in; null where the libc that was linked has none.
 pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {

@@ -1,8 +1,18 @@
 //! What only Linux has.
 
 use core::ffi::CStr;
+use core::ptr::NonNull;
 
 use super::{Errno, Rseq};
+
+/// Address space counts as memory only where it is touched.
+pub(super) const RESERVED: libc::c_int = libc::MAP_NORESERVE;
+
+/// Has the kernel give this address space memory page by page: a huge page would be that of many CPUs, on the node of whoever came first.
+pub(super) fn refuse_huge_pages(memory: NonNull<u8>, length: usize) {
+    // SAFETY: changes no content. Where it fails the kernel has no huge pages.
+    unsafe { libc::madvise(memory.as_ptr().cast(), length, libc::MADV_NOHUGEPAGE) };
+}
 
 /// There is no such system call.
 pub(crate) const NO_SUCH_CALL: Errno = libc::ENOSYS;
@@ -73,7 +83,8 @@ pub(super) fn listed_cpus() -> Option<u32> {
 
 /// One more than the highest number of a list such as `0-3,8-11`; `None` if it isn't such a list.
 fn end_of_list(list: &[u8]) -> Option<u32> {
-    const MOST: u32 = 1 << 16;
+    // So many that the numbers which say "not registered" are no ids of CPUs, in a window's multiplication either. (Linux has 8192 at most.)
+    const MOST: u32 = (1 << 16) - 2;
     let list = core::str::from_utf8(list).ok()?.trim_ascii();
     let mut end = 0;
     for range in list.split(',') {

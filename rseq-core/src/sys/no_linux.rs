@@ -26,6 +26,14 @@ pub(crate) fn auxiliary(_entry: u32) -> usize {
     0
 }
 
+/// Nothing to be said about it.
+#[cfg(all(unix, not(miri)))]
+pub(super) const RESERVED: libc::c_int = 0;
+
+/// Nothing to refuse.
+#[cfg(all(unix, not(miri)))]
+pub(super) fn refuse_huge_pages(_memory: core::ptr::NonNull<u8>, _length: usize) {}
+
 pub(super) fn listed_cpus() -> Option<u32> {
     None
 }

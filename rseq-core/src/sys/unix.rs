@@ -2,11 +2,11 @@
 
 use core::ffi::{CStr, c_void};
 use core::mem::MaybeUninit;
-use core::ptr::null_mut;
+use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
 use core::time::Duration;
 
-use super::{Errno, executable_base};
+use super::{Errno, RESERVED, executable_base, refuse_huge_pages};
 
 /// The address of a dynamic symbol of the whole program, null if there is none.
 pub(crate) fn symbol(name: &CStr) -> *const c_void {
@@ -81,7 +81,7 @@ pub(crate) fn environment_says(name: &CStr, value: &CStr) -> bool {
 /// The number of CPUs that the C library knows of; at least 1.
 pub(super) fn configured_cpus() -> u32 {
     // SAFETY: has no precondition.
-    unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) }.clamp(1, 1 << 16) as u32
+    unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) }.clamp(1, (1 << 16) - 2) as u32
 }
 
 /// The system's release (`uname -r`), copied into `buffer` as far as it fits.
@@ -144,4 +144,23 @@ pub(crate) fn at_fork_in_child(handler: unsafe extern "C" fn()) {
     // SAFETY: a function of this image; the C library forgets it when the image is unloaded. Failure (no memory) leaves the
     // child without the handler, which matters only if it was forked during a portable commit.
     unsafe { libc::pthread_atfork(None, None, Some(handler)) };
+}
+
+/// Address space, of zeroes, which has memory behind it only where it is touched; `None` if the system refuses. It isn't from an allocator, which may be the caller.
+pub(crate) fn reserve(length: usize) -> Option<NonNull<u8>> {
+    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | RESERVED);
+    // SAFETY: new memory wherever the kernel likes.
+    let memory = unsafe { libc::mmap(null_mut(), length, access, kind, -1, 0) };
+    let memory = NonNull::new(memory.cast()).filter(|_| memory != libc::MAP_FAILED)?;
+    refuse_huge_pages(memory, length);
+    Some(memory)
+}
+
+/// Gives address space back.
+///
+/// # Safety
+/// It is [`reserve`]'s, of the same length, and in use no more.
+pub(crate) unsafe fn unreserve(memory: NonNull<u8>, length: usize) {
+    // SAFETY: the caller's.
+    unsafe { libc::munmap(memory.as_ptr().cast(), length) };
 }

@@ -249,7 +249,7 @@ impl Writer<'_> {
             Index::InArea(area) => {
                 let read = self.index(area);
                 vec![
-                    format!(".if {{p{pointee}}} <= 32768"),
+                    format!(".if {{p{pointee}}} <= 65536"),
                     format!("imul {word}, dword ptr {read}, {{p{pointee}}}"), // to = area->cpu_id (or mm_cid) * size
                     ".else".into(),
                     format!("mov {word}, {read}"), // to = area->cpu_id (or mm_cid)
