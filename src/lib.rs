@@ -77,9 +77,19 @@
 //! `#![deny(unsafe_code)]` it can.
 #![no_std]
 
+#[cfg(feature = "alloc")]
+extern crate alloc;
+
+mod counter;
+mod histogram;
+
+pub use counter::Counter;
+pub use histogram::Histogram;
+#[cfg(feature = "alloc")]
+pub use histogram::{Bucket, DifferentParts, Snapshot};
 pub use rseq_core::{
     AllocError, CpuId, IndexKind, Kernel, Libc, MmCid, Mode, PerCpu, Place, Reason, Registrar, Status, Word, abi,
-    fence, portable, quiesce, slots, status,
+    drain, fence, portable, quiesce, slots, status,
 };
 
 /// Compiles a restartable section.

@@ -10,6 +10,7 @@ extern crate alloc;
 pub mod abi;
 mod arch;
 mod cpu;
+pub mod drain;
 pub mod fence;
 mod kernel;
 mod mode;

@@ -62,8 +62,8 @@ pub struct PerCpu<T, I = CpuId> {
     first: AtomicPtr<T>,
     /// The bytes of the slots that such a window may use: 0 until [`PerCpu::open`]. At the next word's offset.
     limit: AtomicUsize,
-    /// Makes the value of a slot on first use.
-    make: fn(usize) -> T,
+    /// Makes the value of a slot on first use; without it, it is all zero.
+    make: Option<fn(usize) -> T>,
     owns: PhantomData<T>,
     index: PhantomData<fn(I)>,
 }
@@ -113,7 +113,7 @@ impl<T: Default, I> PerCpu<T, I> {
         Self {
             first: AtomicPtr::new(null_mut()),
             limit: AtomicUsize::new(0),
-            make: |_| T::default(),
+            make: Some(|_| T::default()),
             owns: PhantomData,
             index: PhantomData,
         }
@@ -123,6 +123,31 @@ impl<T: Default, I> PerCpu<T, I> {
 impl<T: Default, I> Default for PerCpu<T, I> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl<T, I> PerCpu<T, I> {
+    /// Values of zeroes, made on first use. For large ones, which needn't be on the stack then.
+    ///
+    /// ```
+    /// use rseq::PerCpu;
+    /// use std::sync::atomic::AtomicU64;
+    ///
+    /// // SAFETY: atomics of zeroes are atomics.
+    /// static COUNTS: PerCpu<[AtomicU64; 4096]> = unsafe { PerCpu::zeroed() };
+    /// ```
+    ///
+    /// # Safety
+    /// A `T` may consist of zeroes alone.
+    #[must_use]
+    pub const unsafe fn zeroed() -> Self {
+        Self {
+            first: AtomicPtr::new(null_mut()),
+            limit: AtomicUsize::new(0),
+            make: None,
+            owns: PhantomData,
+            index: PhantomData,
+        }
     }
 }
 
@@ -158,7 +183,7 @@ impl<T, I: IndexKind> PerCpu<T, I> {
         Ok(Self {
             first: AtomicPtr::new(first.as_ptr()),
             limit: AtomicUsize::new(0),
-            make: |_| unreachable!("every slot has its value"),
+            make: None,
             owns: PhantomData,
             index: PhantomData,
         })
@@ -232,7 +257,11 @@ impl<T, I: IndexKind> PerCpu<T, I> {
     #[inline(never)]
     fn first_use(&self) -> Result<NonNull<T>, AllocError> {
         section::disarm_this_thread();
-        let values = Values::<T, I>::make(self.make)?;
+        let values = match self.make {
+            Some(make) => Values::<T, I>::make(make)?,
+            // SAFETY: `zeroed`'s caller's.
+            None => unsafe { Values::zeroed()? },
+        };
         Ok(match self.first.compare_exchange(null_mut(), values.first.as_ptr(), Release, Acquire) {
             Ok(_) => values.keep(),
             // Set by another thread, so not null; ours are dropped.
@@ -352,13 +381,26 @@ struct Values<T, I> {
 }
 
 impl<T, I: IndexKind> Values<T, I> {
-    fn make(mut make: impl FnMut(usize) -> T) -> Result<Self, AllocError> {
+    /// Memory of zeroes.
+    fn memory() -> Result<Self, AllocError> {
         const { assert!(align_of::<T>() <= 4096, "a PerCpu holds no type aligned to more than a page") };
         let first = ARENAS[I::ARENA].allocate(Layout::new::<T>())?.cast();
-        let mut values = Self { first, made: 0, index: PhantomData };
+        Ok(Self { first, made: 0, index: PhantomData })
+    }
+
+    /// # Safety
+    /// A `T` may consist of zeroes alone.
+    unsafe fn zeroed() -> Result<Self, AllocError> {
+        let mut values = Self::memory()?;
+        values.made = slots();
+        Ok(values)
+    }
+
+    fn make(mut make: impl FnMut(usize) -> T) -> Result<Self, AllocError> {
+        let mut values = Self::memory()?;
         while values.made < slots() {
             // SAFETY: a slot's memory, which is zero; a panic in `make` drops those before.
-            unsafe { memory::put(slot(first, values.made), make(values.made)) };
+            unsafe { memory::put(slot(values.first, values.made), make(values.made)) };
             values.made += 1;
         }
         Ok(values)
