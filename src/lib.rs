@@ -80,17 +80,26 @@
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
+mod cells;
 mod counter;
 mod histogram;
+#[cfg(feature = "alloc")]
+mod pool;
+mod ring;
+mod stack;
 
 pub use counter::Counter;
 pub use histogram::Histogram;
 #[cfg(feature = "alloc")]
 pub use histogram::{Bucket, DifferentParts, Snapshot};
+#[cfg(feature = "alloc")]
+pub use pool::{Pool, Pooled};
+pub use ring::{Drain, Ring};
 pub use rseq_core::{
     AllocError, CpuId, IndexKind, Kernel, Libc, MmCid, Mode, PerCpu, Place, Reason, Registrar, Status, Word, abi,
     drain, fence, portable, quiesce, slots, status,
 };
+pub use stack::Stack;
 
 /// Compiles a restartable section.
 ///

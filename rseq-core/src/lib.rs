@@ -42,9 +42,9 @@ pub mod expansion {
     pub use crate::arch::audit::expansion::*;
     pub use crate::outcome::Outcome;
     pub use crate::percpu::slot_bytes;
-    pub use crate::place::{Raw, Shared, Target, target};
+    pub use crate::place::{Raw, Shared, Target, WORDS_MAY_HAVE_GAPS, target, valued};
     pub use crate::section::{
-        Prepared, Section, area_from_thread_pointer, count, window_aborted, window_repeated, with_operands,
+        Prepared, Section, area_from_thread_pointer, count, give_way, window_aborted, window_repeated, with_operands,
     };
     pub use crate::thread::{CPUS_OFFSET, FAST, Fast};
     pub use crate::window::*;

@@ -1,14 +1,15 @@
 //! Where a commit stores, and what it can store there.
 
-use core::mem::transmute_copy;
+use core::mem::{MaybeUninit, transmute_copy};
 use core::ptr::NonNull;
 use core::sync::atomic::{
     AtomicBool, AtomicI8, AtomicI16, AtomicI32, AtomicIsize, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize,
-    Ordering, Ordering::Relaxed,
+    Ordering, Ordering::Acquire,
 };
 #[cfg(target_has_atomic = "64")]
 use core::sync::atomic::{AtomicI64, AtomicU64};
 
+use crate::arch;
 use crate::window::Typed;
 
 /// A value that one instruction can store: 8, 16, 32 or 64 bits without padding.
@@ -142,7 +143,8 @@ impl<V, A> Target<V, A> {
         value
     }
 
-    /// What is there, atomically.
+    /// What is there, atomically. With acquire order: to every processor, a store or a load at an address that depends on what was loaded comes after the load, or a store behind
+    /// a branch that does; to the language that takes an order.
     ///
     /// # Safety
     /// [`Raw::use_raw_pointer`]'s.
@@ -153,13 +155,13 @@ impl<V, A> Target<V, A> {
         unsafe {
             match size_of::<V>() {
                 bytes if bytes == POINTER => {
-                    transmute_copy(&AtomicPtr::<()>::from_ptr(self.address.cast()).load(Relaxed))
+                    transmute_copy(&AtomicPtr::<()>::from_ptr(self.address.cast()).load(Acquire))
                 }
-                1 => transmute_copy(&AtomicU8::from_ptr(self.address.cast()).load(Relaxed)),
-                2 => transmute_copy(&AtomicU16::from_ptr(self.address.cast()).load(Relaxed)),
-                4 => transmute_copy(&AtomicU32::from_ptr(self.address.cast()).load(Relaxed)),
+                1 => transmute_copy(&AtomicU8::from_ptr(self.address.cast()).load(Acquire)),
+                2 => transmute_copy(&AtomicU16::from_ptr(self.address.cast()).load(Acquire)),
+                4 => transmute_copy(&AtomicU32::from_ptr(self.address.cast()).load(Acquire)),
                 #[cfg(target_has_atomic = "64")]
-                8 => transmute_copy(&AtomicU64::from_ptr(self.address.cast()).load(Relaxed)),
+                8 => transmute_copy(&AtomicU64::from_ptr(self.address.cast()).load(Acquire)),
                 _ => unreachable!("`target` let nothing else pass"),
             }
         }
@@ -186,6 +188,19 @@ impl<V, A> Target<V, A> {
             }
         }
     }
+}
+
+/// Whether words of which bytes have no value can be passed on, by [`valued`].
+pub const WORDS_MAY_HAVE_GAPS: bool = arch::WORDS_MAY_HAVE_GAPS;
+
+/// The word, with some value for the bytes that have none.
+///
+/// # Panics
+/// Where that can't be done.
+#[inline(always)]
+#[must_use]
+pub fn valued(word: MaybeUninit<*mut ()>) -> *mut () {
+    arch::valued(word)
 }
 
 /// The size of what may be a pointer.

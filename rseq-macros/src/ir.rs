@@ -75,6 +75,7 @@ pub enum Input {
 }
 
 /// Where the type comes from that a pointer points to.
+#[derive(PartialEq, Eq)]
 pub enum PointeeSource {
     /// That of the slots.
     Slots(OutsideId),

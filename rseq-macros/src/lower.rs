@@ -1,6 +1,7 @@
 //! From a checked section to the steps of its protocol: watched if there is a `prepare`, else all in the window.
 
 use proc_macro2::Span;
+use syn::Member;
 
 use crate::ir::{
     Address, Index, Input, OnAbort, Operand, PointeeId, PointeeSource, Program, Register, RegisterInfo, Step, TypeId,
@@ -76,6 +77,8 @@ struct Lowering<'w> {
     values: Vec<Option<Register>>,
     /// Where what was evaluated before it is.
     outside: Vec<Option<Register>>,
+    /// The distances of fields that are there already.
+    distances: Vec<((PointeeSource, Vec<Member>), Register)>,
     area: Register,
     exits: usize,
 }
@@ -90,6 +93,7 @@ impl<'w> Lowering<'w> {
             pointees: Vec::new(),
             values: vec![None; window.values.len()],
             outside: vec![None; window.outside.len()],
+            distances: Vec::new(),
             area: 0,
             exits: 0,
         }
@@ -231,7 +235,10 @@ impl<'w> Lowering<'w> {
             resolve::Operand::Value(value, _) => Operand::Register(self.value(*value)),
             resolve::Operand::Literal(number, _) => Operand::Immediate(*number),
             resolve::Operand::Null(_) => Operand::Immediate(0),
-            resolve::Operand::Outside(id, span) => Operand::Register(self.outside(*id, *span, Input::Operand(*id))),
+            resolve::Operand::Outside(id, span) => {
+                let id = self.window.first_of(*id);
+                Operand::Register(self.outside(id, *span, Input::Operand(id)))
+            }
         }
     }
 
@@ -268,9 +275,21 @@ impl<'w> Lowering<'w> {
         if let Some((index, _)) = &inside.element {
             base = self.element(base, index, PointeeSource::ElementOf(inside.id), inside.span);
         }
-        let offset = (has_offset && !folded)
-            .then(|| self.register("the distance of a field", inside.span, Some(Input::Offset(inside.id))));
+        let offset = (has_offset && !folded).then(|| self.distance(inside));
         Address { base, offset }
+    }
+
+    /// The distance of a place's field, in one register for all places that have the same in the same structure.
+    fn distance(&mut self, inside: &Inside) -> Register {
+        let field = inside.element.is_none().then(|| (inside.root.pointee(), inside.fields.clone()));
+        if let Some((_, register)) =
+            field.as_ref().and_then(|field| self.distances.iter().find(|(known, _)| known == field))
+        {
+            return *register;
+        }
+        let register = self.register("the distance of a field", inside.span, Some(Input::Offset(inside.id)));
+        self.distances.extend(field.map(|field| (field, register)));
+        register
     }
 
     fn element(&mut self, base: Register, index: &resolve::Operand, pointee: PointeeSource, span: Span) -> Register {

@@ -138,6 +138,17 @@ impl Window {
         });
         in_statements.chain([&self.commit.place])
     }
+
+    /// The first operand that is the same variable as this one, which has one value if nothing that is evaluated with it can change it.
+    pub fn first_of(&self, operand: OutsideId) -> OutsideId {
+        let Some(name) = as_variable(&self.outside[operand].code) else { return operand };
+        let same = |outside: &Outside| {
+            outside.kind == OutsideKind::Operand
+                && as_variable(&outside.code).is_some_and(|other| same(other, &Name::from(name)))
+        };
+        let unchanged = self.outside.iter().all(|outside| is_constant_place(&outside.code));
+        self.outside.iter().position(same).filter(|_| unchanged).unwrap_or(operand)
+    }
 }
 
 /// The window of a section. What is wrong is reported; then there is none.
@@ -478,6 +489,12 @@ fn as_name(code: &Expr) -> Option<&Ident> {
         Expr::Path(path) => path.path.get_ident(),
         _ => None,
     }
+}
+
+/// The name of a variable. (Others may mean something else each time: `None` has many types.)
+fn as_variable(code: &Expr) -> Option<&Ident> {
+    as_name(code)
+        .filter(|name| name.unraw().to_string().starts_with(|first: char| first.is_lowercase() || first == '_'))
 }
 
 /// A number that every instruction can hold.

@@ -1,5 +1,6 @@
 //! No restartable sequences: every section finds no CPU to run on and goes the portable way.
 
+use core::mem::MaybeUninit;
 use core::ptr::{null, null_mut};
 
 use crate::abi::{CPU_ID_REGISTRATION_FAILED, Rseq};
@@ -61,4 +62,15 @@ pub(crate) fn area_from_thread_pointer() -> usize {
 #[cfg(all(unix, not(miri)))]
 pub(crate) unsafe fn is_zero(_bytes: *const u8, _count: usize) -> bool {
     false
+}
+
+/// A byte without a value has none here either.
+pub(crate) const WORDS_MAY_HAVE_GAPS: bool = false;
+
+/// The word.
+///
+/// # Panics
+/// Always: nobody has one.
+pub(crate) fn valued(_word: MaybeUninit<*mut ()>) -> *mut () {
+    unreachable!("words of items are for targets that can pass them on")
 }

@@ -2,7 +2,7 @@
 //! thread-local storage" (initial-exec) and the kernel's `tools/testing/selftests/rseq/rseq-x86.h` (signature).
 
 use core::arch::{asm, global_asm};
-use core::mem::offset_of;
+use core::mem::{MaybeUninit, offset_of};
 
 use crate::abi::{Descriptor, Rseq};
 use crate::thread::{Armed, FAST, Fast, Located, ThreadBlock};
@@ -74,6 +74,20 @@ pub(crate) unsafe fn is_zero(bytes: *const u8, count: usize) -> bool {
     unsafe { asm!("/* {bytes} */", bytes = in(reg) bytes, options(nostack, preserves_flags)) };
     // SAFETY: the caller's, and the above.
     unsafe { core::slice::from_raw_parts(bytes, count) }.iter().all(|byte| *byte == 0)
+}
+
+/// Words of which bytes have no value can be passed on by [`valued`].
+pub(crate) const WORDS_MAY_HAVE_GAPS: bool = true;
+
+/// The word, with some value for the bytes that have none.
+#[inline(always)]
+pub(crate) fn valued(word: MaybeUninit<*mut ()>) -> *mut () {
+    let valued;
+    // SAFETY: no instruction. To the compiler it is a function that gives what is in a register.
+    unsafe {
+        asm!("/* {word} */", word = inlateout(reg) word => valued, options(pure, nomem, nostack, preserves_flags));
+    }
+    valued
 }
 
 /// The addresses of glibc's `__rseq_offset` and `__rseq_size` in a static executable, where there is no dynamic symbol table
@@ -196,7 +210,7 @@ pub(crate) unsafe fn disarm(area: *mut Rseq) {
 mod audited {
     use core::arch::asm;
     use core::ffi::c_void;
-    use core::mem::offset_of;
+    use core::mem::{MaybeUninit, offset_of};
 
     use crate::abi::{Descriptor, Rseq};
 

@@ -1,0 +1,102 @@
+//! Room for items of any type in a slot, and how items travel through windows.
+//!
+//! A window knows words of up to 64 bits, and bytes. So an item that fits into a pointer travels as one, in a register, and a larger one is copied.
+
+use core::cell::UnsafeCell;
+use core::mem::{ManuallyDrop, MaybeUninit};
+
+use super::__private::{Elements, WORDS_MAY_HAVE_GAPS, valued};
+
+/// Room for `N` items, all of which may be of no value.
+#[repr(transparent)]
+pub struct Cells<T, const N: usize>(UnsafeCell<[Cell<T>; N]>);
+
+/// Room for an item.
+#[repr(C)]
+pub union Cell<T> {
+    /// An item that [`is_word`].
+    pub word: *mut (),
+    /// Any other.
+    pub item: ManuallyDrop<MaybeUninit<T>>,
+}
+
+// SAFETY: hands out nothing but pointers.
+unsafe impl<T: Send, const N: usize> Sync for Cells<T, N> {}
+// SAFETY: holds items alone.
+unsafe impl<T: Send, const N: usize> Send for Cells<T, N> {}
+
+impl<T, const N: usize> Elements for Cells<T, N> {
+    type Element = Cell<T>;
+    #[inline(always)]
+    fn first(&self) -> *mut Cell<T> {
+        self.0.get().cast()
+    }
+}
+
+impl<T, const N: usize> Cells<T, N> {
+    /// Moves the item at this place out.
+    ///
+    /// # Safety
+    /// There is one, and nobody else takes or changes it meanwhile.
+    pub unsafe fn take(&self, at: usize) -> T {
+        // SAFETY: below the number of items, because there is one.
+        let cell = unsafe { self.first().add(at) };
+        // SAFETY: the caller's; an item lies there in the form that its size has.
+        unsafe {
+            if const { is_word::<T>() } {
+                from_word((&raw const (*cell).word).read())
+            } else {
+                (&raw const (*cell).item).cast::<T>().read()
+            }
+        }
+    }
+
+    /// Moves an item to this place, whose value is forgotten.
+    ///
+    /// # Safety
+    /// The place is below `N`, and nobody looks at it meanwhile.
+    pub unsafe fn put(&self, at: usize, item: T) {
+        // SAFETY: the caller's.
+        unsafe {
+            let cell = self.first().add(at);
+            if const { is_word::<T>() } {
+                (&raw mut (*cell).word).write(to_word(item));
+            } else {
+                (&raw mut (*cell).item).cast::<T>().write(item);
+            }
+        }
+    }
+}
+
+/// Whether items travel as words. Bytes of theirs may have no value (padding), which not every target can pass on.
+pub const fn is_word<T>() -> bool {
+    WORDS_MAY_HAVE_GAPS && size_of::<T>() <= size_of::<*mut ()>() && align_of::<T>() <= align_of::<*mut ()>()
+}
+
+/// A pointer with room for an item in its bytes.
+#[repr(C)]
+union Word<T> {
+    word: MaybeUninit<*mut ()>,
+    item: ManuallyDrop<T>,
+}
+
+/// An item as a word, whose bytes beyond those of the item say nothing.
+#[inline(always)]
+pub fn to_word<T>(item: T) -> *mut () {
+    const { assert!(is_word::<T>()) };
+    let mut word = Word { word: MaybeUninit::new(core::ptr::null_mut()) };
+    word.item = ManuallyDrop::new(item);
+    // SAFETY: every byte was written by one or the other.
+    valued(unsafe { word.word })
+}
+
+/// The item of a word.
+///
+/// # Safety
+/// The word is [`to_word`]'s for an item of this type, and no other item is made of it.
+#[inline(always)]
+pub unsafe fn from_word<T>(word: *mut ()) -> T {
+    let word = Word { word: MaybeUninit::new(word) };
+    // SAFETY: the caller's.
+    ManuallyDrop::into_inner(unsafe { word.item })
+}

@@ -1,0 +1,139 @@
+//! Objects that are used again and again.
+
+use alloc::boxed::Box;
+use core::fmt;
+use core::mem::ManuallyDrop;
+use core::ops::{Deref, DerefMut};
+
+use super::{AllocError, Stack};
+
+/// Objects that are used again and again, each by one user at a time: buffers, parsers, connections.
+///
+/// One that isn't in use lies with the CPU that returned it last, at most `N` with each. To take it and to return it are a section each. Where a CPU has none, half of another's
+/// come to it; if none has any, one is made.
+///
+/// ```
+/// use rseq::Pool;
+///
+/// static BUFFERS: Pool<Vec<u8>> = Pool::new(|| Vec::with_capacity(4096));
+///
+/// let mut buffer = BUFFERS.take();
+/// buffer.clear();                           // it is as its last user left it
+/// buffer.extend_from_slice(b"some bytes");
+/// drop(buffer);                             // returned
+/// assert_eq!(BUFFERS.idle(), 1);
+/// ```
+///
+/// *Memory*: objects lie in boxes. There are never more than `N` for each CPU that aren't in use: one that is returned where there is no room is dropped.
+///
+/// Neither taking nor returning may happen in the `prepare` of a section: that one would never commit.
+pub struct Pool<T, const N: usize = 64, F = fn() -> T> {
+    idle: Stack<Box<T>, N>,
+    make: F,
+}
+
+impl<T, const N: usize, F> Pool<T, N, F> {
+    /// Without objects; `make` makes one when it is needed.
+    #[must_use]
+    pub const fn new(make: F) -> Self {
+        Self { idle: Stack::new(), make }
+    }
+
+    /// Takes the memory for lists of objects now, so that taking and returning never panic for want of it. (Objects still need some when they are made.)
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn allocate(&self) -> Result<(), AllocError> {
+        self.idle.allocate()
+    }
+
+    /// How many objects aren't in use, while others may take and return them.
+    #[must_use]
+    pub fn idle(&self) -> usize {
+        self.idle.len()
+    }
+}
+
+impl<T: Send, const N: usize, F: Fn() -> T> Pool<T, N, F> {
+    /// An object, as its last user left it, or a new one. It returns when what this gives is dropped.
+    ///
+    /// # Panics
+    /// When `make` does; and if this is the first use, [`Pool::allocate`] wasn't called, and there is no memory.
+    #[inline]
+    pub fn take(&self) -> Pooled<'_, T, N> {
+        let object = self.idle.pop_here().unwrap_or_else(|| self.take_elsewhere());
+        Pooled { idle: &self.idle, object: ManuallyDrop::new(object) }
+    }
+
+    #[cold]
+    fn take_elsewhere(&self) -> Box<T> {
+        self.idle.steal().unwrap_or_else(|| Box::new((self.make)()))
+    }
+}
+
+impl<T: fmt::Debug, const N: usize, F> fmt::Debug for Pool<T, N, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("idle", &self.idle()).finish_non_exhaustive()
+    }
+}
+
+/// An object of a [`Pool`], which returns there when this is dropped.
+#[must_use = "the object returns when this is dropped"]
+pub struct Pooled<'p, T: Send, const N: usize = 64> {
+    idle: &'p Stack<Box<T>, N>,
+    object: ManuallyDrop<Box<T>>,
+}
+
+impl<T: Send, const N: usize> Pooled<'_, T, N> {
+    /// Keeps the object: it doesn't return.
+    ///
+    /// ```
+    /// let pool = rseq::Pool::<String>::new(String::new);
+    /// let kept: Box<String> = rseq::Pooled::detach(pool.take());
+    /// drop(kept);
+    /// assert_eq!(pool.idle(), 0);
+    /// ```
+    #[must_use]
+    pub fn detach(this: Self) -> Box<T> {
+        let mut this = ManuallyDrop::new(this);
+        // SAFETY: taken once, because `this` isn't dropped.
+        unsafe { ManuallyDrop::take(&mut this.object) }
+    }
+}
+
+impl<T: Send, const N: usize> Deref for Pooled<'_, T, N> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.object
+    }
+}
+
+impl<T: Send, const N: usize> DerefMut for Pooled<'_, T, N> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.object
+    }
+}
+
+impl<T: Send, const N: usize> Drop for Pooled<'_, T, N> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: taken once, here.
+        let object = unsafe { ManuallyDrop::take(&mut self.object) };
+        if let Err(object) = self.idle.push_here(object) {
+            drop_cold(object);
+        }
+    }
+}
+
+/// Drops an object for which there is no room.
+#[cold]
+fn drop_cold<T>(object: Box<T>) {
+    drop(object);
+}
+
+impl<T: fmt::Debug + Send, const N: usize> fmt::Debug for Pooled<'_, T, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pooled").field(&self.object).finish()
+    }
+}

@@ -1,0 +1,195 @@
+//! Items on their way from many threads to one.
+
+mod sections;
+
+use core::fmt;
+use core::mem::ManuallyDrop;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+
+use super::cells::{Cells, from_word, is_word, to_word};
+use super::{AllocError, CpuId, PerCpu, rseq};
+
+/// Items on their way from many threads to one: at most `N` on each CPU, a power of two.
+///
+/// A push is a section on the CPU's own items. Whoever drains reads those of all CPUs, one after the other, and disturbs no push: it takes no lock that pushes know of, and
+/// makes no fence.
+///
+/// ```
+/// use rseq::Ring;
+///
+/// static EVENTS: Ring<(u32, u32)> = Ring::new();
+///
+/// EVENTS.push((1, 10)).unwrap();
+/// EVENTS.push((2, 20)).unwrap();
+/// let mut seen: Vec<_> = EVENTS.drain().expect("nobody else drains").collect();
+/// seen.sort();
+/// assert_eq!(seen, [(1, 10), (2, 20)]);
+/// ```
+///
+/// Items may be of any type that can be sent. One that is no larger than a pointer travels in a register; a larger one is copied in the window, so it had better be small.
+///
+/// Pushes may come from everywhere, signal handlers included, but not from the `prepare` of a section: that one would never commit. No operation waits for another thread.
+///
+/// *Order*: items of one CPU come in the order in which they were pushed there. There is none among CPUs; put a time into the items if you need one.
+///
+/// *Memory*: `N` items and two words for each CPU that pushes, rounded up to pages for all small `PerCpu`s together; see [`PerCpu`].
+///
+/// *Dropping* it drops the items that nobody took. A child of `fork` has a copy of each. If another thread was draining at that time, nobody can drain in the child.
+pub struct Ring<T, const N: usize = 256> {
+    tracks: PerCpu<Track<T, N>>,
+    /// Somebody drains.
+    draining: AtomicBool,
+}
+
+/// The items of a CPU: from `head` to in front of `tail`, both counted without end and taken modulo `N`.
+#[repr(C)]
+struct Track<T, const N: usize> {
+    /// The number of the item that is pushed next: the sections'.
+    tail: AtomicUsize,
+    /// The number of the item that is taken next: the drainer's.
+    head: AtomicUsize,
+    /// What stands elsewhere means nothing: interrupted pushes leave theirs there.
+    items: Cells<T, N>,
+}
+
+impl<T, const N: usize> Ring<T, N> {
+    /// Without items. It takes its memory on first use.
+    #[must_use]
+    pub const fn new() -> Self {
+        const { assert!(N.is_power_of_two(), "the items of a ring are a power of two") };
+        // SAFETY: an empty track, and cells, whose bytes mean nothing.
+        Self { tracks: unsafe { PerCpu::zeroed() }, draining: AtomicBool::new(false) }
+    }
+
+    /// Takes its memory now, so that pushing never panics.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn allocate(&self) -> Result<(), AllocError> {
+        self.tracks.allocate()
+    }
+
+    /// How many items nobody has taken, while others may push.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tracks.made().into_iter().flatten().map(Track::len).sum()
+    }
+
+    /// Whether there are none, while others may push.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T: Send, const N: usize> Ring<T, N> {
+    /// Puts an item behind the others of this CPU.
+    ///
+    /// # Errors
+    /// Gives it back if there are `N` of this CPU that nobody has taken.
+    ///
+    /// # Panics
+    /// If this is the first use, [`Ring::allocate`] wasn't called, and there is no memory.
+    #[inline]
+    pub fn push(&self, item: T) -> Result<(), T> {
+        if const { is_word::<T>() } {
+            let word = to_word(item);
+            // SAFETY: the word wasn't taken, so it is still the item.
+            if sections::push_word(&self.tracks, word) { Ok(()) } else { Err(unsafe { from_word(word) }) }
+        } else {
+            let item = ManuallyDrop::new(item);
+            // SAFETY: there it is.
+            let taken = unsafe { sections::push_copy(&self.tracks, &raw const *item) };
+            if taken { Ok(()) } else { Err(ManuallyDrop::into_inner(item)) }
+        }
+    }
+
+    /// The items, CPU by CPU: those that are there when its turn comes. What is left when this is dropped stays. `None` if somebody else is draining, in another thread or in what
+    /// a signal handler interrupted.
+    #[must_use]
+    pub fn drain(&self) -> Option<Drain<'_, T, N>> {
+        let free = !self.draining.swap(true, Acquire);
+        free.then(|| Drain { ring: self, cpu: 0, until: None })
+    }
+}
+
+impl<T, const N: usize> Track<T, N> {
+    fn len(&self) -> usize {
+        // The head first: so the difference is never negative.
+        let head = self.head.load(Acquire);
+        self.tail.load(Relaxed).wrapping_sub(head).min(N)
+    }
+
+    /// Takes the first item.
+    ///
+    /// # Safety
+    /// There is one, as of a load of `tail` with acquire order, and nobody else takes it meanwhile.
+    unsafe fn take(&self, head: usize) -> T {
+        // SAFETY: the caller's. Nothing is pushed to its place before `head` is behind it.
+        let item = unsafe { self.items.take(head % N) };
+        self.head.store(head.wrapping_add(1), Release);
+        item
+    }
+}
+
+impl<T, const N: usize> Drop for Track<T, N> {
+    fn drop(&mut self) {
+        while self.len() > 0 {
+            // SAFETY: there is one, and nobody else knows of it any more.
+            drop(unsafe { self.take(self.head.load(Relaxed)) });
+        }
+    }
+}
+
+/// The items of a [`Ring`], one after the other: see [`Ring::drain`].
+#[must_use = "items are taken by iterating"]
+pub struct Drain<'r, T, const N: usize> {
+    ring: &'r Ring<T, N>,
+    /// Whose items come next.
+    cpu: usize,
+    /// The number behind the last item that was there when this CPU's turn came; `None` before.
+    until: Option<usize>,
+}
+
+impl<T, const N: usize> Iterator for Drain<'_, T, N> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        self.ring.tracks.made()?;
+        while let Some(cpu) = CpuId::new(self.cpu) {
+            let track = &self.ring.tracks[cpu];
+            let until = *self.until.get_or_insert_with(|| track.tail.load(Acquire));
+            let head = track.head.load(Relaxed);
+            if head != until {
+                // SAFETY: it was pushed, and this is the only drainer.
+                return Some(unsafe { track.take(head) });
+            }
+            (self.cpu, self.until) = (self.cpu + 1, None);
+        }
+        None
+    }
+}
+
+impl<T, const N: usize> Drop for Drain<'_, T, N> {
+    fn drop(&mut self) {
+        self.ring.draining.store(false, Release);
+    }
+}
+
+impl<T, const N: usize> fmt::Debug for Drain<'_, T, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drain").field("ring", self.ring).finish_non_exhaustive()
+    }
+}
+
+impl<T, const N: usize> Default for Ring<T, N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T, const N: usize> fmt::Debug for Ring<T, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
