@@ -113,14 +113,14 @@ impl Arena {
 /// Gives memory back.
 ///
 /// # Safety
-/// It is [`Arena::allocate`]'s for the same layout from one of these arenas, and in use no more.
-pub(super) unsafe fn free(arenas: &[Arena], memory: NonNull<u8>, layout: Layout) {
+/// It is [`Arena::allocate`]'s for the same layout, and in use no more.
+pub(super) unsafe fn free(arena: &Arena, memory: NonNull<u8>, layout: Layout) {
     if layout.size() > UNIT {
         let length = own_length(layout).expect("it was that long when it was allocated");
         // SAFETY: the caller's.
         return unsafe { unmap(memory, length) };
     }
-    let chunk = arenas.iter().find_map(|arena| arena.chunk_of(memory)).expect("the memory is of a chunk");
+    let chunk = arena.chunk_of(memory).expect("the memory is of a chunk");
     for slot in 0..slots() {
         // SAFETY: each slot's memory, which is in use no more.
         unsafe { clear(memory.add(slot * UNIT), layout.size()) };
@@ -230,7 +230,6 @@ mod tests {
 
     use core::alloc::Layout;
     use core::ptr::NonNull;
-    use core::slice;
     use std::string::ToString;
     use std::vec::Vec;
 
@@ -271,7 +270,7 @@ mod tests {
             }
             for (memory, layout) in taken {
                 // SAFETY: allocated above.
-                unsafe { free(slice::from_ref(&ARENA), memory, layout) };
+                unsafe { free(&ARENA, memory, layout) };
             }
         }
     }
@@ -287,13 +286,13 @@ mod tests {
 
     #[test]
     fn what_was_given_back_is_taken_again() {
-        static ARENAS: [Arena; 2] = [const { Arena::new() }; 2];
+        static ARENA: Arena = Arena::new();
         let layout = layout(100, 4);
-        let first = ARENAS[1].allocate(layout).unwrap();
-        let second = ARENAS[1].allocate(layout).unwrap();
+        let first = ARENA.allocate(layout).unwrap();
+        let second = ARENA.allocate(layout).unwrap();
         // SAFETY: allocated above, and not used.
-        unsafe { free(&ARENAS, first, layout) };
-        assert_eq!(ARENAS[1].allocate(layout), Ok(first));
+        unsafe { free(&ARENA, first, layout) };
+        assert_eq!(ARENA.allocate(layout), Ok(first));
         assert_ne!(first, second);
     }
 

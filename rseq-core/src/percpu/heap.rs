@@ -43,7 +43,7 @@ fn all_slots(layout: Layout) -> Option<Layout> {
 ///
 /// # Safety
 /// It is [`Arena::allocate`]'s for the same layout, and in use no more.
-pub(super) unsafe fn free(_: &[Arena], memory: NonNull<u8>, layout: Layout) {
+pub(super) unsafe fn free(_: &Arena, memory: NonNull<u8>, layout: Layout) {
     let all = all_slots(layout).expect("it was that much when it was allocated");
     // SAFETY: the caller's.
     unsafe { dealloc(memory.as_ptr(), all) };

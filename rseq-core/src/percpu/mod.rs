@@ -44,7 +44,7 @@ use heap as memory;
 ///
 /// # Memory
 ///
-/// [`PerCpu::new`] takes none, so a `static` costs three words. The values are made when they are first used, or by [`PerCpu::allocate`], which says whether there was
+/// [`PerCpu::new`] takes none, so a `static` costs four words. The values are made when they are first used, or by [`PerCpu::allocate`], which says whether there was
 /// memory.
 ///
 /// On Unix, each CPU that there can ever be has 64 KiB of address space in which its slots of all `PerCpu`s lie side by side: what one CPU uses often is on few
@@ -64,6 +64,8 @@ pub struct PerCpu<T, I = CpuId> {
     limit: AtomicUsize,
     /// Makes the value of a slot on first use; without it, it is all zero.
     make: Option<fn(usize) -> T>,
+    /// Where the slots lie: [`IndexKind::ARENA`].
+    arena: usize,
     owns: PhantomData<T>,
     index: PhantomData<fn(I)>,
 }
@@ -104,7 +106,7 @@ unsafe impl<T: Send + Sync, I> Sync for PerCpu<T, I> {}
 // SAFETY: owns its values.
 unsafe impl<T: Send, I> Send for PerCpu<T, I> {}
 
-impl<T: Default, I> PerCpu<T, I> {
+impl<T: Default, I: IndexKind> PerCpu<T, I> {
     /// Values by `T::default()`, made on first use.
     ///
     /// The first use may come from several threads at once: then more values are made than kept.
@@ -114,19 +116,20 @@ impl<T: Default, I> PerCpu<T, I> {
             first: AtomicPtr::new(null_mut()),
             limit: AtomicUsize::new(0),
             make: Some(|_| T::default()),
+            arena: I::ARENA,
             owns: PhantomData,
             index: PhantomData,
         }
     }
 }
 
-impl<T: Default, I> Default for PerCpu<T, I> {
+impl<T: Default, I: IndexKind> Default for PerCpu<T, I> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<T, I> PerCpu<T, I> {
+impl<T, I: IndexKind> PerCpu<T, I> {
     /// Values of zeroes, made on first use. For large ones, which needn't be on the stack then.
     ///
     /// ```
@@ -145,13 +148,12 @@ impl<T, I> PerCpu<T, I> {
             first: AtomicPtr::new(null_mut()),
             limit: AtomicUsize::new(0),
             make: None,
+            arena: I::ARENA,
             owns: PhantomData,
             index: PhantomData,
         }
     }
-}
 
-impl<T, I: IndexKind> PerCpu<T, I> {
     /// Values by `make`, which is called at once with the index of each slot in turn.
     ///
     /// ```
@@ -179,16 +181,19 @@ impl<T, I: IndexKind> PerCpu<T, I> {
     /// # Panics
     /// When `make` does.
     pub fn try_with(make: impl FnMut(usize) -> T) -> Result<Self, AllocError> {
-        let first = Values::<T, I>::make(make)?.keep();
+        let first = Values::make(I::ARENA, make)?.keep();
         Ok(Self {
             first: AtomicPtr::new(first.as_ptr()),
             limit: AtomicUsize::new(0),
             make: None,
+            arena: I::ARENA,
             owns: PhantomData,
             index: PhantomData,
         })
     }
+}
 
+impl<T, I> PerCpu<T, I> {
     /// Makes the values now, if they aren't yet. From then on no use of them needs memory for slots, nor panics for want of it.
     ///
     /// ```
@@ -258,9 +263,9 @@ impl<T, I: IndexKind> PerCpu<T, I> {
     fn first_use(&self) -> Result<NonNull<T>, AllocError> {
         section::disarm_this_thread();
         let values = match self.make {
-            Some(make) => Values::<T, I>::make(make)?,
+            Some(make) => Values::make(self.arena, make)?,
             // SAFETY: `zeroed`'s caller's.
-            None => unsafe { Values::zeroed()? },
+            None => unsafe { Values::zeroed(self.arena)? },
         };
         Ok(match self.first.compare_exchange(null_mut(), values.first.as_ptr(), Release, Acquire) {
             Ok(_) => values.keep(),
@@ -312,18 +317,18 @@ unsafe fn slot<T>(first: NonNull<T>, index: usize) -> NonNull<T> {
 impl<T, I> Drop for PerCpu<T, I> {
     fn drop(&mut self) {
         if let Some(first) = NonNull::new(*self.first.get_mut()) {
-            drop(Values::<T, I> { first, made: slots(), index: PhantomData });
+            drop(Values { arena: self.arena, first, made: slots() });
         }
     }
 }
 
-impl<T: fmt::Debug, I: IndexKind> fmt::Debug for PerCpu<T, I> {
+impl<T: fmt::Debug, I> fmt::Debug for PerCpu<T, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.made().into_iter().flatten()).finish()
     }
 }
 
-impl<'a, T, I: IndexKind> IntoIterator for &'a PerCpu<T, I> {
+impl<'a, T, I> IntoIterator for &'a PerCpu<T, I> {
     type Item = &'a T;
     type IntoIter = Iter<'a, T>;
 
@@ -374,30 +379,30 @@ impl<T: fmt::Debug> fmt::Debug for Iter<'_, T> {
 }
 
 /// Memory for all slots, of which the first `made` hold a value. Drops them.
-struct Values<T, I> {
+struct Values<T> {
+    arena: usize,
     first: NonNull<T>,
     made: usize,
-    index: PhantomData<I>,
 }
 
-impl<T, I: IndexKind> Values<T, I> {
+impl<T> Values<T> {
     /// Memory of zeroes.
-    fn memory() -> Result<Self, AllocError> {
+    fn memory(arena: usize) -> Result<Self, AllocError> {
         const { assert!(align_of::<T>() <= 4096, "a PerCpu holds no type aligned to more than a page") };
-        let first = ARENAS[I::ARENA].allocate(Layout::new::<T>())?.cast();
-        Ok(Self { first, made: 0, index: PhantomData })
+        let first = ARENAS[arena].allocate(Layout::new::<T>())?.cast();
+        Ok(Self { arena, first, made: 0 })
     }
 
     /// # Safety
     /// A `T` may consist of zeroes alone.
-    unsafe fn zeroed() -> Result<Self, AllocError> {
-        let mut values = Self::memory()?;
+    unsafe fn zeroed(arena: usize) -> Result<Self, AllocError> {
+        let mut values = Self::memory(arena)?;
         values.made = slots();
         Ok(values)
     }
 
-    fn make(mut make: impl FnMut(usize) -> T) -> Result<Self, AllocError> {
-        let mut values = Self::memory()?;
+    fn make(arena: usize, mut make: impl FnMut(usize) -> T) -> Result<Self, AllocError> {
+        let mut values = Self::memory(arena)?;
         while values.made < slots() {
             // SAFETY: a slot's memory, which is zero; a panic in `make` drops those before.
             unsafe { memory::put(slot(values.first, values.made), make(values.made)) };
@@ -413,14 +418,14 @@ impl<T, I: IndexKind> Values<T, I> {
     }
 }
 
-impl<T, I> Drop for Values<T, I> {
+impl<T> Drop for Values<T> {
     fn drop(&mut self) {
         for index in 0..self.made {
             // SAFETY: the first `made` slots hold values, and nobody else refers to them.
             unsafe { slot(self.first, index).drop_in_place() };
         }
         // SAFETY: allocated above, and in use no more.
-        unsafe { memory::free(&ARENAS, self.first.cast(), Layout::new::<T>()) };
+        unsafe { memory::free(&ARENAS[self.arena], self.first.cast(), Layout::new::<T>()) };
     }
 }
 

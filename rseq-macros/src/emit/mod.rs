@@ -125,9 +125,9 @@ pub fn program(program: &Program, registers: &Registers, context: &Context) -> T
     let private = context.private();
     let (before, prepared) = (before(program, context), prepared(program, context));
     let (types, portable) = (types(program, &private), portable::closure(program, &private));
-    let window = window::outcome(program, registers, context);
+    let (window, again) = window::outcome(program, registers, context);
     let (audit, ended) = (audit(program, context), ended(program, context));
-    let (aborted, exits) = (aborted(program, context), exits(program, &private));
+    let (aborted, exits) = (aborted(program, &again, context), exits(program, &private));
     let last = last_exit(program);
     let names = bind(program, &program.window.in_result, &private);
     let reachable = reachable();
@@ -433,12 +433,18 @@ fn types(program: &Program, private: &TokenStream) -> TokenStream {
 }
 
 /// What an abort of the window leads to: the section starts again, unless its window ran in portable mode.
-fn aborted(program: &Program, context: &Context) -> TokenStream {
+fn aborted(program: &Program, again: &TokenStream, context: &Context) -> TokenStream {
     let private = &context.private();
     let relax = matches!(program.abort, OnAbort::Relax);
     let (open, operands) = (open(program, private), operands(program));
     let outcome = if program.repeats_by_itself() {
-        return hidden!(outcome = #private::window_repeated(#open, #operands, portable, again););
+        let allow = allow_unsafe();
+        return hidden! {
+            #allow
+            {
+                outcome = #private::window_repeated(#open, #operands, portable, #again);
+            }
+        };
     } else if program.arms_in_window() {
         hidden!(#private::window_aborted(#relax, #open, #operands, portable))
     } else {

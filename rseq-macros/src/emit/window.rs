@@ -13,40 +13,54 @@ use crate::allocate::{Allocation, Slot};
 use crate::ir::{Input, PointeeSource, Program, Register, TypeId};
 use crate::resolve::{Inside, InsideId, Place};
 
-/// `outcome`: how the window ended. Without registers there is no asm, and it ends at once.
-pub fn outcome(program: &Program, registers: &Registers, context: &Context) -> TokenStream {
+/// `outcome`: how the window ended; and, if the section repeats by itself, what runs the window once more. Without registers there is no asm, and it
+/// ends at once.
+///
+/// What runs it once more is made where it is needed, because what a closure captures is put into memory.
+pub fn outcome(program: &Program, registers: &Registers, context: &Context) -> (TokenStream, TokenStream) {
     let private = &context.private();
-    let outputs = program.outputs.len();
-    let allow = allow_unsafe();
-    let (offsets, (function, call)) = match registers {
-        Registers::Machine(allocation) => (offsets(program, private), call_asm(program, allocation, private)),
-        Registers::Virtual => (offsets(program, private), call_model(program, private)),
-        Registers::None => (TokenStream::new(), (TokenStream::new(), hidden!(#private::Outcome::<#outputs>::ABORTED))),
+    let (function, arguments) = match registers {
+        Registers::Machine(allocation) => call_asm(program, allocation, private),
+        Registers::Virtual => call_model(program, private),
+        Registers::None => return without_window(program, private),
     };
+    let (allow, offsets) = (allow_unsafe(), offsets(program, private));
     // SAFETY of the expansion: the descriptor and the area are the calling thread's; the places are references to atomics, or what the user
     // wrote `unsafe` for. The window stores to these, to the descriptor and to `rseq_cs`, and to nothing else.
     if !program.repeats_by_itself() {
-        return hidden! {
+        let outcome = hidden! {
             #offsets
             #allow
             let mut outcome = {
                 #function
-                unsafe { #call }
+                unsafe { window(#arguments) }
             };
         };
+        return (outcome, TokenStream::new());
     }
     let audit = audit_abort(context);
-    hidden! {
+    let outcome = hidden! {
         #offsets
         #allow
-        let (mut outcome, again) = {
+        let (mut outcome, window) = {
             #function
-            (unsafe { #call }, move || {
-                #audit
-                unsafe { #call }
-            })
+            (unsafe { window(#arguments) }, window)
         };
-    }
+    };
+    let again = hidden! {
+        move || {
+            #audit
+            unsafe { window(#arguments) }
+        }
+    };
+    (outcome, again)
+}
+
+/// The outcome where there is no asm.
+fn without_window(program: &Program, private: &TokenStream) -> (TokenStream, TokenStream) {
+    let outputs = program.outputs.len();
+    let ended = hidden!(#private::Outcome::<#outputs>::ABORTED);
+    (hidden!(let mut outcome = #ended;), hidden!(|| #ended))
 }
 
 /// The name of a distance, and of the type of the field at its end.
@@ -162,7 +176,7 @@ fn place_operand(id: usize) -> TokenStream {
     hidden!(#name.operand())
 }
 
-/// The function with the window as asm, and a call of it.
+/// The function with the window as asm, and its arguments.
 fn call_asm(program: &Program, allocation: &Allocation, private: &TokenStream) -> (TokenStream, TokenStream) {
     let ways = if program.outputs.is_empty() { Ways::Labels } else { Ways::Number(allocation.slots[program.area]) };
     let lines = x86_64::window(program, allocation, ways);
@@ -172,7 +186,7 @@ fn call_asm(program: &Program, allocation: &Allocation, private: &TokenStream) -
     call(program, inputs, |ty| needs(&lines, &format!("signed{ty}")), &asm, private)
 }
 
-/// The function with the window for the model, and a call of it.
+/// The function with the window for the model, and its arguments.
 fn call_model(program: &Program, private: &TokenStream) -> (TokenStream, TokenStream) {
     let inputs = (0..program.registers.len()).filter(|register| program.registers[*register].input.is_some());
     let inputs = inputs.map(|register| (name(register), register)).collect();
@@ -180,7 +194,7 @@ fn call_model(program: &Program, private: &TokenStream) -> (TokenStream, TokenSt
     call(program, inputs, |_| true, &body, private)
 }
 
-/// A function, generic over the types of the window and with these registers as its parameters, and a call of it.
+/// A function, generic over the types of the window and with these registers as its parameters, and its arguments.
 fn call(
     program: &Program,
     inputs: Vec<(Ident, Register)>,
@@ -208,7 +222,7 @@ fn call(
             #body
         }
     };
-    (function, hidden!(window(#(#type_values,)* #(#pointee_values,)* #(#values),*)))
+    (function, hidden!(#(#type_values,)* #(#pointee_values,)* #(#values),*))
 }
 
 /// The name of a slot.
