@@ -80,10 +80,10 @@ union Word<T> {
     item: ManuallyDrop<T>,
 }
 
-/// An item as a word, whose bytes beyond those of the item say nothing.
+/// An item that [`is_word`] as one, whose bytes beyond those of the item say nothing.
 #[inline(always)]
 pub fn to_word<T>(item: T) -> *mut () {
-    const { assert!(is_word::<T>()) };
+    debug_assert!(is_word::<T>());
     let mut word = Word { word: MaybeUninit::new(core::ptr::null_mut()) };
     word.item = ManuallyDrop::new(item);
     // SAFETY: every byte was written by one or the other.
