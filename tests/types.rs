@@ -165,7 +165,8 @@ macro_rules! rings {
 
             /// Takes all items, if nobody else does.
             fn drain() {
-                for item in RING.drain().into_iter().flatten() {
+                // After a control there may be items without end.
+                for item in RING.drain().into_iter().flatten().take(100 * 64) {
                     let whole = item.count().is_some_and(|count| std::ptr::eq(count, &TAKEN));
                     TAKEN.fetch_add(if whole { 1 } else { MISPLACED }, Relaxed);
                 }
@@ -173,8 +174,8 @@ macro_rules! rings {
 
             fn count() -> u64 {
                 drain();
-                assert!(RING.is_empty());
-                TAKEN.load(Relaxed) + REFUSED.load(Relaxed)
+                let left = if RING.is_empty() { 0 } else { MISPLACED };
+                TAKEN.load(Relaxed) + REFUSED.load(Relaxed) + left
             }
 
             pub const COUNT: Count = Count { add, leave: || (), sum: count, aborts: || 0 };
