@@ -48,6 +48,58 @@ examples! { ($) examples: }
 examples! { ($) unarmed: [no_arm] }
 examples! { ($) unchecked: [no_check] }
 
+/// A module with the types of the crate, by the model's sections and its fence: as they are, or with a mutation, or by another fence. (In parentheses a `$`, for
+/// the macro inside.)
+macro_rules! types {
+    (($d:tt) $name:ident: [$($mutation:tt)*], $fence:expr) => {
+        #[allow(dead_code, reason = "not every method is used")]
+        #[path = "../src"]
+        mod $name {
+            macro_rules! section {
+                ($d($d tokens:tt)*) => { ::rseq_explore::model! { $($mutation)* $d($d tokens)* } };
+            }
+            use section as rseq;
+            use ::rseq::{__private, AllocError, CpuId, PerCpu};
+
+            /// The drain protocol by the model's fence, before and after which the other CPU may come in.
+            mod drain {
+                use std::sync::atomic::AtomicUsize;
+
+                pub use ::rseq::drain::{MOST, StopError, Stopped, stop_by};
+
+                pub fn stop(number: &AtomicUsize, _: ::rseq::CpuId) -> Result<Stopped<'_>, StopError> {
+                    stop_by(number, || {
+                        super::between();
+                        ($fence)();
+                        super::between();
+                        Ok(())
+                    })
+                }
+            }
+
+            static COUNTS: PerCpu<std::sync::atomic::AtomicU64> = PerCpu::new();
+
+            /// Runs a section that has nothing to do with anything.
+            fn between() {
+                rseq! { commit |cpu| add(&COUNTS[cpu], 1) }
+            }
+
+            #[path = "cells.rs"]
+            mod cells;
+            #[path = "ring/mod.rs"]
+            mod ring;
+            #[path = "stack/mod.rs"]
+            mod stack;
+            #[path = "../tests/model/types.rs"]
+            pub mod types;
+        }
+    };
+}
+
+types! { ($) types: [], ::rseq_explore::model::fence }
+types! { ($) unarmed_types: [[no_arm]], ::rseq_explore::model::fence }
+types! { ($) unfenced_types: [], || () }
+
 /// A module of the sections for each mutation, and what lists them all. (In parentheses a `$`, for the macros inside.)
 macro_rules! mutants {
     (($d:tt) $($mutation:ident)*) => {
@@ -165,6 +217,29 @@ fn mutants_of_the_examples_are_not() {
     for (name, searched) in unarmed::operations::searched().into_iter().chain(prepared) {
         println!("{name}: {}", searched.expect_err(name));
     }
+}
+
+#[test]
+fn types_are_exact() {
+    for (name, searched) in types::types::searched() {
+        println!("{name}: {}", searched.unwrap_or_else(|failure| panic!("{name}: {failure}")));
+    }
+}
+
+/// The controls: windows that aren't armed, and taking from another CPU without its fence.
+#[test]
+fn mutants_of_the_types_are_not() {
+    for (name, searched) in unarmed_types::types::searched() {
+        // Two that stop slots meet in no window.
+        if name != "stack, taken from by two" {
+            println!("{name}: {}", searched.expect_err(name));
+        }
+    }
+    let mut unfenced = unfenced_types::types::searched().into_iter();
+    let failure = unfenced.find_map(|(name, searched)| {
+        (name == "stack, taken from while its CPU pops and pushes").then(|| searched.expect_err(name))
+    });
+    println!("without a fence: {}", failure.expect("it is searched"));
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub struct Stack<T, const N: usize = 64> {
     shelves: PerCpu<Shelf<T, N>>,
     /// How many threads are taking another CPU's items now: what they have stopped looks full and empty.
     thieves: AtomicUsize,
+    /// The CPU where the next thief begins, modulo their number, lest all go to the same.
+    first_victim: AtomicUsize,
 }
 
 /// The items of a CPU.
@@ -57,7 +59,7 @@ impl<T, const N: usize> Stack<T, N> {
     pub const fn new() -> Self {
         const { assert!(0 < N && N <= drain::MOST, "a stack has room for an item, and for no more than `drain::MOST`") };
         // SAFETY: a length of 0, and cells, whose bytes mean nothing.
-        Self { shelves: unsafe { PerCpu::zeroed() }, thieves: AtomicUsize::new(0) }
+        Self { shelves: unsafe { PerCpu::zeroed() }, thieves: AtomicUsize::new(0), first_victim: AtomicUsize::new(0) }
     }
 
     /// Takes its memory now, so that pushing and popping never panic.
@@ -169,9 +171,7 @@ impl<T: Send, const N: usize> Stack<T, N> {
 
     /// An item of some CPU's that has one and isn't stopped. Half of that CPU's others come to this CPU.
     pub(super) fn steal(&self) -> Option<T> {
-        /// Where the next thief begins, lest all go to the same.
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let first = NEXT.fetch_add(1, Relaxed);
+        let first = self.first_victim.fetch_add(1, Relaxed);
         let slots = self.shelves.len();
         let indices = (0..slots).map(|turn| (first.wrapping_add(turn)) % slots);
         indices.filter_map(CpuId::new).find_map(|cpu| self.steal_from(cpu))
