@@ -260,6 +260,103 @@ fn slabs() {
     moves("slab pop_batch", &pop_two, &push_two, &push, &found);
 }
 
+/// The sections of the crate's stacks and rings, with items that travel as words and such that are copied.
+#[path = "../src"]
+mod types {
+    use std::ptr::without_provenance_mut;
+
+    use rseq::__private;
+
+    use super::*;
+
+    #[path = "cells.rs"]
+    #[allow(dead_code, reason = "nothing is put into them but by sections")]
+    mod cells;
+    mod ring {
+        use super::*;
+        pub mod sections;
+    }
+    mod stack {
+        use super::*;
+        pub mod sections;
+    }
+
+    use cells::Cells;
+    use ring::sections::Track;
+    use stack::sections::Shelf;
+
+    const ROOM: usize = 16;
+    type Words = usize;
+    type Copies = [usize; 3];
+
+    // SAFETY: both are numbers and cells, whose bytes mean nothing.
+    static SHELVES: PerCpu<Shelf<Words, ROOM>> = unsafe { PerCpu::zeroed() };
+    // SAFETY: as above.
+    static SHELVES_OF_COPIES: PerCpu<Shelf<Copies, ROOM>> = unsafe { PerCpu::zeroed() };
+    // SAFETY: as above.
+    static TRACKS: PerCpu<Track<Words, ROOM>> = unsafe { PerCpu::zeroed() };
+    // SAFETY: as above.
+    static TRACKS_OF_COPIES: PerCpu<Track<Copies, ROOM>> = unsafe { PerCpu::zeroed() };
+    static NUMBERS: Numbers = Numbers(AtomicUsize::new(0));
+
+    fn put(put: impl Fn(usize) -> bool) -> Done {
+        let number = NUMBERS.next();
+        assert!(put(number), "there is room");
+        Done { put: vec![number], ..Done::default() }
+    }
+
+    fn took(number: Option<usize>) -> Done {
+        Done { took: number.into_iter().collect(), ..Done::default() }
+    }
+
+    /// The number of an item whose words are all the same.
+    fn whole([first, second, third]: Copies) -> usize {
+        assert_eq!((first, first), (second, third), "an item of two parts");
+        first
+    }
+
+    /// What lies in so many of the first cells.
+    fn items<T: Copy>(cells: &Cells<T, ROOM>, count: &AtomicUsize) -> Vec<T> {
+        // SAFETY: as many were pushed, and numbers are copied.
+        (0..count.load(Relaxed)).map(|at| unsafe { cells.take(at) }).collect()
+    }
+
+    #[test]
+    fn stacks() {
+        let push = || put(|number| stack::sections::push_word(&SHELVES, without_provenance_mut(number)));
+        let pop = || took(stack::sections::pop_word(&SHELVES).map(|word| word.addr()));
+        let found = || SHELVES.iter().flat_map(|shelf| items(&shelf.items, &shelf.len)).collect();
+        moves("push of a word to a stack", &push, &pop, &push, &found);
+        moves("pop of a word from a stack", &pop, &push, &push, &found);
+    }
+
+    #[test]
+    fn stacks_of_copies() {
+        // SAFETY: there is an item.
+        let push = || put(|number| unsafe { stack::sections::push_copy(&SHELVES_OF_COPIES, &[number; 3]) });
+        let pop = || {
+            let mut item = [0; 3];
+            // SAFETY: there is room for an item.
+            let popped = unsafe { stack::sections::pop_copy(&SHELVES_OF_COPIES, &raw mut item) };
+            took(popped.then(|| whole(item)))
+        };
+        let found = || SHELVES_OF_COPIES.iter().flat_map(|shelf| items(&shelf.items, &shelf.len)).map(whole).collect();
+        moves("push of a copy to a stack", &push, &pop, &push, &found);
+        moves("pop of a copy from a stack", &pop, &push, &push, &found);
+    }
+
+    #[test]
+    fn rings() {
+        let push = || put(|number| ring::sections::push_word(&TRACKS, without_provenance_mut(number)));
+        let found = || TRACKS.iter().flat_map(|track| items(&track.items, &track.tail)).collect();
+        moves("push of a word to a ring", &push, &push, &push, &found);
+        // SAFETY: there is an item.
+        let push = || put(|number| unsafe { ring::sections::push_copy(&TRACKS_OF_COPIES, &[number; 3]) });
+        let found = || TRACKS_OF_COPIES.iter().flat_map(|track| items(&track.items, &track.tail)).map(whole).collect();
+        moves("push of a copy to a ring", &push, &push, &push, &found);
+    }
+}
+
 #[path = "../examples/push_pop"]
 mod buffers {
     use super::*;

@@ -4,9 +4,10 @@ mod sections;
 
 use core::fmt;
 use core::mem::ManuallyDrop;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
-use super::cells::{Cells, from_word, is_word, to_word};
+use self::sections::Track;
+use super::cells::{from_word, is_word, to_word};
 use super::{AllocError, CpuId, PerCpu, rseq};
 
 /// Items on their way from many threads to one: at most `N` on each CPU, a power of two.
@@ -39,17 +40,6 @@ pub struct Ring<T, const N: usize = 256> {
     tracks: PerCpu<Track<T, N>>,
     /// Somebody drains.
     draining: AtomicBool,
-}
-
-/// The items of a CPU: from `head` to in front of `tail`, both counted without end and taken modulo `N`.
-#[repr(C)]
-struct Track<T, const N: usize> {
-    /// The number of the item that is pushed next: the sections'.
-    tail: AtomicUsize,
-    /// The number of the item that is taken next: the drainer's.
-    head: AtomicUsize,
-    /// What stands elsewhere means nothing: interrupted pushes leave theirs there.
-    items: Cells<T, N>,
 }
 
 impl<T, const N: usize> Ring<T, N> {

@@ -1,6 +1,20 @@
-//! The sections of a ring: pushes. (Its drainer needs none.)
+//! The sections of a ring, and what they work on: pushes. (Its drainer needs none.)
 
-use super::{PerCpu, Track, rseq};
+use core::sync::atomic::AtomicUsize;
+
+use super::super::cells::Cells;
+use super::{PerCpu, rseq};
+
+/// The items of a CPU: from `head` to in front of `tail`, both counted without end and taken modulo `N`.
+#[repr(C)]
+pub struct Track<T, const N: usize> {
+    /// The number of the item that is pushed next: the sections'.
+    pub tail: AtomicUsize,
+    /// The number of the item that is taken next: the drainer's.
+    pub head: AtomicUsize,
+    /// What stands elsewhere means nothing: interrupted pushes leave theirs there.
+    pub items: Cells<T, N>,
+}
 
 /// Puts an item that travels as a word behind the CPU's others. Says whether there was room.
 #[inline(always)]

@@ -6,8 +6,9 @@ use core::fmt;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use self::sections::Shelf;
 use super::__private::give_way;
-use super::cells::{Cells, from_word, is_word, to_word};
+use super::cells::{from_word, is_word, to_word};
 use super::drain::{self, Stopped};
 use super::{AllocError, CpuId, PerCpu, rseq};
 
@@ -39,15 +40,6 @@ pub struct Stack<T, const N: usize = 64> {
     thieves: AtomicUsize,
     /// The CPU where the next thief begins, modulo their number, lest all go to the same.
     first_victim: AtomicUsize,
-}
-
-/// The items of a CPU.
-#[repr(C)]
-struct Shelf<T, const N: usize> {
-    /// How many there are: those in front of it. Or a mark of the drain protocol.
-    len: AtomicUsize,
-    /// What stands behind the items means nothing: interrupted pushes leave theirs there.
-    items: Cells<T, N>,
 }
 
 /// So often an operation gives the processor away until threads that have stopped its CPU's items are through.

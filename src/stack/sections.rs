@@ -1,6 +1,18 @@
-//! The sections of a stack.
+//! The sections of a stack, and what they work on.
 
-use super::{PerCpu, Shelf, rseq};
+use core::sync::atomic::AtomicUsize;
+
+use super::super::cells::Cells;
+use super::{PerCpu, rseq};
+
+/// The items of a CPU.
+#[repr(C)]
+pub struct Shelf<T, const N: usize> {
+    /// How many there are: those in front of it. Or a mark of the drain protocol.
+    pub len: AtomicUsize,
+    /// What stands behind the items means nothing: interrupted pushes leave theirs there.
+    pub items: Cells<T, N>,
+}
 
 /// Puts an item that travels as a word onto the CPU's shelf. Says whether there was room.
 #[inline(always)]
