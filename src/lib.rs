@@ -96,7 +96,7 @@ pub use histogram::{Bucket, DifferentParts, Snapshot};
 pub use pool::{Pool, Pooled};
 pub use ring::{Drain, Ring};
 pub use rseq_core::{
-    AllocError, CpuId, IndexKind, Kernel, Libc, MmCid, Mode, PerCpu, Place, Reason, Registrar, Status, Word, abi,
+    AllocError, CpuId, IndexKind, Iter, Kernel, Libc, MmCid, Mode, PerCpu, Place, Reason, Registrar, Status, Word, abi,
     drain, fence, portable, quiesce, slots, status,
 };
 pub use stack::Stack;

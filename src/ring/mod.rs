@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Relaxed, Order
 
 use self::sections::Track;
 use super::cells::{from_word, is_word, to_word};
-use super::{AllocError, CpuId, PerCpu, rseq};
+use super::{AllocError, Iter, PerCpu, rseq};
 
 /// Items on their way from many threads to one: at most `N` on each CPU, a power of two.
 ///
@@ -99,7 +99,7 @@ impl<T: Send, const N: usize> Ring<T, N> {
     #[must_use]
     pub fn drain(&self) -> Option<Drain<'_, T, N>> {
         let free = !self.draining.swap(true, Acquire);
-        free.then(|| Drain { ring: self, cpu: 0, until: None })
+        free.then(|| Drain { ring: self, tracks: self.tracks.made(), turn: None })
     }
 }
 
@@ -135,28 +135,44 @@ impl<T, const N: usize> Drop for Track<T, N> {
 #[must_use = "items are taken by iterating"]
 pub struct Drain<'r, T, const N: usize> {
     ring: &'r Ring<T, N>,
-    /// Whose items come next.
-    cpu: usize,
-    /// The number behind the last item that was there when this CPU's turn came; `None` before.
-    until: Option<usize>,
+    tracks: Option<Iter<'r, Track<T, N>>>,
+    /// Whose turn it is.
+    turn: Option<Turn<'r, T, N>>,
+}
+
+/// What was there of a CPU when its turn came.
+struct Turn<'r, T, const N: usize> {
+    track: &'r Track<T, N>,
+    head: usize,
+    until: usize,
+}
+
+impl<'r, T, const N: usize> Turn<'r, T, N> {
+    fn of(track: &'r Track<T, N>) -> Self {
+        Self { track, head: track.head.load(Relaxed), until: track.tail.load(Acquire) }
+    }
+
+    fn next(&mut self) -> Option<T> {
+        if self.head == self.until {
+            return None;
+        }
+        // SAFETY: it was pushed, and this is the only drainer.
+        let item = unsafe { self.track.take(self.head) };
+        self.head = self.head.wrapping_add(1);
+        Some(item)
+    }
 }
 
 impl<T, const N: usize> Iterator for Drain<'_, T, N> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
-        self.ring.tracks.made()?;
-        while let Some(cpu) = CpuId::new(self.cpu) {
-            let track = &self.ring.tracks[cpu];
-            let until = *self.until.get_or_insert_with(|| track.tail.load(Acquire));
-            let head = track.head.load(Relaxed);
-            if head != until {
-                // SAFETY: it was pushed, and this is the only drainer.
-                return Some(unsafe { track.take(head) });
+        loop {
+            if let Some(item) = self.turn.as_mut().and_then(Turn::next) {
+                return Some(item);
             }
-            (self.cpu, self.until) = (self.cpu + 1, None);
+            self.turn = Some(Turn::of(self.tracks.as_mut()?.next()?));
         }
-        None
     }
 }
 
