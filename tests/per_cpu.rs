@@ -473,7 +473,8 @@ fn every_value_that_is_made_is_dropped_once() {
         let slots = PerCpu::<Numbered>::new();
         assert!(slots.made().is_none());
         at_once(4, |_| slots.allocate().unwrap());
-        assert_eq!(MADE.load(SeqCst) - DROPPED.lock().unwrap().len(), rseq::slots());
+        let kept = MADE.load(SeqCst) - DROPPED.lock().unwrap().len();
+        assert_eq!(kept, rseq::slots());
         drop(slots);
         let mut dropped = std::mem::take(&mut *DROPPED.lock().unwrap());
         dropped.sort_unstable();
