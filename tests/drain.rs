@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::mem::MaybeUninit;
 use std::os::unix::process::ExitStatusExt;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{
@@ -336,7 +337,7 @@ fn stop_all(stacks: &PerCpu<Stack>) -> impl Iterator<Item = Result<usize, StopEr
 
 /// A handler that drains on top of a drain finds that slot busy, the others not, and waits for nobody.
 #[test]
-#[ignore = "run by `alone`"]
+#[ignore = "run by `in_processes_of_their_own`"]
 fn a_drain_on_top_of_a_drain_is_busy() {
     static STACKS: PerCpu<Stack> = PerCpu::new();
     static FREE: AtomicU64 = AtomicU64::new(0);
@@ -492,13 +493,12 @@ impl Nodes {
         self.protect(libc::PROT_NONE);
     }
 
-    /// Gives them back, all in one list; returns the first.
+    /// Gives them back, each behind the one before; returns the first, with which all lists may begin.
     fn give_back(&self) -> *mut Node {
         self.protect(libc::PROT_READ | libc::PROT_WRITE);
         // SAFETY: mapped, and nobody else uses them.
         let nodes = unsafe { self.0.as_ref() };
-        let first = ptr::null_mut();
-        nodes.iter().fold(first, |next, node| {
+        nodes.iter().fold(ptr::null_mut(), |next, node| {
             node.next.store(next, SeqCst);
             ptr::from_ref(node).cast_mut()
         })
@@ -509,11 +509,13 @@ static LISTS: PerCpu<AtomicPtr<Node>> = PerCpu::new();
 static STOPPING: AtomicBool = AtomicBool::new(false);
 static CHASES: AtomicU64 = AtomicU64::new(0);
 
-/// Takes the first node of a list, and its time on the way. Follows the pointer in the window.
+/// Takes the first node of a list, and more time on the way than it takes to take the nodes away. Follows the pointer in the window.
 fn pop_in_window() {
-    let (from, mut to) = ([1_u8; 1000], [0_u8; 1000]);
-    let (from, to) = (from.as_ptr(), to.as_mut_ptr());
-    // SAFETY: nodes of a list are mapped until after a fence; 1000 bytes.
+    const LENGTH: usize = 1 << 20;
+    static FROM: [u8; LENGTH] = [1; LENGTH];
+    let mut to = MaybeUninit::<[u8; LENGTH]>::uninit();
+    let (from, to) = (FROM.as_ptr(), to.as_mut_ptr().cast::<u8>());
+    // SAFETY: nodes of a list are mapped until after a fence; both arrays have so many bytes.
     let popped = unsafe {
         rseq! {
             critical |cpu| {
@@ -521,7 +523,7 @@ fn pop_in_window() {
                 if stopping == true { exit false }
                 let first = load(&LISTS[cpu]);
                 if first == null { exit false }
-                copy(from, to, 1000);
+                copy(from, to, LENGTH);
                 let rest = load(&(*first).next);
             }
             commit store(&LISTS[cpu], rest)
@@ -540,7 +542,7 @@ fn pop_in_prepare() {
             if STOPPING.load(SeqCst) || first.is_null() {
                 return;
             }
-            (0..1000).for_each(|turn| { hint::black_box(turn); });
+            (0..10_000).for_each(|turn| { hint::black_box(turn); });
             // SAFETY: none. That is what this is to show.
             let rest = unsafe { (*first).next.load(Relaxed) };
         }
@@ -550,7 +552,7 @@ fn pop_in_prepare() {
 }
 
 /// Threads pop while all nodes are unlinked, fenced and taken away, again and again.
-fn unlink_and_take_away(pop: fn(), rounds: usize) {
+fn unlink_and_take_away(pop: fn(), fence: fn(), rounds: usize) {
     let (nodes, steps) = (Nodes::map(), Steps::default());
     thread::scope(|scope| {
         let _end = steps.until_dropped();
@@ -561,14 +563,13 @@ fn unlink_and_take_away(pop: fn(), rounds: usize) {
                 }
             });
         }
-        for round in 0..rounds {
+        for _ in 0..rounds {
             let first = nodes.give_back();
-            let list = LISTS.iter().nth(round % rseq::slots()).expect("below the number of slots");
-            list.store(first, SeqCst);
+            LISTS.iter().for_each(|list| list.store(first, SeqCst));
             STOPPING.store(false, SeqCst);
             thread::sleep(Duration::from_micros(50));
             STOPPING.store(true, SeqCst);
-            fence::all().expect("the kernel has fences");
+            fence();
             // From here on no section changes a list, and none finds a node.
             LISTS.iter().for_each(|list| list.store(ptr::null_mut(), SeqCst));
             nodes.take_away();
@@ -581,23 +582,43 @@ fn unlink_and_take_away(pop: fn(), rounds: usize) {
 fn windows_follow_no_pointer_after_a_fence() {
     println!("mode: {:?}", mode());
     // A fence waits for locks where there are locks.
-    unlink_and_take_away(pop_in_window, if matches!(mode(), Mode::Rseq(_)) { 5000 } else { 50 });
+    unlink_and_take_away(pop_in_window, fence_all, if matches!(mode(), Mode::Rseq(_)) { 5000 } else { 50 });
     println!("{} nodes popped", CHASES.load(SeqCst));
     assert!(CHASES.load(SeqCst) > 100, "hardly a pointer was followed, so nothing is proven");
+}
+
+fn fence_all() {
+    fence::all().expect("the kernel has fences");
+}
+
+/// Runs a test, if sections are restartable, that follows a pointer to memory that isn't there.
+fn must_end_by_a_pointer(name: &str) {
+    if restartable() {
+        let ended = this_test(name, &format!("{:?}", mode())).output().expect("it can be run");
+        assert_eq!(ended.status.signal(), Some(libc::SIGSEGV), "{ended:?}");
+    }
+}
+
+#[test]
+#[ignore = "run by `without_fence_windows_follow_pointers`, and ends the process"]
+fn chase_without_fence() {
+    unlink_and_take_away(pop_in_window, || (), 200_000);
+}
+
+#[test]
+fn without_fence_windows_follow_pointers() {
+    must_end_by_a_pointer("chase_without_fence");
 }
 
 #[test]
 #[ignore = "run by `prepare_follows_pointers_after_a_fence`, and ends the process"]
 fn chase_in_prepare() {
-    unlink_and_take_away(pop_in_prepare, usize::MAX);
+    unlink_and_take_away(pop_in_prepare, fence_all, 200_000);
 }
 
 #[test]
 fn prepare_follows_pointers_after_a_fence() {
-    if restartable() {
-        let ended = this_test("chase_in_prepare", &format!("{:?}", mode())).output().expect("it can be run");
-        assert_eq!(ended.status.signal(), Some(libc::SIGSEGV), "{ended:?}");
-    }
+    must_end_by_a_pointer("chase_in_prepare");
 }
 
 /// The same without luck: `prepare` goes on for as long as it likes with what it read before the fence, and only then starts again.
@@ -624,7 +645,7 @@ fn prepare_runs_on_after_a_fence() {
         }
         (first, aborts > 0)
     };
-    LISTS.allocate().and(SLOTS.allocate()).expect("there is memory");
+    SLOTS.allocate().expect("there is memory");
     thread::scope(|scope| {
         let section = scope.spawn(section);
         while !READ.load(SeqCst) {

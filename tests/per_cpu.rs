@@ -96,14 +96,14 @@ fn pages_are_taken_by_their_owner<T: Sync, I: IndexKind>(slots: &PerCpu<T, I>, t
 }
 
 #[test]
-#[ignore = "run by `alone`"]
+#[ignore = "run by `in_processes_of_their_own`"]
 fn a_page_is_taken_by_its_owner() {
     static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
     pages_are_taken_by_their_owner(&SLOTS, || count(&SLOTS));
 }
 
 #[test]
-#[ignore = "run by `alone`"]
+#[ignore = "run by `in_processes_of_their_own`"]
 fn a_page_of_60_kib_is_taken_by_its_owner() {
     // SAFETY: bytes may be zero.
     static SLOTS: PerCpu<Bytes<{ 60 << 10 }>> = unsafe { PerCpu::zeroed() };
@@ -115,7 +115,7 @@ fn a_page_of_60_kib_is_taken_by_its_owner() {
 }
 
 #[test]
-#[ignore = "run by `alone`"]
+#[ignore = "run by `in_processes_of_their_own`"]
 fn a_page_of_a_mib_is_taken_by_its_owner() {
     // SAFETY: bytes may be zero.
     static SLOTS: PerCpu<Bytes<{ 1 << 20 }>> = unsafe { PerCpu::zeroed() };
@@ -128,7 +128,7 @@ fn a_page_of_a_mib_is_taken_by_its_owner() {
 
 /// Who reads all slots, or drops them, takes no memory of CPUs that didn't count.
 #[test]
-#[ignore = "run by `alone`"]
+#[ignore = "run by `in_processes_of_their_own`"]
 fn who_reads_takes_no_page() {
     let Some(map) = pagemap() else { return };
     let slots = PerCpu::<AtomicU64>::new();
@@ -140,7 +140,7 @@ fn who_reads_takes_no_page() {
 
 /// A thousand counters take two pages of each CPU that counts, all in all no more than twice a cache line per counter and CPU.
 #[test]
-#[ignore = "run by `alone`"]
+#[ignore = "run by `in_processes_of_their_own`"]
 fn a_thousand_counters_take_a_handful_of_pages() {
     let Some(map) = pagemap() else { return };
     let slots: Vec<PerCpu<AtomicU64>> = (0..1000).map(|_| PerCpu::new()).collect();
@@ -170,7 +170,7 @@ fn a_thousand_counters_take_a_handful_of_pages() {
 
 /// A thousand threads take no more than one does: not a page that a thread on each CPU hasn't taken.
 #[test]
-#[ignore = "run by `alone`"]
+#[ignore = "run by `in_processes_of_their_own`"]
 fn a_thousand_threads_take_no_more_than_one() {
     const THREADS: usize = 1000;
     if pagemap().is_none() {
@@ -267,7 +267,7 @@ macro_rules! aligned {
 aligned!(Aligned64: 64, Aligned512: 512, Aligned1024: 1024, Aligned4096: 4096);
 
 #[test]
-#[ignore = "run by `alone`"]
+#[ignore = "run by `in_processes_of_their_own`"]
 fn slots_of_every_size_lie_apart() {
     let mut owners = Owners::default();
     macro_rules! of {
@@ -309,7 +309,7 @@ fn values_of_no_size() {
 
 /// What was dropped is used again, without a byte of what was there.
 #[test]
-#[ignore = "run by `alone`"]
+#[ignore = "run by `in_processes_of_their_own`"]
 fn memory_is_used_again() {
     fn is_used_again<T: Send + Sync>() {
         // SAFETY: bytes may be zero.
@@ -430,7 +430,7 @@ fn values_are_made_in_order() {
 
 /// A panic while the values are made drops those before and gives the memory back; the panic is the caller's.
 #[test]
-#[ignore = "run by `alone`"]
+#[ignore = "run by `in_processes_of_their_own`"]
 fn a_panic_in_the_making_drops_the_others() {
     let mut first = None;
     for panics_at in (0..rseq::slots()).cycle().take(3000) {
@@ -531,7 +531,7 @@ fn the_first_use_comes_from_several_threads() {
 
 /// A handler makes the values while it interrupts somebody who makes them.
 #[test]
-#[ignore = "run by `alone`"]
+#[ignore = "run by `in_processes_of_their_own`"]
 fn a_first_use_on_top_of_another() {
     static SLOTS: PerCpu<Interrupted> = PerCpu::new();
     static MADE: AtomicUsize = AtomicUsize::new(0);
@@ -556,7 +556,7 @@ fn a_first_use_on_top_of_another() {
 
 /// Handlers make slots of their own, and drop them, at any instruction of threads that do the same.
 #[test]
-#[ignore = "run by `alone`"]
+#[ignore = "run by `in_processes_of_their_own`"]
 fn first_uses_on_top_of_each_other() {
     static WRONG: AtomicUsize = AtomicUsize::new(0);
     static HANDLED: AtomicUsize = AtomicUsize::new(0);
@@ -702,7 +702,7 @@ fn message(panic: Box<dyn Any + Send>) -> String {
 
 /// Where there is no memory everything says so, nothing changes, and all goes on when there is some again.
 #[test]
-#[ignore = "run by `alone`"]
+#[ignore = "run by `in_processes_of_their_own`"]
 fn want_of_memory_is_an_error() {
     static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
     static BY_CID: PerCpu<AtomicU64, MmCid> = PerCpu::new();
