@@ -1,13 +1,17 @@
 //! Counters and histograms against what a sorted list of the values says, and while many threads use them.
 #![cfg(target_os = "linux")]
 
+#[path = "support/explored.rs"]
+mod explored;
 mod support;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 
+use explored::Explored;
 use proptest::prelude::*;
 use rseq::{Bucket, Counter, Histogram, PerCpu, Snapshot};
+use rseq_explore::Ran;
 use support::{Count, Disturbance, Steps, forced_portable, in_processes, mode, restartable, with_own_registration};
 
 /// Values of every magnitude, and the ends of octaves.
@@ -77,6 +81,13 @@ fn agrees<const PARTS: usize>(mut values: Vec<u64>, quantiles: &[f64], up_to: u6
     let wrong = (seen.sum() - sum).abs();
     // And what the sums of floating point numbers lose.
     prop_assert!(wrong <= sum / (2.0 * PARTS as f64) + sum * 1e-12, "{} for {}", seen.sum(), sum);
+    for value in &values {
+        let of_one = snapshot::<PARTS>(&[*value]).sum();
+        prop_assert!(
+            (of_one - *value as f64).abs() <= *value as f64 * (0.5 / PARTS as f64 + 1e-12),
+            "{of_one} for {value}"
+        );
+    }
     let mean = (!values.is_empty()).then(|| seen.sum() / values.len() as f64);
     prop_assert_eq!(seen.mean(), mean);
     Ok(())
@@ -221,6 +232,21 @@ fn added_while_signalled() {
 #[test]
 fn added_while_moved() {
     must_be_exact(ADDING, Disturbance::Migration);
+}
+
+/// Whatever instruction they are interrupted at.
+#[test]
+fn at_every_instruction() {
+    static HISTOGRAM: Histogram<1> = Histogram::new();
+    static COUNTER: Counter = Counter::new();
+    // The runs of one exploration each begin where the tests before them left off.
+    let (recorded, added) = (HISTOGRAM.count(), COUNTER.sum());
+    let record = || HISTOGRAM.record(1000);
+    let counted = |ran: &Ran<'_, (), ()>| assert_eq!(HISTOGRAM.count() - recorded, ran.total() as u64);
+    Explored { name: "record", section: &record, conflict: &record, check: &counted }.must_be_exact();
+    let add = || COUNTER.add(1);
+    let counted = |ran: &Ran<'_, (), ()>| assert_eq!(COUNTER.sum() - added, ran.total() as u64);
+    Explored { name: "add", section: &add, conflict: &add, check: &counted }.must_be_exact();
 }
 
 /// The section of a histogram, unarmed, and with something that takes time between its index and the addition.
