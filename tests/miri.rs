@@ -16,7 +16,7 @@ use std::thread;
 
 use operations::librseq::{self, Node, Pair, Record, Table};
 use operations::slab::{self, CAPACITY, Slab};
-use rseq::{CpuId, MmCid, Mode, PerCpu, Reason, fence, rseq};
+use rseq::{Counter, CpuId, Histogram, MmCid, Mode, PerCpu, Reason, drain, fence, rseq};
 
 #[path = "../examples/operations"]
 mod operations {
@@ -461,4 +461,98 @@ fn the_first_use_comes_from_everywhere() {
         assert_eq!(slots.iter().map(|slot| slot.load(Relaxed)).sum::<u64>(), THREADS as u64);
         assert!(!format!("{slots:?}").is_empty());
     }
+}
+
+#[test]
+fn counters_and_histograms() {
+    static COUNTER: Counter = Counter::new();
+    static HISTOGRAM: Histogram<2> = Histogram::new();
+    COUNTER.allocate().and(HISTOGRAM.allocate()).expect("there is memory");
+    let values = [0, 1, 5, 1 << 20, u64::MAX];
+    in_threads(|_| {
+        for number in 0..EACH {
+            COUNTER.add(number);
+            HISTOGRAM.record(values[number as usize % values.len()]);
+        }
+    });
+    assert_eq!(COUNTER.sum(), THREADS as u64 * EACH * (EACH - 1) / 2);
+    let seen = HISTOGRAM.snapshot();
+    assert_eq!((seen.count(), HISTOGRAM.count()), (THREADS as u64 * EACH, THREADS as u64 * EACH));
+    let of_each = THREADS as u64 * EACH / values.len() as u64;
+    assert!(seen.buckets().zip(values).all(|((bucket, count), value)| bucket.contains(value) && count == of_each));
+}
+
+/// Items are taken from every stack while threads push and pop; who holds one writes to it without protection.
+#[test]
+fn drains() {
+    #[derive(Default)]
+    struct Stack {
+        len: AtomicUsize,
+        items: [AtomicPtr<u64>; 4],
+    }
+    static STACKS: PerCpu<Stack> = PerCpu::new();
+    fn push(item: Box<u64>) -> Option<Box<u64>> {
+        let item = Box::into_raw(item);
+        // SAFETY: `len` is below the number of items.
+        let pushed = unsafe {
+            rseq! {
+                prepare |cpu| { let stack = &STACKS[cpu]; }
+                critical {
+                    let len = load(&stack.len);
+                    if len >= 4 { exit false }
+                    store(&stack.items[len], item);
+                    let longer = len + 1;
+                }
+                commit store_release(&stack.len, longer)
+                => true
+            }
+        };
+        // SAFETY: nobody else has it.
+        (!pushed).then(|| unsafe { Box::from_raw(item) })
+    }
+    fn pop() -> Option<Box<u64>> {
+        // SAFETY: what is left is below the number of items; each is a box that nobody else has once it was popped.
+        unsafe {
+            rseq! {
+                critical |cpu| {
+                    let len = load(&STACKS[cpu].len);
+                    let left = len - 1;
+                    if left >= 4 { exit None }
+                    let item = load(&STACKS[cpu].items[left]);
+                }
+                commit store_release(&STACKS[cpu].len, left)
+                => Some(Box::from_raw(item))
+            }
+        }
+    }
+    let drain = || {
+        let mut sum = 0;
+        for cpu in (0..STACKS.len()).filter_map(CpuId::new) {
+            let stack = &STACKS[cpu];
+            let Ok(mut stopped) = drain::stop(&stack.len, cpu) else { continue };
+            for item in &stack.items[..stopped.count()] {
+                // SAFETY: the slot is stopped, so its items are nobody else's.
+                sum += unsafe { *Box::from_raw(item.load(Relaxed)) };
+            }
+            stopped.set_count(0);
+        }
+        sum
+    };
+    let found = AtomicU64::new(0);
+    in_threads(|number| {
+        for value in 1..=EACH {
+            if let Some(back) = push(Box::new(value)) {
+                found.fetch_add(*back, Relaxed);
+            }
+            if let Some(mut item) = pop() {
+                *item += 1;
+                found.fetch_add(*item - 1, Relaxed);
+            }
+            if value % 5 == number as u64 {
+                found.fetch_add(drain(), Relaxed);
+            }
+        }
+    });
+    found.fetch_add(drain(), Relaxed);
+    assert_eq!(found.into_inner(), THREADS as u64 * EACH * (EACH + 1) / 2);
 }

@@ -80,7 +80,8 @@ impl Snapshot {
     pub fn quantile(&self, quantile: f64) -> Option<Bucket> {
         assert!((0.0..=1.0).contains(&quantile), "a quantile is from 0 to 1, not {quantile}");
         let count = self.count();
-        let rank = ceil(quantile * count as f64).clamp(1, count.max(1));
+        // Of more than 2^53 values the number isn't exact any more, and the last might be missed.
+        let rank = if quantile < 1.0 { ceil(quantile * count as f64).clamp(1, count.max(1)) } else { count };
         let mut up_to = 0;
         let found = self.buckets().find(|(_, count)| {
             up_to += count;

@@ -4,6 +4,11 @@ use std::io;
 
 /// Refuses `rseq(2)` to the calling thread and all that it starts or executes, with this error number.
 pub fn refuse_rseq(errno: i32) -> io::Result<()> {
+    refuse(libc::SYS_rseq, errno)
+}
+
+/// The same of any system call.
+pub fn refuse(call: libc::c_long, errno: i32) -> io::Result<()> {
     const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
     let step = |code: u32, jump_if_false: u8, operand: u32| libc::sock_filter {
         code: code as u16,
@@ -14,7 +19,7 @@ pub fn refuse_rseq(errno: i32) -> io::Result<()> {
     // The number is the first word of what the filter looks at.
     let mut filter = [
         step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
-        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, libc::SYS_rseq as u32),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, call as u32),
         step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
         step(libc::BPF_RET | libc::BPF_K, 0, ALLOW),
     ];

@@ -63,7 +63,8 @@ struct Request {
 
 impl Request {
     fn of(layout: Layout) -> Self {
-        let class = usize::from(layout.size() > GRANULES[0] * BITS);
+        // Values of no size may be aligned to more than a word's granules as well.
+        let class = usize::from(layout.size().max(layout.align()) > GRANULES[0] * BITS);
         let granule = GRANULES[class];
         let natural = layout.size().next_power_of_two().min(LINE);
         let step = layout.align().max(natural).div_ceil(granule);
@@ -245,8 +246,19 @@ mod tests {
     #[test]
     fn values_lie_apart_and_come_back() {
         static ARENA: Arena = Arena::new();
-        let layouts =
-            [(8, 8), (24, 8), (1, 1), (0, 1), (64, 64), (512, 8), (513, 1), (1024, 128), (4096, 4096), (UNIT, 8)];
+        let layouts = [
+            (8, 8),
+            (24, 8),
+            (1, 1),
+            (0, 1),
+            (0, 4096),
+            (64, 64),
+            (512, 8),
+            (513, 1),
+            (1024, 128),
+            (4096, 4096),
+            (UNIT, 8),
+        ];
         for round in 0..3 {
             let mut taken: Vec<(NonNull<u8>, Layout)> = Vec::new();
             for (size, align) in layouts.iter().copied().cycle().take(500) {

@@ -57,3 +57,20 @@ pub(super) unsafe fn put<T>(memory: NonNull<T>, value: T) {
     // SAFETY: the caller's.
     unsafe { memory.write(value) };
 }
+
+#[cfg(test)]
+mod tests {
+    use core::alloc::Layout;
+
+    use super::Arena;
+
+    #[test]
+    fn too_much_is_an_error() {
+        let layout = Layout::from_size_align(isize::MAX as usize & !127, 8).unwrap();
+        assert_eq!(
+            Arena::new().allocate(layout).unwrap_err().bytes(),
+            usize::MAX,
+            "the size of all slots is no number"
+        );
+    }
+}

@@ -434,3 +434,95 @@ const _: () = {
     assert!(core::mem::offset_of!(PerCpu<u8>, first) == 0);
     assert!(core::mem::offset_of!(PerCpu<u8>, limit) == size_of::<usize>());
 };
+
+/// Of either memory.
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+    use std::boxed::Box;
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+    use std::vec::Vec;
+
+    use super::{PerCpu, slot_bytes};
+    use crate::cpu::{CpuId, MmCid, slots};
+
+    #[repr(align(4096))]
+    struct Page(AtomicU8);
+
+    /// Values that may be zero lie apart, aligned, as zeroes, a slot's bytes from each other.
+    #[test]
+    fn values_of_every_size_lie_apart() {
+        fn lie_apart<T>() {
+            for _ in 0..2 {
+                // SAFETY: the types below may be zero.
+                let (one, other): (PerCpu<T>, PerCpu<T, MmCid>) = unsafe { (PerCpu::zeroed(), PerCpu::zeroed()) };
+                let mut places: Vec<usize> =
+                    one.iter().chain(&other).map(|value| core::ptr::from_ref(value).addr()).collect();
+                assert!(places[..slots()].windows(2).all(|pair| pair[1] - pair[0] == slot_bytes::<T>()));
+                places.sort_unstable();
+                assert!(places.iter().all(|place| place.is_multiple_of(align_of::<T>())));
+                assert!(places.windows(2).all(|pair| pair[0] / 64 < pair[1] / 64 || size_of::<T>() == 0));
+                assert!(places.windows(2).all(|pair| pair[0] + size_of::<T>() <= pair[1]));
+                for value in one.iter().chain(&other) {
+                    // SAFETY: the bytes of a value, which are all atomic.
+                    let bytes =
+                        unsafe { core::slice::from_raw_parts(core::ptr::from_ref(value).cast(), size_of::<T>()) };
+                    assert!(bytes.iter().all(|byte: &AtomicU8| byte.swap(1, Relaxed) == 0));
+                }
+            }
+        }
+        lie_apart::<()>();
+        lie_apart::<AtomicU8>();
+        lie_apart::<[AtomicU8; 24]>();
+        lie_apart::<[AtomicU8; 129]>();
+        lie_apart::<[AtomicU8; 1000]>();
+        lie_apart::<[Page; 0]>();
+    }
+
+    #[test]
+    fn values_aligned_to_a_page() {
+        let pages = PerCpu::<Page>::with(|index| Page(AtomicU8::new(index as u8)));
+        for (index, page) in pages.iter().enumerate() {
+            assert!(core::ptr::from_ref(page).addr().is_multiple_of(4096));
+            assert_eq!(page.0.load(Relaxed), index as u8);
+        }
+    }
+
+    /// What was made before a panic is dropped, and only that.
+    #[test]
+    fn a_panic_drops_what_was_made() {
+        struct Noted<'n>(&'n AtomicUsize, #[allow(dead_code)] Box<u8>);
+        impl Drop for Noted<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Relaxed);
+            }
+        }
+        for panics_at in 0..slots().min(4) {
+            let dropped = AtomicUsize::new(0);
+            let made = catch_unwind(AssertUnwindSafe(|| {
+                PerCpu::<Noted>::try_with(|index| {
+                    if index == panics_at {
+                        resume_unwind(Box::new(index));
+                    }
+                    Noted(&dropped, Box::new(0))
+                })
+                .map(drop)
+            }));
+            assert_eq!(made.unwrap_err().downcast_ref(), Some(&panics_at));
+            assert_eq!(dropped.into_inner(), panics_at);
+        }
+    }
+
+    /// Padding has no value, and isn't taken for one.
+    #[test]
+    fn values_with_padding() {
+        let pairs = PerCpu::<(u8, u64)>::with(|index| (index as u8, 7));
+        assert!(pairs.iter().copied().eq((0..slots()).map(|index| (index as u8, 7))));
+        let zeroes = PerCpu::<(u8, u64)>::new();
+        assert!(zeroes.made().is_none());
+        assert_eq!(zeroes[CpuId::new(0).unwrap()], (0, 0));
+        assert!(zeroes.iter().all(|pair| *pair == (0, 0)));
+    }
+}
