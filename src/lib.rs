@@ -82,6 +82,7 @@ extern crate alloc;
 
 mod counter;
 mod histogram;
+mod integrations;
 
 pub use counter::Counter;
 pub use histogram::Histogram;

@@ -1,0 +1,4 @@
+//! The interfaces of other crates, implemented for the types of this one: each behind the feature of its name.
+
+#[cfg(feature = "serde")]
+mod serde;
