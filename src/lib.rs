@@ -88,6 +88,8 @@ pub use counter::Counter;
 pub use histogram::Histogram;
 #[cfg(feature = "alloc")]
 pub use histogram::{Bucket, DifferentParts, Snapshot};
+#[cfg(feature = "prometheus-client")]
+pub use integrations::prometheus;
 pub use rseq_core::{
     AllocError, CpuId, IndexKind, Kernel, Libc, MmCid, Mode, PerCpu, Place, Reason, Registrar, Status, Word, abi,
     drain, fence, portable, quiesce, slots, status,

@@ -1,4 +1,6 @@
 //! The interfaces of other crates, implemented for the types of this one: each behind the feature of its name.
 
+#[cfg(feature = "prometheus-client")]
+pub mod prometheus;
 #[cfg(feature = "serde")]
 mod serde;
