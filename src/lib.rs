@@ -79,6 +79,8 @@
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
+#[cfg(feature = "metrics")]
+extern crate std;
 
 mod counter;
 mod histogram;
@@ -88,6 +90,8 @@ pub use counter::Counter;
 pub use histogram::Histogram;
 #[cfg(feature = "alloc")]
 pub use histogram::{Bucket, DifferentParts, Snapshot};
+#[cfg(feature = "metrics")]
+pub use integrations::metrics;
 #[cfg(feature = "prometheus-client")]
 pub use integrations::prometheus;
 pub use rseq_core::{
