@@ -79,7 +79,7 @@
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
-#[cfg(feature = "metrics")]
+#[cfg(any(feature = "metrics", feature = "tracing"))]
 extern crate std;
 
 mod counter;
@@ -94,6 +94,8 @@ pub use histogram::{Bucket, DifferentParts, Snapshot};
 pub use integrations::metrics;
 #[cfg(feature = "prometheus-client")]
 pub use integrations::prometheus;
+#[cfg(feature = "tracing")]
+pub use integrations::tracing;
 pub use rseq_core::{
     AllocError, CpuId, IndexKind, Kernel, Libc, MmCid, Mode, PerCpu, Place, Reason, Registrar, Status, Word, abi,
     drain, fence, portable, quiesce, slots, status,

@@ -6,3 +6,5 @@ pub mod metrics;
 pub mod prometheus;
 #[cfg(feature = "serde")]
 mod serde;
+#[cfg(feature = "tracing")]
+pub mod tracing;
