@@ -117,7 +117,12 @@ fn counts_that_are_too_many_together_stay_the_most_there_is() {
     let other = read(r#"{"parts":4,"buckets":[[1,1],[2,18446744073709551614]]}"#).unwrap();
     one.merge(&other).unwrap();
     assert_eq!((one.count(), one.count_up_to(2)), (u64::MAX, u64::MAX));
-    assert!(one.quantile(1.0).is_some() && one.mean().is_some());
+    assert!(one.mean().is_some());
+
+    let half = read(r#"{"parts":4,"buckets":[[1,9223372036854775808]]}"#).unwrap();
+    let mut halves = read(r#"{"parts":4,"buckets":[[2,9223372036854775808]]}"#).unwrap();
+    halves.merge(&half).unwrap();
+    assert!(halves.quantile(1.0).unwrap().contains(2));
 }
 
 /// Values of all magnitudes.
