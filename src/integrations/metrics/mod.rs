@@ -63,6 +63,10 @@ pub use self::prometheus::PrometheusCollector;
 ///
 /// A `Duration` is recorded as seconds, which needs no description. Negative values are counted as 0, those above the largest as the largest. NaN isn't counted.
 ///
+/// # Memory
+///
+/// Each counter and each histogram is one per CPU, for every set of labels: see [`Counter`] and [`Histogram`]. They are kept until the recorder is dropped.
+///
 /// # Panics
 ///
 /// Handles panic if they are used for the first time and there is no memory, as [`Counter::inc`].

@@ -37,6 +37,10 @@ impl Service {
         Command::new(PROGRAM).args(options).output().expect("the service starts")
     }
 
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
     pub async fn connect(&self) -> Client {
         Client::connect(self.address).await
     }
