@@ -40,7 +40,8 @@ const DEEPEST: usize = 32;
 /// filter disables for this layer isn't seen.
 ///
 /// *Busy* is a span from where a thread enters it to where that thread leaves it, inner spans included. Each time is one value: a span that is entered once gives its duration, and a
-/// future that is polled ten times ten values, the duration of each poll. Where a span is entered in itself, it is timed once.
+/// future that is polled ten times ten values, the duration of each poll. Where a span is entered in itself, it is timed once. Each subscriber wants a meter of its own, as spans of
+/// different subscribers may have the same id.
 ///
 /// *Memory*: five counters, five histograms, and for each thread the times of the 32 spans that it is in. Spans that are entered beyond are counted as
 /// [`untimed`](Meter::untimed).
