@@ -21,7 +21,7 @@ use super::grid::{OCTAVES, index_among};
 /// ```
 ///
 /// With the feature `serde` it is serialised as its parts and its buckets, each the first value and the count: `{"parts":32,"buckets":[[10,1],[39936,2]]}`. What is
-/// deserialised is checked: anything that no histogram can have held is an error, and no input, however long, takes more than 2 MiB.
+/// deserialised is checked: anything that no histogram can have held is an error, and no input, however long, takes more than 4 MiB.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Snapshot {
     /// How many parts an octave has.
