@@ -25,6 +25,8 @@ use crate::{AllocError, PerCpu, rseq};
 /// It may be added to from everywhere, signal handlers and allocators included, but not in the `prepare` of a section: that one would never commit.
 ///
 /// *Memory*: 8 bytes of each CPU that adds to it, side by side with those of other counters (see [`PerCpu`]). It doesn't depend on the number of threads.
+///
+/// With the feature `serde` it is serialised as its [`sum`](Counter::sum).
 #[derive(Default)]
 pub struct Counter {
     parts: PerCpu<AtomicU64>,

@@ -34,6 +34,17 @@
 //! - [`mod@fence`] waits until no earlier section can still commit.
 //! - [`abi`] has the structures of the kernel.
 //!
+//! # With other crates
+//!
+//! Each of these is behind a feature, and depends on nothing without it:
+//!
+//! | feature | |
+//! |---|---|
+//! | `serde` | [`Snapshot`]s are stored and sent, [`Counter`]s are written as their sum |
+//! | `prometheus-client` | `rseq::prometheus`: counters and histograms in the registry of that crate |
+//! | `metrics` | `rseq::metrics`: a recorder for the macros of that crate, shown to Prometheus with the feature above |
+//! | `tracing` | `rseq::tracing`: a layer that counts events and measures spans |
+//!
 //! # Auditing sections
 //!
 //! With the feature `audit`, sections that break the rules of [`prepare`](rseq!#what-prepare-must-not-do) are reported on the standard error, with file and line,
@@ -79,10 +90,13 @@
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+extern crate std;
 
 mod cells;
 mod counter;
 mod histogram;
+mod integrations;
 #[cfg(feature = "alloc")]
 mod pool;
 mod ring;
@@ -92,6 +106,12 @@ pub use counter::Counter;
 pub use histogram::Histogram;
 #[cfg(feature = "alloc")]
 pub use histogram::{Bucket, DifferentParts, Snapshot};
+#[cfg(feature = "metrics")]
+pub use integrations::metrics;
+#[cfg(feature = "prometheus-client")]
+pub use integrations::prometheus;
+#[cfg(feature = "tracing")]
+pub use integrations::tracing;
 #[cfg(feature = "alloc")]
 pub use pool::{Pool, Pooled};
 pub use ring::{Drain, Ring};

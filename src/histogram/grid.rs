@@ -5,7 +5,7 @@ use core::sync::atomic::AtomicU64;
 use rseq_core::expansion::Elements;
 
 /// Enough for values of 64 bits and the exact ones below the first octave that is divided.
-const OCTAVES: usize = 65;
+pub(super) const OCTAVES: usize = 65;
 
 /// A CPU's counts, octave by octave.
 #[derive(Debug)]
@@ -40,7 +40,13 @@ impl<const PARTS: usize> Grid<PARTS> {
 /// The bucket of a value: its number among `OCTAVES` × `PARTS`.
 #[inline(always)]
 pub(super) const fn index<const PARTS: usize>(value: u64) -> usize {
-    // Below 2 × PARTS this is 0, and each value has its own bucket.
-    let octave = (value | PARTS as u64).ilog2() - PARTS.ilog2();
-    octave as usize * PARTS + (value >> octave) as usize
+    index_among(PARTS, value)
+}
+
+/// As [`index`], where the parts aren't known before: a power of two.
+#[inline(always)]
+pub(super) const fn index_among(parts: usize, value: u64) -> usize {
+    // Below 2 × parts this is 0, and each value has its own bucket.
+    let octave = (value | parts as u64).ilog2() - parts.ilog2();
+    octave as usize * parts + (value >> octave) as usize
 }

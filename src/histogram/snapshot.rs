@@ -4,6 +4,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::bucket::Bucket;
+#[cfg(feature = "serde")]
+use super::grid::{OCTAVES, index_among};
 
 /// What a [`Histogram`](super::Histogram) held at some time: a value of its own, to be asked, kept, merged and sent.
 ///
@@ -17,6 +19,9 @@ use super::bucket::Bucket;
 /// assert!(seen.max().unwrap().contains(40_000));
 /// assert_eq!(seen.count_up_to(100), 3);
 /// ```
+///
+/// With the feature `serde` it is serialised as its parts and its buckets, each the first value and the count: `{"parts":32,"buckets":[[10,1],[39936,2]]}`. What is
+/// deserialised is checked: anything that no histogram can have held is an error, and no input, however long, takes more than 4 MiB.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Snapshot {
     /// How many parts an octave has.
@@ -40,6 +45,42 @@ impl fmt::Display for DifferentParts {
 
 impl core::error::Error for DifferentParts {}
 
+/// The parts that an octave may have at most.
+const MOST_PARTS: usize = 1024;
+
+/// No snapshot has more buckets.
+#[cfg(feature = "serde")]
+pub(crate) const MOST_BUCKETS: usize = OCTAVES * MOST_PARTS;
+
+/// Why parts and buckets that came from elsewhere are no snapshot.
+#[cfg(feature = "serde")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NoSnapshot {
+    /// There is no histogram of so many parts.
+    Parts(usize),
+    /// A bucket is empty, and should have been left out.
+    Empty(u64),
+    /// No bucket begins with this value.
+    NoFirst(u64),
+    /// A bucket is there twice, or after a larger one.
+    Unsorted(u64),
+    /// All counts together don't fit into 64 bits.
+    Overflow,
+}
+
+#[cfg(feature = "serde")]
+impl fmt::Display for NoSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Parts(parts) => write!(f, "parts are a power of two from 1 to {MOST_PARTS}, not {parts}"),
+            Self::Empty(first) => write!(f, "the bucket of {first} has no value"),
+            Self::NoFirst(value) => write!(f, "no bucket begins with {value}"),
+            Self::Unsorted(first) => write!(f, "the bucket of {first} is there twice, or after a larger one"),
+            Self::Overflow => f.write_str("there are more than 2^64 - 1 values"),
+        }
+    }
+}
+
 impl Snapshot {
     /// Without a value, of a histogram of so many parts.
     ///
@@ -47,8 +88,34 @@ impl Snapshot {
     /// If there is no such histogram.
     #[must_use]
     pub fn empty(parts: usize) -> Self {
-        assert!(parts.is_power_of_two() && parts <= 1024, "parts are a power of two from 1 to 1024");
+        assert!(valid(parts), "parts are a power of two from 1 to {MOST_PARTS}");
         Self { parts, counts: Vec::new() }
+    }
+
+    /// Of the first values and counts of its buckets, which nobody has checked.
+    #[cfg(feature = "serde")]
+    pub(crate) fn of_buckets(parts: usize, buckets: &[(u64, u64)]) -> Result<Self, NoSnapshot> {
+        if !valid(parts) {
+            return Err(NoSnapshot::Parts(parts));
+        }
+        let mut counts = Vec::new();
+        let mut total = 0_u64;
+        for &(first, count) in buckets {
+            let index = index_among(parts, first);
+            if Bucket::at(index, parts).first() != first {
+                return Err(NoSnapshot::NoFirst(first));
+            }
+            if index < counts.len() {
+                return Err(NoSnapshot::Unsorted(first));
+            }
+            if count == 0 {
+                return Err(NoSnapshot::Empty(first));
+            }
+            total = total.checked_add(count).ok_or(NoSnapshot::Overflow)?;
+            counts.resize(index, 0);
+            counts.push(count);
+        }
+        Ok(Self { parts, counts })
     }
 
     /// Of these counts, by bucket.
@@ -58,10 +125,16 @@ impl Snapshot {
         Self { parts, counts }
     }
 
-    /// How many values there are.
+    /// How many parts an octave has.
+    #[must_use]
+    pub const fn parts(&self) -> usize {
+        self.parts
+    }
+
+    /// How many values there are; `u64::MAX` if there are more, as there may be after [`Snapshot::merge`].
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
+        sum(self.counts.iter().copied())
     }
 
     /// The buckets that have values, from the smallest, and how many.
@@ -84,7 +157,7 @@ impl Snapshot {
         let rank = if quantile < 1.0 { ceil(quantile * count as f64).clamp(1, count.max(1)) } else { count };
         let mut up_to = 0;
         let found = self.buckets().find(|(_, count)| {
-            up_to += count;
+            up_to = count.saturating_add(up_to);
             up_to >= rank
         });
         found.map(|(bucket, _)| bucket)
@@ -105,7 +178,8 @@ impl Snapshot {
     /// The sum of all values, each taken for the middle of its bucket: wrong by at most half of a part (1.6 % for 32 parts).
     #[must_use]
     pub fn sum(&self) -> f64 {
-        self.buckets().map(|(bucket, count)| bucket.middle() as f64 * count as f64).sum()
+        // Not by `Iterator::sum`, which begins with -0.
+        self.buckets().fold(0.0, |sum, (bucket, count)| sum + bucket.middle() as f64 * count as f64)
     }
 
     /// The mean, as exact as [`Snapshot::sum`]; `None` without values.
@@ -118,10 +192,10 @@ impl Snapshot {
     /// How many values are in buckets that have none above `value`: exact where `value` is the last of its bucket, as it is below 2 × parts and in front of powers of two.
     #[must_use]
     pub fn count_up_to(&self, value: u64) -> u64 {
-        self.buckets().take_while(|(bucket, _)| bucket.last() <= value).map(|(_, count)| count).sum()
+        sum(self.buckets().take_while(|(bucket, _)| bucket.last() <= value).map(|(_, count)| count))
     }
 
-    /// Adds the values of another one.
+    /// Adds the values of another one. A bucket holds at most `u64::MAX`.
     ///
     /// # Errors
     /// If the histograms have different parts. Then nothing has changed.
@@ -129,7 +203,7 @@ impl Snapshot {
         self.comparable(other)?;
         self.counts.resize(self.counts.len().max(other.counts.len()), 0);
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
-            *count = count.wrapping_add(*more);
+            *count = count.saturating_add(*more);
         }
         Ok(())
     }
@@ -159,6 +233,15 @@ impl Snapshot {
         let parts = [self.parts, other.parts];
         if parts[0] == parts[1] { Ok(()) } else { Err(DifferentParts { parts }) }
     }
+}
+
+/// Whether there are histograms of so many parts.
+fn valid(parts: usize) -> bool {
+    parts.is_power_of_two() && parts <= MOST_PARTS
+}
+
+fn sum(counts: impl Iterator<Item = u64>) -> u64 {
+    counts.fold(0, u64::saturating_add)
 }
 
 /// The least whole number that isn't less. (There is no `f64::ceil` without std.)
