@@ -59,7 +59,7 @@ macro_rules! types {
                 ($d($d tokens:tt)*) => { ::rseq_explore::model! { $($mutation)* $d($d tokens)* } };
             }
             use section as rseq;
-            use ::rseq::{__private, AllocError, CpuId, Iter, PerCpu};
+            use ::rseq::{__private, AllocError, CpuId, PerCpu, Slots};
 
             /// The drain protocol by the model's fence, before and after which the other CPU may come in.
             mod drain {

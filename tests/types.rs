@@ -27,7 +27,7 @@ mod unarmed {
     macro_rules! section {
         ($($tokens:tt)*) => { ::rseq::__mutant! { [no_arm] $($tokens)* } };
     }
-    use ::rseq::{__private, AllocError, CpuId, Iter, PerCpu, drain};
+    use ::rseq::{__private, AllocError, CpuId, PerCpu, Slots, drain};
     use section as rseq;
 
     #[path = "cells.rs"]

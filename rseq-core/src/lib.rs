@@ -29,7 +29,7 @@ pub use cpu::{CpuId, IndexKind, MmCid, slots};
 pub use fence::quiesce;
 pub use kernel::Kernel;
 pub use mode::{Mode, Reason};
-pub use percpu::{AllocError, Iter, PerCpu};
+pub use percpu::{AllocError, PerCpu, Slots};
 pub use place::{Place, Word};
 pub use register::Registrar;
 pub use status::{Libc, Status, status};

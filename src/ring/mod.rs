@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Relaxed, Order
 
 use self::sections::Track;
 use super::cells::{from_word, is_word, to_word};
-use super::{AllocError, Iter, PerCpu, rseq};
+use super::{AllocError, PerCpu, Slots, rseq};
 
 /// Items on their way from many threads to one: at most `N` on each CPU, a power of two.
 ///
@@ -135,7 +135,7 @@ impl<T, const N: usize> Drop for Track<T, N> {
 #[must_use = "items are taken by iterating"]
 pub struct Drain<'r, T, const N: usize> {
     ring: &'r Ring<T, N>,
-    tracks: Option<Iter<'r, Track<T, N>>>,
+    tracks: Option<Slots<'r, Track<T, N>>>,
     /// Whose turn it is.
     turn: Option<Turn<'r, T, N>>,
 }

@@ -229,8 +229,8 @@ impl<T, I> PerCpu<T, I> {
     ///
     /// # Panics
     /// As the first index does.
-    pub fn iter(&self) -> Iter<'_, T> {
-        Iter::of(self.first())
+    pub fn iter(&self) -> Slots<'_, T> {
+        Slots::of(self.first())
     }
 
     /// As [`PerCpu::iter`], but `None` as long as nobody used the values: then they aren't made for it.
@@ -241,8 +241,8 @@ impl<T, I> PerCpu<T, I> {
     /// hits.allocate().unwrap();
     /// assert!(hits.made().is_some());
     /// ```
-    pub fn made(&self) -> Option<Iter<'_, T>> {
-        NonNull::new(self.first.load(Acquire)).map(Iter::of)
+    pub fn made(&self) -> Option<Slots<'_, T>> {
+        NonNull::new(self.first.load(Acquire)).map(Slots::of)
     }
 
     #[inline(always)]
@@ -330,33 +330,33 @@ impl<T: fmt::Debug, I> fmt::Debug for PerCpu<T, I> {
 
 impl<'a, T, I> IntoIterator for &'a PerCpu<T, I> {
     type Item = &'a T;
-    type IntoIter = Iter<'a, T>;
+    type IntoIter = Slots<'a, T>;
 
-    fn into_iter(self) -> Iter<'a, T> {
+    fn into_iter(self) -> Slots<'a, T> {
         self.iter()
     }
 }
 
 /// The slots of a [`PerCpu`]: see [`PerCpu::iter`].
 #[derive(Clone)]
-pub struct Iter<'a, T> {
+pub struct Slots<'a, T> {
     first: NonNull<T>,
     indices: core::ops::Range<usize>,
     slots: PhantomData<&'a T>,
 }
 
 // SAFETY: as the references that it gives.
-unsafe impl<T: Sync> Send for Iter<'_, T> {}
+unsafe impl<T: Sync> Send for Slots<'_, T> {}
 // SAFETY: as above.
-unsafe impl<T: Sync> Sync for Iter<'_, T> {}
+unsafe impl<T: Sync> Sync for Slots<'_, T> {}
 
-impl<T> Iter<'_, T> {
+impl<T> Slots<'_, T> {
     fn of(first: NonNull<T>) -> Self {
         Self { first, indices: 0..slots(), slots: PhantomData }
     }
 }
 
-impl<'a, T> Iterator for Iter<'a, T> {
+impl<'a, T> Iterator for Slots<'a, T> {
     type Item = &'a T;
 
     fn next(&mut self) -> Option<&'a T> {
@@ -369,9 +369,9 @@ impl<'a, T> Iterator for Iter<'a, T> {
     }
 }
 
-impl<T> ExactSizeIterator for Iter<'_, T> {}
+impl<T> ExactSizeIterator for Slots<'_, T> {}
 
-impl<T: fmt::Debug> fmt::Debug for Iter<'_, T> {
+impl<T: fmt::Debug> fmt::Debug for Slots<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rest = Self { indices: self.indices.clone(), ..*self };
         f.debug_list().entries(rest).finish()
