@@ -39,5 +39,5 @@ mod front_end;
 mod stack;
 
 pub use front_end::PerCpuAlloc;
-// What the other modules compile their sections by: the tests have them once more by another one.
-use rseq::rseq;
+// What the other modules compile their sections and drain by: the tests have them once more by others.
+use rseq::{drain, rseq};

@@ -13,11 +13,11 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
-use rseq::drain::{self, StopError};
+use rseq::drain::StopError;
 use rseq::{CpuId, PerCpu};
 
-// Not `rseq::rseq`: the tests compile this file once more with sections that lose updates.
-use super::rseq;
+// Not those of `rseq`: the tests compile this file once more with sections that lose updates, and with a drain that stops nobody.
+use super::{drain, rseq};
 
 /// The most objects that a stack holds.
 pub const CAPACITY: usize = 255;
