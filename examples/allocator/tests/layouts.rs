@@ -6,12 +6,16 @@ mod heap;
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::slice;
+use std::cell::{Cell, UnsafeCell};
+use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::{array, mem, ptr, slice};
 
 use heap::Ledger;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use rseq::PerCpu;
 use rseq_allocator::PerCpuAlloc;
 
 /// What is asked of the allocator. Objects are selected among those that are there.
@@ -130,9 +134,7 @@ impl Model {
             Request::AllocZeroed(layout) => self.alloc_zeroed(*layout),
             Request::AllocMany(layout) => (0..300).for_each(|_| self.alloc(*layout)),
             Request::Dealloc(index) => _ = self.take(index).map(|object| self.dealloc(object)),
-            Request::DeallocAll => {
-                std::mem::take(&mut self.objects).into_iter().for_each(|object| self.dealloc(object))
-            }
+            Request::DeallocAll => mem::take(&mut self.objects).into_iter().for_each(|object| self.dealloc(object)),
             Request::Realloc(index, size) => _ = self.take(index).map(|object| self.realloc(object, *size)),
             Request::Trim => _ = self.allocator.trim().expect("there are fences"),
         }
@@ -232,8 +234,6 @@ fn a_dropped_allocator_keeps_nothing() {
 /// A backend that runs out of memory in the middle of a batch.
 #[test]
 fn want_of_memory_is_passed_on() {
-    use std::cell::Cell;
-
     struct Few {
         left: Cell<usize>,
         ledger: Ledger,
@@ -241,7 +241,7 @@ fn want_of_memory_is_passed_on() {
     // SAFETY: the ledger's, or nothing.
     unsafe impl GlobalAlloc for Few {
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-            let Some(left) = self.left.get().checked_sub(1) else { return std::ptr::null_mut() };
+            let Some(left) = self.left.get().checked_sub(1) else { return ptr::null_mut() };
             self.left.set(left);
             // SAFETY: the caller's.
             unsafe { self.ledger.alloc(layout) }
@@ -258,7 +258,7 @@ fn want_of_memory_is_passed_on() {
     let layout = Layout::new::<[u64; 4]>();
     // SAFETY: no size is zero; each is freed once.
     unsafe {
-        let objects: [_; 5] = std::array::from_fn(|_| allocator.alloc(layout));
+        let objects: [_; 5] = array::from_fn(|_| allocator.alloc(layout));
         assert!(objects.iter().all(|object| !object.is_null()));
         assert!(allocator.alloc(layout).is_null() && allocator.alloc_zeroed(layout).is_null());
         assert!(allocator.realloc(objects[0], layout, 1000).is_null(), "the object stays as it is");
@@ -266,4 +266,53 @@ fn want_of_memory_is_passed_on() {
     }
     allocator.trim().expect("there are fences");
     assert_eq!(allocator.backend().ledger.outstanding(), (0, 0));
+}
+
+/// Where there is no memory for stacks, all is the backend's.
+#[test]
+fn works_without_memory_for_stacks() {
+    const ROOM: usize = 1 << 20;
+    /// Hands out a static's memory, and counts what is out.
+    struct Bump {
+        memory: UnsafeCell<[u128; ROOM / 16]>,
+        next: AtomicUsize,
+        out: AtomicUsize,
+    }
+    // SAFETY: no byte is handed out twice.
+    unsafe impl Sync for Bump {}
+    // SAFETY: as above; aligned to 16, which is enough for classes.
+    unsafe impl GlobalAlloc for Bump {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            self.out.fetch_add(1, Relaxed);
+            let start = self.next.fetch_add(layout.size().next_multiple_of(16), Relaxed);
+            if start + layout.size() > ROOM {
+                ptr::null_mut()
+            } else {
+                self.memory.get().cast::<u8>().wrapping_add(start)
+            }
+        }
+        unsafe fn dealloc(&self, _: *mut u8, _: Layout) {
+            self.out.fetch_sub(1, Relaxed);
+        }
+    }
+    static ALLOCATOR: PerCpuAlloc<Bump> =
+        PerCpuAlloc::new(Bump { memory: UnsafeCell::new([0; _]), next: AtomicUsize::new(0), out: AtomicUsize::new(0) });
+    let out = || ALLOCATOR.backend().out.load(Relaxed);
+    let layout = Layout::new::<[u64; 4]>();
+    let code = support::in_child(|| {
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: reads a structure. From here on the child gets no address space.
+        let limited = unsafe { libc::setrlimit(libc::RLIMIT_AS, &none) } == 0;
+        // SAFETY: bytes of zero.
+        let slots = || unsafe { ManuallyDrop::new(PerCpu::<[u8; 1024]>::zeroed()) };
+        // What there was before is used up.
+        while slots().allocate().is_ok() {}
+        // SAFETY: no size is zero.
+        let objects: [*mut u8; 20] = array::from_fn(|_| unsafe { ALLOCATOR.alloc(layout) });
+        let had = objects.iter().all(|object| !object.is_null()) && out() == 20;
+        // SAFETY: allocated above.
+        objects.iter().for_each(|object| unsafe { ALLOCATOR.dealloc(*object, layout) });
+        limited && had && out() == 0 && ALLOCATOR.trim() == Ok(0)
+    });
+    assert_eq!(code, 0);
 }
