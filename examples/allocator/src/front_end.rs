@@ -42,9 +42,10 @@ impl<A: GlobalAlloc> PerCpuAlloc<A> {
     /// [fence](rseq::fence), some microseconds, during which that CPU's requests go to the backend.
     ///
     /// # Errors
-    /// If a stack couldn't be [stopped](rseq::drain::stop): it was being trimmed by another thread, or there are no fences (before Linux 5.10). Objects may have been given back before that.
+    /// If a stack couldn't be [stopped](rseq::drain::stop): it was being trimmed by another thread (in a child of `fork`, by one that the child doesn't have), or there are no
+    /// fences (before Linux 5.10). All others are empty even so.
     pub fn trim(&self) -> Result<usize, StopError> {
-        self.classes.iter().try_fold(0, |trimmed, class| Ok(trimmed + class.trim(&self.backend)?))
+        sum(self.classes.iter().map(|class| class.trim(&self.backend)))
     }
 
     /// The allocator behind this one.
@@ -88,7 +89,7 @@ impl Class {
         let stacks = self.stacks.made().into_iter().flatten().enumerate();
         let of_cpus = stacks.filter_map(|(index, stack)| Some((CpuId::new(index)?, stack)));
         // SAFETY: the slots are those of the CPUs in turn; a class's stacks hold its objects.
-        of_cpus.map(|(cpu, stack)| unsafe { stack.drain(cpu, backend, self.layout()) }).sum()
+        sum(of_cpus.map(|(cpu, stack)| unsafe { stack.drain(cpu, backend, self.layout()) }))
     }
 
     /// Takes a batch from the backend, of which one object is the caller's; null if the backend has none.
@@ -128,6 +129,15 @@ impl Class {
             unsafe { backend.dealloc(*object, self.layout()) };
         }
     }
+}
+
+/// The sum, or the first error, but not before the last is done.
+fn sum(numbers: impl Iterator<Item = Result<usize, StopError>>) -> Result<usize, StopError> {
+    let mut sum = Ok(0);
+    for number in numbers {
+        sum = sum.and_then(|sum| Ok(sum + number?));
+    }
+    sum
 }
 
 impl<A: GlobalAlloc> Drop for PerCpuAlloc<A> {

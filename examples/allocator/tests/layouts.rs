@@ -8,14 +8,17 @@ mod support;
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::{Cell, UnsafeCell};
 use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::{array, mem, ptr, slice};
 
 use heap::Ledger;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use proptest::test_runner::Config;
 use rseq::PerCpu;
+use rseq::drain::StopError;
 use rseq_allocator::PerCpuAlloc;
 
 /// What is asked of the allocator. Objects are selected among those that are there.
@@ -149,6 +152,8 @@ impl Model {
 }
 
 proptest! {
+    #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
+
     #[test]
     fn objects_are_as_they_should_be(requests in vec(request(), 1..200)) {
         let mut model = Model::new();
@@ -169,6 +174,12 @@ proptest! {
         prop_assert!(kept <= 255 * rseq::slots() as i64, "{kept} objects are kept");
         model.end();
     }
+}
+
+/// Keeps this thread on one CPU, where it finds again what it freed.
+fn stay() {
+    // SAFETY: has no precondition.
+    support::pin(unsafe { libc::pthread_self() }, &support::available_cpus()[..1]);
 }
 
 /// An object that is resized within its class stays where it is; one that leaves it doesn't.
@@ -251,9 +262,7 @@ fn want_of_memory_is_passed_on() {
             unsafe { self.ledger.dealloc(object, layout) }
         }
     }
-    // What is kept is to be found again.
-    // SAFETY: has no precondition.
-    support::pin(unsafe { libc::pthread_self() }, &support::available_cpus()[..1]);
+    stay();
     let allocator = PerCpuAlloc::new(Few { left: Cell::new(5), ledger: Ledger::new() });
     let layout = Layout::new::<[u64; 4]>();
     // SAFETY: no size is zero; each is freed once.
@@ -266,6 +275,48 @@ fn want_of_memory_is_passed_on() {
     }
     allocator.trim().expect("there are fences");
     assert_eq!(allocator.backend().ledger.outstanding(), (0, 0));
+}
+
+/// A stack that is being trimmed can't be trimmed, but all others can.
+#[test]
+fn trimming_goes_on_behind_a_stack_that_is_busy() {
+    /// Trims once more when it is first given something back, and keeps what came of it.
+    struct Nested {
+        ledger: Ledger,
+        busy: AtomicBool,
+        inner: OnceLock<(Result<usize, StopError>, i64)>,
+    }
+    // SAFETY: the ledger's.
+    unsafe impl GlobalAlloc for Nested {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            // SAFETY: the caller's.
+            unsafe { self.ledger.alloc(layout) }
+        }
+        unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
+            // SAFETY: the caller's.
+            unsafe { self.ledger.dealloc(object, layout) };
+            if !self.busy.swap(true, Relaxed) {
+                let inner = ALLOCATOR.trim();
+                self.inner.set((inner, self.ledger.outstanding().0)).expect("once");
+            }
+        }
+    }
+    static ALLOCATOR: PerCpuAlloc<Nested> =
+        PerCpuAlloc::new(Nested { ledger: Ledger::new(), busy: AtomicBool::new(false), inner: OnceLock::new() });
+    stay();
+    for size in [16, 64, 1024] {
+        let layout = Layout::from_size_align(size, 8).expect("a small layout");
+        // SAFETY: no size is zero; freed once.
+        unsafe { ALLOCATOR.dealloc(ALLOCATOR.alloc(layout), layout) };
+    }
+    let before = ALLOCATOR.backend().ledger.outstanding().0;
+    assert!(before >= 3 * 32, "{before}");
+    let outer = ALLOCATOR.trim();
+    let (inner, left) = ALLOCATOR.backend().inner.get().expect("something was given back");
+    assert_eq!(*inner, Err(StopError::Busy));
+    // Those of one stack, of which one had been given back.
+    assert_eq!((outer, *left), (Ok(32), 31));
+    assert_eq!(ALLOCATOR.backend().ledger.outstanding(), (0, 0));
 }
 
 /// Where there is no memory for stacks, all is the backend's.
