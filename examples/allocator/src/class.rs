@@ -32,29 +32,3 @@ pub fn of(layout: Layout) -> Option<usize> {
     }
     CLASSES.get(layout.size().div_ceil(ALIGN)).map(|class| usize::from(*class))
 }
-
-#[cfg(test)]
-mod tests {
-    use core::alloc::Layout;
-
-    use super::{ALIGN, LARGEST, SIZES, of};
-
-    #[test]
-    fn each_layout_has_the_smallest_class_that_it_fits() {
-        for size in (0..2 * LARGEST).step_by(if cfg!(miri) { 97 } else { 1 }) {
-            for align in [1, 8, ALIGN, 2 * ALIGN] {
-                let layout = Layout::from_size_align(size, align).expect("a small layout");
-                let smallest = SIZES.iter().position(|room| *room >= size);
-                assert_eq!(of(layout), smallest.filter(|_| align <= ALIGN), "{layout:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn classes_waste_no_more_than_a_fifth() {
-        for (smaller, larger) in SIZES.iter().zip(&SIZES[1..]).filter(|(smaller, _)| **smaller >= 64) {
-            assert!(larger - smaller <= larger / 5, "{smaller} {larger}");
-        }
-        assert!(SIZES.iter().all(|size| size.is_multiple_of(ALIGN)));
-    }
-}

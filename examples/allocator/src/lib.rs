@@ -37,6 +37,8 @@
 mod class;
 mod front_end;
 mod stack;
+#[cfg(test)]
+mod tests;
 
 pub use front_end::PerCpuAlloc;
 // What the other modules compile their sections and drain by: the tests have them once more by others.
