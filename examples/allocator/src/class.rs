@@ -10,25 +10,26 @@ pub const SIZES: [usize; 20] =
 
 const LARGEST: usize = SIZES[SIZES.len() - 1];
 
-/// The class of each number of units of [`ALIGN`] bytes.
-const CLASSES: [u8; LARGEST / ALIGN + 1] = {
+/// The class of the sizes from `step * ALIGN + 1` on to the next step.
+const CLASSES: [u8; LARGEST / ALIGN] = {
     let mut classes = [0; _];
-    let (mut units, mut class) = (0, 0);
-    while units * ALIGN <= LARGEST {
-        if units * ALIGN > SIZES[class] {
+    let (mut step, mut class) = (0, 0);
+    while step * ALIGN < LARGEST {
+        if step * ALIGN == SIZES[class] {
             class += 1;
         }
-        classes[units] = class as u8;
-        units += 1;
+        classes[step] = class as u8;
+        step += 1;
     }
     classes
 };
 
-/// The number of the class whose objects have room for this layout, if there is one.
+/// The number of the class whose objects have room for this layout, if there is one. There is none for nothing.
 #[inline]
 pub fn of(layout: Layout) -> Option<usize> {
     if layout.align() > ALIGN {
         return None;
     }
-    CLASSES.get(layout.size().div_ceil(ALIGN)).map(|class| usize::from(*class))
+    let step = layout.size().wrapping_sub(1) / ALIGN;
+    CLASSES.get(step).map(|class| usize::from(*class))
 }

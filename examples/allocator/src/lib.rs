@@ -31,7 +31,7 @@
 //! **In `prepare`** of an `rseq!` of the program's, nothing must be allocated or freed, as ever: here it is a section in a section, which aborts the outer one each time, so
 //! that it never ends. Allocate before the section, free behind it.
 //!
-//! **In a child of `vfork`**, which shares its parent's memory and registration, nothing must be allocated.
+//! **In a child of `vfork`**, which runs on its parent's memory without being registered, nothing must be allocated.
 #![no_std]
 
 mod class;

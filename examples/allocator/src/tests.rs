@@ -15,7 +15,7 @@ fn each_layout_has_the_smallest_class_that_it_fits() {
     for size in (0..2 * largest).step_by(if cfg!(miri) { 97 } else { 1 }) {
         for align in [1, 8, ALIGN, 2 * ALIGN] {
             let layout = Layout::from_size_align(size, align).expect("a small layout");
-            let smallest = SIZES.iter().position(|room| *room >= size);
+            let smallest = SIZES.iter().position(|room| *room >= size && size > 0);
             assert_eq!(of(layout), smallest.filter(|_| align <= ALIGN), "{layout:?}");
         }
     }
