@@ -15,9 +15,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
 use heap::{FrontEnd, Heap, Ledger};
+use rseq::{Mode, Registrar};
 use rseq_allocator::PerCpuAlloc;
 use support::{
-    Count, Disturbance, forced_portable, in_child, in_processes, refused, restartable, with_own_registration,
+    Count, Disturbance, forced_portable, in_child, in_processes, refused, restartable, seccomp, with_own_registration,
 };
 
 /// The allocator by sections that nothing interrupts, because they aren't armed.
@@ -211,6 +212,27 @@ fn children_go_on_where_other_threads_were_busy() {
     HEAP.must_be_exact();
 }
 
+/// Threads that the kernel refuses use the stacks that no CPU has, beside those that it registered. (Where libc registers threads, none can be refused.)
+#[test]
+fn refused_threads_work_beside_others() {
+    static HEAP: Heap<PerCpuAlloc<Ledger>> = Heap::of(PerCpuAlloc::new(Ledger::new()), FEW);
+    if support::mode() != Mode::Rseq(Registrar::Own) {
+        println!("skipped: threads aren't registered by this crate");
+        return;
+    }
+    thread::scope(|scope| {
+        for refused in [true, false, true, false] {
+            scope.spawn(move || {
+                if refused {
+                    seccomp::refuse_rseq(libc::EPERM).expect("any thread may filter itself");
+                }
+                (0..EACH).for_each(|_| HEAP.step(0));
+            });
+        }
+    });
+    HEAP.must_be_exact();
+}
+
 /// The tests above that must hold in every mode.
 const IN_EVERY_MODE: &[&str] = &[
     "preempted",
@@ -231,6 +253,7 @@ fn exact_in_portable_mode() {
 #[test]
 fn exact_with_own_registration() {
     in_processes(with_own_registration, IN_EVERY_MODE);
+    in_processes(with_own_registration, &["refused_threads_work_beside_others"]);
 }
 
 #[test]
