@@ -29,7 +29,7 @@
 //! deadlock if they were interrupted. A backend that holds signals back while it works makes the whole allocator safe for handlers.
 //!
 //! **In `prepare`** of an `rseq!` of the program's, nothing must be allocated or freed, as ever: here it is a section in a section, which aborts the outer one each time, so
-//! that it never ends. Allocate before the section, free behind it.
+//! that it never ends. Allocate before the section, free behind it. (The feature `audit` of rseq-dsl says where it is done.)
 //!
 //! **In a child of `vfork`**, which runs on its parent's memory without being registered, nothing must be allocated.
 #![no_std]

@@ -144,13 +144,17 @@ impl Stack {
         Ok(count)
     }
 
-    /// Gives the objects on a stack back to the backend that nobody will use any more.
+    /// Gives the objects back to the backend that are on a stack which nobody will use any more.
     ///
     /// # Safety
     /// What it holds are objects of the backend of this layout, and no section will run on it.
     pub unsafe fn free_all(&self, backend: &impl GlobalAlloc, layout: Layout) {
-        // SAFETY: the caller's.
-        unsafe { self.free(self.count.load(Relaxed), backend, layout) };
+        let count = self.count.load(Relaxed);
+        // In a child of `fork` it may have been stopped by a thread that isn't there, and which had freed who knows how many.
+        if count <= CAPACITY {
+            // SAFETY: the caller's.
+            unsafe { self.free(count, backend, layout) };
+        }
     }
 
     /// # Safety

@@ -37,7 +37,7 @@ enum Command {
     /// Does the job once, by the allocator that the variable ALLOCATOR names
     Run {
         /// How many threads work
-        #[arg(long, default_value_t = 2, value_parser = threads)]
+        #[arg(long, default_value_t = 2, value_parser = positive)]
         threads: usize,
         #[command(flatten)]
         texts: Texts,
@@ -45,10 +45,10 @@ enum Command {
     /// Does the job by both allocators in turn, and prints the medians
     Compare {
         /// How often each allocator has its turn
-        #[arg(long, default_value_t = 9, value_parser = threads)]
+        #[arg(long, default_value_t = 9, value_parser = positive)]
         runs: usize,
         /// How many threads work: a table has a row for each number
-        #[arg(long, value_delimiter = ',', default_value = "1,2,8", value_parser = threads)]
+        #[arg(long, value_delimiter = ',', default_value = "1,2,8", value_parser = positive)]
         threads: Vec<usize>,
         #[command(flatten)]
         texts: Texts,
@@ -66,7 +66,7 @@ struct Texts {
 }
 
 /// A number that isn't 0.
-fn threads(text: &str) -> Result<usize, String> {
+fn positive(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "not a number from 1 on".to_owned())
 }
 
