@@ -43,7 +43,7 @@ impl<A: GlobalAlloc> PerCpuAlloc<A> {
     ///
     /// # Errors
     /// If a stack couldn't be [stopped](rseq::drain::stop): it was being trimmed by another thread (in a child of `fork`, by one that the child doesn't have), or there are no
-    /// fences (before Linux 5.10). All others are empty even so.
+    /// fences (before Linux 5.10). Whatever could be stopped is empty even so.
     pub fn trim(&self) -> Result<usize, StopError> {
         sum(self.classes.iter().map(|class| class.trim(&self.backend)))
     }
