@@ -1,6 +1,7 @@
 //! What several tests need: threads that are disturbed in every way while they count, and processes in other modes.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+use std::panic::{self, AssertUnwindSafe};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -351,14 +352,16 @@ pub fn must_pass(mut command: Command) -> String {
     text
 }
 
-/// The child's exit code: 0 if `check` held, 1 if not, 2 if it took too long.
+/// The child's exit code: 0 if `check` held, 1 if not or if it panicked, 2 if it took too long.
 pub fn in_child(check: impl FnOnce() -> bool) -> i32 {
     // SAFETY: the child calls nothing but sections and `_exit`.
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
     if child == 0 {
+        // A panic mustn't get out: the child would end as a thread of the test does, and well.
+        let held = panic::catch_unwind(AssertUnwindSafe(check)).unwrap_or(false);
         // SAFETY: ends the child at once.
-        unsafe { libc::_exit(i32::from(!check())) };
+        unsafe { libc::_exit(i32::from(!held)) };
     }
     let end = Instant::now() + Duration::from_secs(20);
     let mut status = 0;
