@@ -27,11 +27,13 @@
 //! assert_eq!(HITS.iter().map(|slot| slot.load(Relaxed)).sum::<u64>(), 8000);
 //! ```
 //!
+//! The types that most programs want are built on it: [`Counter`], [`Histogram`], [`Stack`], [`Pool`], [`Ring`].
+//!
 //! - [`rseq!`] is the language of sections, with the rules that `prepare` must keep.
 //! - [`PerCpu`] holds the slots; [`CpuId`] or [`MmCid`] selects one.
 //! - [`status()`] says whether restartable sequences are in use and, if not, why not. The program is right either way: where
 //!   they aren't, sections run in the [`portable`] mode, with a lock per slot.
-//! - [`mod@fence`] waits until no earlier section can still commit.
+//! - [`mod@fence`] waits until no earlier section can still commit; [`drain`] takes what lies in another CPU's slot.
 //! - [`abi`] has the structures of the kernel.
 //!
 //! # With other crates

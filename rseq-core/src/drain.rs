@@ -62,6 +62,8 @@
 //! assert_eq!(taken, [7, 8]);
 //! ```
 //!
+//! A child of `fork` has no other threads, so nobody there takes away a mark that another thread had put in its parent: the slot stays stopped in the child, with the items in it.
+//!
 //! # When memory can be freed
 //!
 //! After something was unlinked from a slot (so that no section that begins later finds it) and a fence has returned:
@@ -188,7 +190,7 @@ impl Stopped<'_> {
     pub fn set_count(&mut self, count: usize) {
         assert!(count <= MOST, "a slot counts to {MOST}");
         self.mark = self.mark & !MOST | count;
-        // Nobody waits for it, but in a child of `fork`, where this thread may not be, the items above are others'.
+        // In a child of `fork`, where this thread isn't, the number says which items are still the slot's: what is dropped there.
         self.number.store(self.mark, Relaxed);
     }
 }

@@ -33,7 +33,8 @@ use super::{AllocError, CpuId, PerCpu, rseq};
 ///
 /// *Memory*: `N` items and a word for each CPU that pushes, rounded up to pages for all small `PerCpu`s together; see [`PerCpu`].
 ///
-/// *Dropping* it drops the items that it holds. A child of `fork` has a copy of each. Those that another thread was just moving from one CPU to another aren't among them.
+/// *Dropping* it drops the items that it holds. A child of `fork` has a copy of each. Where another thread was just taking a CPU's items away, these
+/// stay out of reach in the child, until it drops the stack; the one that was on its way isn't among them.
 pub struct Stack<T, const N: usize = 64> {
     shelves: PerCpu<Shelf<T, N>>,
     /// How many threads are taking another CPU's items now: what they have stopped looks full and empty.

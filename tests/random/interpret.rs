@@ -253,9 +253,10 @@ impl Machine<'_> {
     }
 
     fn copy(&mut self, from: &Bytes, to: &Bytes, mut length: usize) {
-        let start = |bytes: &Bytes, field| {
+        let start = |bytes: &Bytes, field: usize| {
             let index = bytes.index.as_ref().map_or(0, |index| self.operand(index));
-            self.root(&bytes.root) + field + index as usize
+            // With a flaw an index may be anything.
+            (self.root(&bytes.root) + field).wrapping_add(index as usize)
         };
         let from = start(from, std::mem::offset_of!(Node, source));
         let to = start(to, std::mem::offset_of!(Node, target));
@@ -264,7 +265,8 @@ impl Machine<'_> {
         }
         // With a flaw a length may be anything.
         let length = length.min(self.image.len());
-        if from + length <= self.image.len() && to + length <= self.image.len() {
+        let inside = |start: usize| start.checked_add(length).is_some_and(|end| end <= self.image.len());
+        if inside(from) && inside(to) {
             self.image.copy_within(from..from + length, to);
         }
     }

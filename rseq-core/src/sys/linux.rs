@@ -10,8 +10,12 @@ pub(super) const RESERVED: libc::c_int = libc::MAP_NORESERVE;
 
 /// Has the kernel give this address space memory page by page: a huge page would be that of many CPUs, on the node of whoever came first.
 pub(super) fn refuse_huge_pages(memory: NonNull<u8>, length: usize) {
-    // SAFETY: changes no content. Where it fails the kernel has no huge pages.
-    unsafe { libc::madvise(memory.as_ptr().cast(), length, libc::MADV_NOHUGEPAGE) };
+    // SAFETY: changes no content. Where it fails the kernel has no huge pages; that is no error for whom a handler interrupted here.
+    unsafe {
+        let errno = *libc::__errno_location();
+        libc::madvise(memory.as_ptr().cast(), length, libc::MADV_NOHUGEPAGE);
+        *libc::__errno_location() = errno;
+    }
 }
 
 /// There is no such system call.
