@@ -25,6 +25,8 @@ unsafe impl<T: Send, const N: usize> Sync for Cells<T, N> {}
 // SAFETY: holds items alone.
 unsafe impl<T: Send, const N: usize> Send for Cells<T, N> {}
 
+// Not for users, who are told what has elements when they index something else.
+#[diagnostic::do_not_recommend]
 impl<T, const N: usize> Elements for Cells<T, N> {
     type Element = Cell<T>;
     #[inline(always)]

@@ -18,6 +18,8 @@ pub struct Grid<const PARTS: usize> {
 #[repr(transparent)]
 pub(super) struct Counts<const PARTS: usize>([[AtomicU64; PARTS]; OCTAVES]);
 
+// Not for users, who are told what has elements when they index something else.
+#[diagnostic::do_not_recommend]
 impl<const PARTS: usize> Elements for Counts<PARTS> {
     type Element = AtomicU64;
     #[inline(always)]
