@@ -3,6 +3,8 @@
 //! A fence interrupts the CPUs where threads of this process run (`membarrier(2)` with
 //! `MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ`, Linux 5.10): whatever section is under way there starts again. So after a flag was
 //! set and the fence has returned, no section commits that didn't see the flag.
+//!
+//! How another CPU's items are taken by means of it, and what memory can be freed behind it and what can't, is in [`drain`](crate::drain).
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst, fence};

@@ -210,7 +210,7 @@ pub(crate) unsafe fn disarm(area: *mut Rseq) {
 mod audited {
     use core::arch::asm;
     use core::ffi::c_void;
-    use core::mem::{MaybeUninit, offset_of};
+    use core::mem::offset_of;
 
     use crate::abi::{Descriptor, Rseq};
 
