@@ -94,6 +94,16 @@ macro_rules! stacks {
             static COUNTS: [AtomicU64; ITEMS] = [const { AtomicU64::new(0) }; ITEMS];
             static NOTHING_THERE: AtomicU64 = AtomicU64::new(0);
             static BROKEN: AtomicU64 = AtomicU64::new(0);
+            /// Items that came back from a push, because whoever was taking from this CPU (the thread below a handler, perhaps) didn't get on.
+            static KEPT: [AtomicU64; ITEMS] = [const { AtomicU64::new(0) }; ITEMS];
+
+            fn number(item: $item) -> Option<usize> {
+                item.count().and_then(|item| COUNTS.iter().position(|count| std::ptr::eq(count, item)))
+            }
+
+            fn keep(item: $item) {
+                number(item).into_iter().for_each(|number| _ = KEPT[number].fetch_add(1, Relaxed));
+            }
 
             fn add(spin: u32) {
                 let Some(item) = STACK.pop() else {
@@ -105,8 +115,8 @@ macro_rules! stacks {
                     Some(count) => change(count, spin),
                     None => _ = BROKEN.fetch_add(MISPLACED, Relaxed),
                 }
-                // There is room for all items on each CPU; what a control finds no room for is lost.
-                let _ = STACK.push(item);
+                // There is room for all items on each CPU.
+                STACK.push(item).unwrap_or_else(keep);
             }
 
             fn fill() {

@@ -35,6 +35,9 @@ struct Lock {
     /// How many commits in a row, at the depth below, found their section revoked. (Those of the sections that revoke it succeed.)
     revocations: AtomicU32,
     revoked_depth: AtomicU32,
+    /// The [`sys::thread_id`] of a thread whose fence waits for the lock, 0 for none. Whoever begins a section lets it go first: where threads are in
+    /// sections all the time, it would never come in between.
+    fence: AtomicUsize,
 }
 
 /// The locks of the slots 0 to 63, and that of the shared slot.
@@ -45,6 +48,7 @@ static TABLE: [Lock; LOCKS + 1] = [const {
         valid: AtomicU32::new(0),
         revocations: AtomicU32::new(0),
         revoked_depth: AtomicU32::new(0),
+        fence: AtomicUsize::new(0),
     }
 }; LOCKS + 1];
 
@@ -112,10 +116,23 @@ impl Lock {
 
     fn acquire(&self, this: usize) {
         prepare_for_forks();
+        self.let_fence_go_first(this);
         let mut round = 0;
         while self.owner.compare_exchange_weak(0, this, Acquire, Relaxed).is_err() {
             sys::wait(round);
             round = round.saturating_add(1);
+        }
+    }
+
+    /// Waits some milliseconds at most: the section may be a handler's on top of what another fence waits for.
+    fn let_fence_go_first(&self, this: usize) {
+        const ROUNDS: u32 = 200;
+        for round in 0..ROUNDS {
+            let fence = self.fence.load(Relaxed);
+            if fence == 0 || fence == this {
+                return;
+            }
+            sys::wait(round);
         }
     }
 
@@ -127,8 +144,14 @@ impl Lock {
         }
     }
 
+    /// What a fence does.
     fn pass(&self) {
+        prepare_for_forks();
+        let this = sys::thread_id();
+        self.fence.store(this, Relaxed);
         self.enter();
+        // Another fence may wait by now.
+        let _ = self.fence.compare_exchange(this, 0, Relaxed, Relaxed);
         self.leave();
     }
 
@@ -211,6 +234,7 @@ fn prepare_for_forks() {
     static PREPARED: AtomicBool = AtomicBool::new(false);
     unsafe extern "C" fn in_child() {
         for lock in &TABLE {
+            lock.fence.store(0, Relaxed);
             if lock.owner.load(Relaxed) != sys::thread_id() {
                 lock.owner.store(0, Release);
             }
