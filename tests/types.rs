@@ -126,16 +126,17 @@ macro_rules! stacks {
             fn count() -> u64 {
                 static FILLED: Once = Once::new();
                 FILLED.call_once(fill);
+                for (count, kept) in COUNTS.iter().zip(&KEPT) {
+                    (0..kept.swap(0, Relaxed)).for_each(|_| STACK.push(<$item>::of(count)).unwrap_or_else(keep));
+                }
                 let mut found = [0; ITEMS];
                 let mut held = Vec::new();
                 // A control may have made more of them than there were.
                 while let Some(item) = STACK.pop().filter(|_| held.len() < 10 * ITEMS) {
-                    let number =
-                        item.count().and_then(|item| COUNTS.iter().position(|count| std::ptr::eq(count, item)));
-                    number.into_iter().for_each(|number| found[number] += 1);
+                    number(item).into_iter().for_each(|number| found[number] += 1);
                     held.push(item);
                 }
-                let _ = held.into_iter().all(|item| STACK.push(item).is_ok());
+                held.into_iter().for_each(|item| STACK.push(item).unwrap_or_else(keep));
                 let changes: u64 = COUNTS.iter().map(|count| count.load(Relaxed)).sum();
                 sum(NOTHING_THERE.load(Relaxed) + BROKEN.load(Relaxed) + changes, found)
             }
