@@ -84,7 +84,7 @@
 //!
 //! Restartable sequences are used on x86-64 Linux from 4.18 on (fences: 5.10), with any libc: glibc registers threads from 2.35
 //! on, elsewhere this crate does. Everything else builds and runs in portable mode, and so does every build for Miri or for the thread or memory
-//! sanitizer, which can't look into asm. The crate is `no_std`.
+//! sanitizer, which can't look into asm. The crate is `no_std`; [`Counter`] and [`Histogram`] are for targets with atomics of 64 bits.
 //!
 //! A section expands to a block of asm, so it can't stand in a crate with `#![forbid(unsafe_code)]`. In one with
 //! `#![deny(unsafe_code)]` it can.
@@ -96,23 +96,29 @@ extern crate alloc;
 extern crate std;
 
 mod cells;
+// They count by 64 bits.
+#[cfg(target_has_atomic = "64")]
 mod counter;
+#[cfg(target_has_atomic = "64")]
 mod histogram;
+#[cfg(target_has_atomic = "64")]
 mod integrations;
 #[cfg(feature = "alloc")]
 mod pool;
 mod ring;
 mod stack;
 
+#[cfg(target_has_atomic = "64")]
 pub use counter::Counter;
+#[cfg(target_has_atomic = "64")]
 pub use histogram::Histogram;
-#[cfg(feature = "alloc")]
+#[cfg(all(feature = "alloc", target_has_atomic = "64"))]
 pub use histogram::{Bucket, DifferentParts, Snapshot};
-#[cfg(feature = "metrics")]
+#[cfg(all(feature = "metrics", target_has_atomic = "64"))]
 pub use integrations::metrics;
-#[cfg(feature = "prometheus-client")]
+#[cfg(all(feature = "prometheus-client", target_has_atomic = "64"))]
 pub use integrations::prometheus;
-#[cfg(feature = "tracing")]
+#[cfg(all(feature = "tracing", target_has_atomic = "64"))]
 pub use integrations::tracing;
 #[cfg(feature = "alloc")]
 pub use pool::{Pool, Pooled};

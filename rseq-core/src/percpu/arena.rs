@@ -186,8 +186,15 @@ impl Chunk {
     fn take(&self, request: Request) -> Option<NonNull<u8>> {
         let words = UNIT / self.granule / BITS;
         self.taken[..words].iter().enumerate().find_map(|(word, taken)| {
-            let before = taken.fetch_update(Acquire, Relaxed, |taken| Some(taken | request.place(taken)?)).ok()?;
-            let place = request.place(before)?.trailing_zeros() as usize;
+            let mut before = taken.load(Relaxed);
+            let bits = loop {
+                let bits = request.place(before)?;
+                match taken.compare_exchange_weak(before, before | bits, Acquire, Relaxed) {
+                    Ok(_) => break bits,
+                    Err(changed) => before = changed,
+                }
+            };
+            let place = bits.trailing_zeros() as usize;
             // SAFETY: a granule of the first unit.
             Some(unsafe { self.first.add((word * BITS + place) * self.granule) })
         })
