@@ -70,6 +70,19 @@ impl<T, const N: usize> Cells<T, N> {
     }
 }
 
+/// Pushes an item by one of two sections, each of which says whether there was room: as a word, or as a copy of where it lies. Gives it back if there was none.
+#[inline(always)]
+pub fn push<T>(item: T, word: impl FnOnce(*mut ()) -> bool, copy: impl FnOnce(*const T) -> bool) -> Result<(), T> {
+    if const { is_word::<T>() } {
+        let item = to_word(item);
+        // SAFETY: if the word wasn't taken, it is still the item.
+        if word(item) { Ok(()) } else { Err(unsafe { from_word(item) }) }
+    } else {
+        let item = ManuallyDrop::new(item);
+        if copy(&raw const *item) { Ok(()) } else { Err(ManuallyDrop::into_inner(item)) }
+    }
+}
+
 /// Whether items travel as words. Bytes of theirs may have no value (padding), which not every target can pass on.
 pub const fn is_word<T>() -> bool {
     WORDS_MAY_HAVE_GAPS && size_of::<T>() <= size_of::<*mut ()>() && align_of::<T>() <= align_of::<*mut ()>()
@@ -84,7 +97,7 @@ union Word<T> {
 
 /// An item that [`is_word`] as one, whose bytes beyond those of the item say nothing.
 #[inline(always)]
-pub fn to_word<T>(item: T) -> *mut () {
+fn to_word<T>(item: T) -> *mut () {
     debug_assert!(is_word::<T>());
     let mut word = Word { word: MaybeUninit::new(core::ptr::null_mut()) };
     word.item = ManuallyDrop::new(item);

@@ -26,7 +26,7 @@ use std::{array, thread};
 
 use machine_code::{COMPILER, Code, section};
 use rseq::PerCpu;
-use support::{Count, Disturbance, forced_portable, in_processes, pin, restartable, with_own_registration};
+use support::{Count, Disturbance, forced_portable, in_processes, restartable, run_on, with_own_registration};
 use whole::librseq::{self, Node, Pair, Record, Table, WORDS};
 use whole::slab::{self, CAPACITY, Slab};
 
@@ -120,8 +120,7 @@ mod unarmed {
 fn on_one_slot(test: impl FnOnce() + Send + 'static) {
     println!("mode: {:?}", support::mode());
     let test = move || {
-        // SAFETY: has no precondition.
-        pin(unsafe { libc::pthread_self() }, &support::available_cpus()[..1]);
+        run_on(&support::available_cpus()[..1]);
         test();
     };
     thread::spawn(test).join().expect("the operations are right");

@@ -23,8 +23,8 @@ use std::{fs, io, ptr, thread};
 use pages::{Pagemap, own_bytes, pages};
 use rseq::{AllocError, Counter, CpuId, Histogram, IndexKind, MmCid, PerCpu, rseq};
 use support::{
-    Steps, available_cpus, forced_portable, handle_signals, in_child, in_processes, mode, must_pass, pin, restartable,
-    this_test, with_own_registration,
+    Steps, available_cpus, forced_portable, handle_signals, in_child, in_processes, mode, must_pass, on, restartable,
+    run_on, this_test, with_own_registration,
 };
 
 const LINE: usize = 64;
@@ -35,18 +35,6 @@ fn sum<I: IndexKind>(slots: &PerCpu<AtomicU64, I>) -> u64 {
 
 fn count(slots: &PerCpu<AtomicU64>) {
     rseq! { commit |cpu| add(&slots[cpu], 1) }
-}
-
-/// Runs `work` in a thread that stays on this CPU.
-fn on<R: Send>(cpu: usize, work: impl FnOnce() -> R + Send) -> R {
-    thread::scope(|scope| {
-        let thread = scope.spawn(move || {
-            // SAFETY: has no precondition.
-            pin(unsafe { libc::pthread_self() }, &[cpu]);
-            work()
-        });
-        thread.join().unwrap_or_else(|panic| resume_unwind(panic))
-    })
 }
 
 /// Runs `work` in so many threads, all of which begin at once.
@@ -624,8 +612,7 @@ fn a_forked_child_has_the_values_as_they_were() {
     let child = in_child(|| {
         let same = sum(&SLOTS) == before;
         for cpu in available_cpus() {
-            // SAFETY: has no precondition.
-            pin(unsafe { libc::pthread_self() }, &[cpu]);
+            run_on(&[cpu]);
             (0..EACH).for_each(|_| count(&SLOTS));
             UNUSED.add(EACH);
         }

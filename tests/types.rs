@@ -16,9 +16,7 @@ use std::sync::{Barrier, Mutex};
 use std::thread;
 
 use rseq::{Pool, Pooled, Ring, Stack};
-use support::{
-    Count, Disturbance, available_cpus, forced_portable, in_processes, pin, restartable, with_own_registration,
-};
+use support::{Count, Disturbance, available_cpus, forced_portable, in_processes, restartable, with_own_registration};
 
 /// The types by sections that nothing interrupts, because they aren't armed.
 #[allow(dead_code, reason = "not every method is used")]
@@ -210,60 +208,90 @@ fn control(count: Count, disturbance: Disturbance) {
     support::must_lose(count, disturbance, EACH, restartable());
 }
 
-macro_rules! exact {
-    ($($name:ident: $count:ident, $disturbance:ident;)*) => {
-        $(
-            #[test]
-            fn $name() {
-                must_be_exact($count::COUNT, Disturbance::$disturbance);
-            }
-        )*
-    };
-}
-macro_rules! controls {
-    ($($name:ident: $count:ident, $disturbance:ident;)*) => {
-        $(
-            #[test]
-            fn $name() {
-                control($count::COUNT, Disturbance::$disturbance);
-            }
-        )*
-    };
+#[test]
+fn words_preempted() {
+    must_be_exact(words::COUNT, Disturbance::Preemption);
 }
 
-exact! {
-    words_preempted: words, Preemption;
-    words_signalled: words, Signals;
-    words_moved: words, Migration;
-    copies_preempted: copies, Preemption;
-    copies_signalled: copies, Signals;
-    copies_moved: copies, Migration;
-    ring_preempted: ring_of_words, Preemption;
-    ring_signalled: ring_of_words, Signals;
-    ring_moved: ring_of_words, Migration;
-    ring_of_copies_preempted: ring_of_copies, Preemption;
-    ring_of_copies_signalled: ring_of_copies, Signals;
+#[test]
+fn words_signalled() {
+    must_be_exact(words::COUNT, Disturbance::Signals);
 }
 
-controls! {
-    words_preempted_unarmed: words_unarmed_for_preemption, Preemption;
-    words_signalled_unarmed: words_unarmed_for_signals, Signals;
-    copies_signalled_unarmed: copies_unarmed_for_signals, Signals;
-    ring_preempted_unarmed: ring_of_words_unarmed, Preemption;
-    ring_signalled_unarmed: ring_of_copies_unarmed, Signals;
+#[test]
+fn words_moved() {
+    must_be_exact(words::COUNT, Disturbance::Migration);
+}
+
+#[test]
+fn copies_preempted() {
+    must_be_exact(copies::COUNT, Disturbance::Preemption);
+}
+
+#[test]
+fn copies_signalled() {
+    must_be_exact(copies::COUNT, Disturbance::Signals);
+}
+
+#[test]
+fn copies_moved() {
+    must_be_exact(copies::COUNT, Disturbance::Migration);
+}
+
+#[test]
+fn ring_preempted() {
+    must_be_exact(ring_of_words::COUNT, Disturbance::Preemption);
+}
+
+#[test]
+fn ring_signalled() {
+    must_be_exact(ring_of_words::COUNT, Disturbance::Signals);
+}
+
+#[test]
+fn ring_moved() {
+    must_be_exact(ring_of_words::COUNT, Disturbance::Migration);
+}
+
+#[test]
+fn ring_of_copies_preempted() {
+    must_be_exact(ring_of_copies::COUNT, Disturbance::Preemption);
+}
+
+#[test]
+fn ring_of_copies_signalled() {
+    must_be_exact(ring_of_copies::COUNT, Disturbance::Signals);
+}
+
+#[test]
+fn words_preempted_unarmed() {
+    control(words_unarmed_for_preemption::COUNT, Disturbance::Preemption);
+}
+
+#[test]
+fn words_signalled_unarmed() {
+    control(words_unarmed_for_signals::COUNT, Disturbance::Signals);
+}
+
+#[test]
+fn copies_signalled_unarmed() {
+    control(copies_unarmed_for_signals::COUNT, Disturbance::Signals);
+}
+
+#[test]
+fn ring_preempted_unarmed() {
+    control(ring_of_words_unarmed::COUNT, Disturbance::Preemption);
+}
+
+#[test]
+fn ring_signalled_unarmed() {
+    control(ring_of_copies_unarmed::COUNT, Disturbance::Signals);
 }
 
 /// Runs on one CPU, where the process has several.
 fn on_cpu<R: Send>(turn: usize, work: impl FnOnce() -> R + Send) -> R {
     let cpus = available_cpus();
-    thread::scope(|scope| {
-        let run = scope.spawn(|| {
-            // SAFETY: has no precondition.
-            pin(unsafe { libc::pthread_self() }, &[cpus[turn % cpus.len()]]);
-            work()
-        });
-        run.join().expect("the work is right")
-    })
+    support::on(cpus[turn % cpus.len()], work)
 }
 
 /// One CPU's threads put down, the other's pick up: all of it goes by the drain protocol.
@@ -364,9 +392,14 @@ mod pool {
     pub const COUNT: Count = Count { add, leave: || (), sum: count, aborts: || 0 };
 }
 
-exact! {
-    pool_preempted: pool, Preemption;
-    pool_moved: pool, Migration;
+#[test]
+fn pool_preempted() {
+    must_be_exact(pool::COUNT, Disturbance::Preemption);
+}
+
+#[test]
+fn pool_moved() {
+    must_be_exact(pool::COUNT, Disturbance::Migration);
 }
 
 #[test]

@@ -3,11 +3,10 @@
 mod sections;
 
 use core::fmt;
-use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use self::sections::Track;
-use super::cells::{from_word, is_word, to_word};
+use super::cells;
 use super::{AllocError, PerCpu, Slots, rseq};
 
 /// Items on their way from many threads to one: at most `N` on each CPU, a power of two.
@@ -82,16 +81,10 @@ impl<T: Send, const N: usize> Ring<T, N> {
     /// If this is the first use, [`Ring::allocate`] wasn't called, and there is no memory.
     #[inline]
     pub fn push(&self, item: T) -> Result<(), T> {
-        if const { is_word::<T>() } {
-            let word = to_word(item);
-            // SAFETY: the word wasn't taken, so it is still the item.
-            if sections::push_word(&self.tracks, word) { Ok(()) } else { Err(unsafe { from_word(word) }) }
-        } else {
-            let item = ManuallyDrop::new(item);
-            // SAFETY: there it is.
-            let taken = unsafe { sections::push_copy(&self.tracks, &raw const *item) };
-            if taken { Ok(()) } else { Err(ManuallyDrop::into_inner(item)) }
-        }
+        let word = |word| sections::push_word(&self.tracks, word);
+        // SAFETY: the item is there.
+        let copy = |item| unsafe { sections::push_copy(&self.tracks, item) };
+        cells::push(item, word, copy)
     }
 
     /// The items, CPU by CPU: those that are there when its turn comes. What is left when this is dropped stays. `None` if somebody else is draining, in another thread or in what

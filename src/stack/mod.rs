@@ -3,12 +3,12 @@
 mod sections;
 
 use core::fmt;
-use core::mem::{ManuallyDrop, MaybeUninit};
+use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use self::sections::Shelf;
 use super::__private::give_way;
-use super::cells::{from_word, is_word, to_word};
+use super::cells::{self, from_word, is_word};
 use super::drain::{self, Stopped};
 use super::{AllocError, CpuId, PerCpu, rseq};
 
@@ -103,16 +103,10 @@ impl<T: Send, const N: usize> Stack<T, N> {
     /// As [`Stack::push`], but without waiting for threads that take items away.
     #[inline(always)]
     pub(super) fn push_here(&self, item: T) -> Result<(), T> {
-        if const { is_word::<T>() } {
-            let word = to_word(item);
-            // SAFETY: the word wasn't taken, so it is still the item.
-            if sections::push_word(&self.shelves, word) { Ok(()) } else { Err(unsafe { from_word(word) }) }
-        } else {
-            let item = ManuallyDrop::new(item);
-            // SAFETY: there it is.
-            let taken = unsafe { sections::push_copy(&self.shelves, &raw const *item) };
-            if taken { Ok(()) } else { Err(ManuallyDrop::into_inner(item)) }
-        }
+        let word = |word| sections::push_word(&self.shelves, word);
+        // SAFETY: the item is there.
+        let copy = |item| unsafe { sections::push_copy(&self.shelves, item) };
+        cells::push(item, word, copy)
     }
 
     /// An item of this CPU's.

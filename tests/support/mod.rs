@@ -248,6 +248,23 @@ pub fn pin(thread: libc::pthread_t, cpus: &[usize]) {
     }
 }
 
+/// Lets the calling thread run on these CPUs alone.
+pub fn run_on(cpus: &[usize]) {
+    // SAFETY: has no precondition.
+    pin(unsafe { libc::pthread_self() }, cpus);
+}
+
+/// Runs `work` in a thread that stays on this CPU.
+pub fn on<R: Send>(cpu: usize, work: impl FnOnce() -> R + Send) -> R {
+    thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            run_on(&[cpu]);
+            work()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 /// Counts under a disturbance, `each` times in every thread, and finds nothing lost. With `aborts`, until sections were aborted: a run that
 /// disturbed nothing proves nothing. (In portable mode only a handler aborts a section.)
 pub fn must_be_exact(count: Count, disturbance: Disturbance, each: u64, aborts: bool) {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 use rseq::{Ring, Stack};
 
-use super::{available_cpus, pin, restartable};
+use super::support::{available_cpus, restartable, run_on};
 
 /// Small enough to be full often.
 const ROOM: usize = 4;
@@ -33,11 +33,6 @@ fn two_cpus() -> Option<[usize; 2]> {
     two
 }
 
-fn run_on(cpu: usize) {
-    // SAFETY: has no precondition.
-    pin(unsafe { libc::pthread_self() }, &[cpu]);
-}
-
 /// Takes the latest of a CPU's, or if there is none, half of the other's, of which the latest is what is taken and the others follow.
 fn pop(plain: &mut [Vec<u64>; 2], cpu: usize) -> Option<u64> {
     if let Some(item) = plain[cpu].pop() {
@@ -60,7 +55,7 @@ proptest! {
         let (stack, large) = (Stack::<u64, ROOM>::new(), Stack::<[u64; 3], ROOM>::new());
         let mut plain = [Vec::new(), Vec::new()];
         for (turn, (cpu, call)) in (1..).zip(calls) {
-            run_on(cpus[cpu]);
+            run_on(&[cpus[cpu]]);
             match call {
                 Call::Push => {
                     let has_room = plain[cpu].len() < ROOM;
@@ -85,7 +80,7 @@ proptest! {
         let (ring, large) = (Ring::<u64, ROOM>::new(), Ring::<[u64; 3], ROOM>::new());
         let mut plain = [VecDeque::new(), VecDeque::new()];
         for (turn, (cpu, call)) in (1..).zip(calls) {
-            run_on(cpus[cpu]);
+            run_on(&[cpus[cpu]]);
             match call {
                 Call::Push => {
                     let has_room = plain[cpu].len() < ROOM;

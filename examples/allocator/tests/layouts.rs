@@ -178,8 +178,7 @@ proptest! {
 
 /// Keeps this thread on one CPU, where it finds again what it freed.
 fn stay() {
-    // SAFETY: has no precondition.
-    support::pin(unsafe { libc::pthread_self() }, &support::available_cpus()[..1]);
+    support::run_on(&support::available_cpus()[..1]);
 }
 
 /// An object that is resized within its class stays where it is; one that leaves it doesn't.
