@@ -7,9 +7,9 @@
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome<const N: usize> {
     /// How it ended.
-    pub end: u64,
+    pub end: usize,
     /// The values' bits. Those that were not computed yet when the window was left are arbitrary.
-    pub values: [u64; N],
+    pub values: [usize; N],
 }
 
 impl<const N: usize> Outcome<N> {
@@ -21,7 +21,7 @@ impl<const N: usize> Outcome<N> {
     /// It committed.
     #[inline(always)]
     #[must_use]
-    pub fn committed(values: [u64; N]) -> Self {
-        Self { end: u64::MAX, values }
+    pub fn committed(values: [usize; N]) -> Self {
+        Self { end: usize::MAX, values }
     }
 }

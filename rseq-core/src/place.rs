@@ -6,7 +6,7 @@ use core::sync::atomic::{
     AtomicBool, AtomicI8, AtomicI16, AtomicI32, AtomicIsize, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize,
     Ordering, Ordering::Acquire,
 };
-#[cfg(target_has_atomic = "64")]
+#[cfg(target_pointer_width = "64")]
 use core::sync::atomic::{AtomicI64, AtomicU64};
 
 use crate::arch;
@@ -94,8 +94,10 @@ where
     V: Word,
 {
     const {
-        let widest = if cfg!(target_has_atomic = "64") { 8 } else { 4 };
-        assert!(size_of::<V>().is_power_of_two() && size_of::<V>() <= widest, "a `Word` has 1, 2, 4 or 8 bytes");
+        assert!(
+            size_of::<V>().is_power_of_two() && size_of::<V>() <= POINTER,
+            "a `Word` has 1, 2, 4 or, with pointers of 64 bits, 8 bytes"
+        );
     }
     Target { address: place.address(), access: P::ACCESS }
 }
@@ -133,8 +135,8 @@ impl<V, A> Target<V, A> {
     /// The address as an operand.
     #[inline(always)]
     #[must_use]
-    pub fn operand(self) -> u64 {
-        self.address.expose_provenance() as u64
+    pub fn operand(self) -> usize {
+        self.address.expose_provenance()
     }
 
     /// Takes a value; type errors in `rseq!`'s value land on its argument.
@@ -160,7 +162,7 @@ impl<V, A> Target<V, A> {
                 1 => transmute_copy(&AtomicU8::from_ptr(self.address.cast()).load(Acquire)),
                 2 => transmute_copy(&AtomicU16::from_ptr(self.address.cast()).load(Acquire)),
                 4 => transmute_copy(&AtomicU32::from_ptr(self.address.cast()).load(Acquire)),
-                #[cfg(target_has_atomic = "64")]
+                #[cfg(target_pointer_width = "64")]
                 8 => transmute_copy(&AtomicU64::from_ptr(self.address.cast()).load(Acquire)),
                 _ => unreachable!("`target` let nothing else pass"),
             }
@@ -182,7 +184,7 @@ impl<V, A> Target<V, A> {
                 1 => AtomicU8::from_ptr(self.address.cast()).store(transmute_copy(&value), order),
                 2 => AtomicU16::from_ptr(self.address.cast()).store(transmute_copy(&value), order),
                 4 => AtomicU32::from_ptr(self.address.cast()).store(transmute_copy(&value), order),
-                #[cfg(target_has_atomic = "64")]
+                #[cfg(target_pointer_width = "64")]
                 8 => AtomicU64::from_ptr(self.address.cast()).store(transmute_copy(&value), order),
                 _ => unreachable!("`target` let nothing else pass"),
             }
@@ -244,7 +246,7 @@ words! {
     [T] *mut T, AtomicPtr<T>;
 }
 
-#[cfg(target_has_atomic = "64")]
+#[cfg(target_pointer_width = "64")]
 words! {
     [] u64, AtomicU64;
     [] i64, AtomicI64, true;

@@ -278,8 +278,8 @@ pub(crate) fn disarm_this_thread() {
 /// The distance from the thread pointer to the thread's area, for windows that arm by themselves.
 #[inline(always)]
 #[must_use]
-pub fn area_from_thread_pointer() -> usize {
-    arch::area_from_thread_pointer()
+pub fn area_for_windows() -> usize {
+    arch::area_for_windows()
 }
 
 /// A window as Rust, which takes its operands when it is called: captured, they would be put into memory ahead of every window. They are here to tell their

@@ -77,17 +77,17 @@ pub fn element_of<T: Elements>(_: Pointee<T>) -> Pointee<T::Element> {
 /// A value's bytes as an integer, zero-extended. (Here and below: that the type is a [`Word`] is asked for where its place or operand is, once.)
 #[inline(always)]
 #[must_use]
-pub fn bits<V>(value: V) -> u64 {
+pub fn bits<V>(value: V) -> usize {
     let value = ManuallyDrop::new(value);
     // SAFETY: a `Word` of the size that each branch takes it for.
     unsafe {
         match size_of::<V>() {
             // The window handles it without the compiler's knowledge, so the provenance of a pointer must be exposed.
-            bytes if bytes == POINTER => transmute_copy::<V, *const ()>(&*value).expose_provenance() as u64,
-            1 => transmute_copy::<V, u8>(&*value).into(),
-            2 => transmute_copy::<V, u16>(&*value).into(),
-            4 => transmute_copy::<V, u32>(&*value).into(),
-            _ => transmute_copy::<V, u64>(&*value),
+            bytes if bytes == POINTER => transmute_copy::<V, *const ()>(&*value).expose_provenance(),
+            1 => transmute_copy::<V, u8>(&*value) as usize,
+            2 => transmute_copy::<V, u16>(&*value) as usize,
+            4 => transmute_copy::<V, u32>(&*value) as usize,
+            _ => transmute_copy::<V, u64>(&*value) as usize,
         }
     }
 }
@@ -97,25 +97,23 @@ pub fn bits<V>(value: V) -> u64 {
 /// # Safety
 /// The lower ones, as many as the type has, are a valid value's.
 #[inline(always)]
-pub unsafe fn from_bits<V>(_: Typed<V>, bits: u64) -> V {
+pub unsafe fn from_bits<V>(_: Typed<V>, bits: usize) -> V {
     // SAFETY: a `Word` of the size that each branch takes it for; valid by the caller's promise.
     unsafe {
         match size_of::<V>() {
-            bytes if bytes == POINTER => {
-                transmute_copy::<*const (), V>(&core::ptr::with_exposed_provenance(bits as usize))
-            }
+            bytes if bytes == POINTER => transmute_copy::<*const (), V>(&core::ptr::with_exposed_provenance(bits)),
             1 => transmute_copy::<u8, V>(&(bits as u8)),
             2 => transmute_copy::<u16, V>(&(bits as u16)),
             4 => transmute_copy::<u32, V>(&(bits as u32)),
-            _ => transmute_copy::<u64, V>(&bits),
+            _ => transmute_copy::<u64, V>(&(bits as u64)),
         }
     }
 }
 
 /// What the expansion makes of a type of index, to hand an index on like other values.
 #[inline(always)]
-pub fn index_bits<I: IndexKind>(index: I) -> u64 {
-    index.number() as u64
+pub fn index_bits<I: IndexKind>(index: I) -> usize {
+    index.number()
 }
 
 /// The index of these bits.
@@ -123,8 +121,8 @@ pub fn index_bits<I: IndexKind>(index: I) -> u64 {
 /// # Safety
 /// They are an index that was compared with the number of slots.
 #[inline(always)]
-pub unsafe fn index_from_bits<I: IndexKind>(bits: u64) -> I {
-    I::checked(bits as usize)
+pub unsafe fn index_from_bits<I: IndexKind>(bits: usize) -> I {
+    I::checked(bits)
 }
 
 /// `load(place)`.
@@ -213,7 +211,7 @@ macro_rules! numbers {
     )*};
 }
 numbers!(u8 u16 u32 usize i8 i16 i32 isize);
-#[cfg(target_has_atomic = "64")]
+#[cfg(target_pointer_width = "64")]
 numbers!(u64 i64);
 
 impl Logic for bool {}
@@ -250,15 +248,15 @@ pub fn null<V: Nullable>() -> V {
 }
 
 /// The integer of these bits: the lower ones, as many as the type has.
-fn integer<V: Logic>(bits: u64) -> V {
+fn integer<V: Logic>(bits: usize) -> V {
     // SAFETY: every pattern of bits is an integer; for `bool`, both operands were 0 or 1, and so is what `&`, `|` and `^` make of them.
     unsafe { from_bits(Typed::new(), bits) }
 }
 
 /// The bits of a value as a number in which smaller values are smaller.
-fn rank<V: Word>(value: V) -> u64 {
-    const SIGN: u64 = 1 << 63;
-    let unused = 64 - 8 * size_of::<V>() as u32;
+fn rank<V: Word>(value: V) -> usize {
+    const SIGN: usize = 1 << (usize::BITS - 1);
+    let unused = usize::BITS - 8 * size_of::<V>() as u32;
     let at_the_top = bits(value) << unused;
     if V::SIGNED { at_the_top ^ SIGN } else { at_the_top }
 }
@@ -467,8 +465,8 @@ impl<T> First<T> {
     /// Its address as an operand.
     #[inline(always)]
     #[must_use]
-    pub fn operand(self) -> u64 {
-        self.0.expose_provenance() as u64
+    pub fn operand(self) -> usize {
+        self.0.expose_provenance()
     }
 }
 
@@ -492,8 +490,8 @@ pub fn slot_pointee<T, I: IndexKind>(_: &PerCpu<T, I>) -> Pointee<T> {
 
 /// The address of the two words that a window finds its slot by, as an operand.
 #[inline(always)]
-pub fn slots_operand<T, I: IndexKind>(slots: &PerCpu<T, I>) -> u64 {
-    core::ptr::from_ref(slots).expose_provenance() as u64
+pub fn slots_operand<T, I: IndexKind>(slots: &PerCpu<T, I>) -> usize {
+    core::ptr::from_ref(slots).expose_provenance()
 }
 
 /// Bytes to be copied from or to.
@@ -554,8 +552,8 @@ impl<A> Bytes<A> {
     /// Its address as an operand.
     #[inline(always)]
     #[must_use]
-    pub fn operand(self) -> u64 {
-        self.0.expose_provenance() as u64
+    pub fn operand(self) -> usize {
+        self.0.expose_provenance()
     }
 }
 

@@ -58,8 +58,8 @@ pub enum Input {
     Descriptor,
     /// The thread's area.
     Area,
-    /// The distance of the thread's area from the thread pointer.
-    AreaFromThreadPointer,
+    /// The thread's area, as windows that arm by themselves address it.
+    OwnArea,
     /// The index that `prepare` saw.
     Index,
     /// The address of a place.

@@ -119,7 +119,7 @@ impl<'w> Lowering<'w> {
     /// A window that arms and reads the index by itself. The slots come first, because finding one is what tells that the thread
     /// is registered; a concurrency id doesn't tell.
     fn own_start(&mut self, mm_cid: bool) -> Register {
-        let area = self.register("the thread's area", self.start, Some(Input::AreaFromThreadPointer));
+        let area = self.register("the thread's area", self.start, Some(Input::OwnArea));
         let scratch = self.register("the descriptor", self.start, None);
         self.steps.extend([Step::ArmWindow { area, scratch }, Step::Start]);
         let slots: Vec<OutsideId> = (0..self.window.outside.len())

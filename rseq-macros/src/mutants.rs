@@ -4,7 +4,7 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use crate::emit::x86_64;
+use crate::emit::asm;
 use crate::ir::{Program, Step};
 
 /// A way to get the protocol wrong.
@@ -127,7 +127,7 @@ pub fn apply(mut program: Program, options: &[String]) -> Program {
 /// The list, as an array of names and what is wrong with each: the mutations of steps, and then those of the machine's instructions.
 pub fn list() -> TokenStream {
     let of_steps = MUTATIONS.iter().map(|Mutation { name, wrong, .. }| quote!((#name, #wrong)));
-    let of_instructions = x86_64::MUTATIONS.iter().map(|(name, wrong)| quote!((#name, #wrong)));
+    let of_instructions = asm::MUTATIONS.iter().map(|(name, wrong)| quote!((#name, #wrong)));
     quote!(([#(#of_steps),*], [#(#of_instructions),*]))
 }
 

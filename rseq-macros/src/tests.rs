@@ -8,7 +8,7 @@ use proc_macro2::{Group, TokenStream, TokenTree};
 use quote::quote;
 use syn::Expr;
 
-use crate::emit::x86_64;
+use crate::emit::arch;
 use crate::error::Errors;
 use crate::ir::{Program, Step};
 use crate::{allocate, check, lower, resolve, syntax};
@@ -309,7 +309,9 @@ fn no_machine_outside_of_the_emitters() {
     for (file, source) in SOURCES {
         let words = source.lines().flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_'));
         for word in words {
-            assert!(!x86_64::WORDS.contains(&word), "{file} mentions `{word}`");
+            for (name, words) in arch::all() {
+                assert!(!words.contains(&word), "{file} mentions {name}'s `{word}`");
+            }
         }
     }
 }

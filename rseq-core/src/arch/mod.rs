@@ -21,13 +21,49 @@ macro_rules! emitter {
     };
 }
 
+/// The symbol of this image's thread block. The version is part of it, because two versions of this crate may be linked
+/// into one program.
+#[allow(unused_macros, reason = "where no area is addressed there is none")]
+macro_rules! thread_block_symbol {
+    () => {
+        concat!(
+            "__rseq_dsl_thread_",
+            env!("CARGO_PKG_VERSION_MAJOR"),
+            "_",
+            env!("CARGO_PKG_VERSION_MINOR"),
+            "_",
+            env!("CARGO_PKG_VERSION_PATCH")
+        )
+    };
+}
+
+/// A row of the table below: an architecture whose windows publish by several stores, with its emitter and what else that is told in debug builds. Its sections aren't audited.
+#[allow(unused_macros, reason = "not every architecture is such a one")]
+macro_rules! by_stores {
+    ($name:ident $($debug:ident)?) => {
+        mod any;
+        mod by_stores;
+        mod $name;
+        pub(crate) use $name::*;
+        #[path = "../audit/none.rs"]
+        pub(crate) mod audit;
+        #[cfg(debug_assertions)]
+        emitter!(($) $name $($debug)?);
+        #[cfg(not(debug_assertions))]
+        emitter!(($) $name);
+    };
+}
+
 cfg_select! {
-    all(
-        target_arch = "x86_64",
-        target_pointer_width = "64",
-        target_os = "linux",
-        not(any(miri, rseq_portable)),
-    ) => {
+    any(miri, rseq_portable, not(target_os = "linux")) => {
+        mod none;
+        pub(crate) use none::*;
+        #[path = "../audit/none.rs"]
+        pub(crate) mod audit;
+        emitter!(($) none);
+    }
+    all(target_arch = "x86_64", target_pointer_width = "64") => {
+        mod any;
         mod x86_64;
         pub(crate) use x86_64::*;
         #[cfg_attr(feature = "audit", path = "../audit/mod.rs")]
@@ -41,6 +77,9 @@ cfg_select! {
         emitter!(($) x86_64 audit);
         #[cfg(not(any(debug_assertions, feature = "audit")))]
         emitter!(($) x86_64);
+    }
+    all(target_arch = "aarch64", target_pointer_width = "64", target_endian = "little") => {
+        by_stores!(aarch64 checked);
     }
     _ => {
         mod none;

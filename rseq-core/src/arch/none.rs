@@ -51,7 +51,7 @@ pub(crate) unsafe fn disarm(_area: *mut Rseq) {}
 
 /// Nothing is addressed from the thread pointer.
 #[inline(always)]
-pub(crate) fn area_from_thread_pointer() -> usize {
+pub(crate) fn area_for_windows() -> usize {
     0
 }
 

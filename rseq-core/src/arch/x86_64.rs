@@ -2,8 +2,9 @@
 //! thread-local storage" (initial-exec) and the kernel's `tools/testing/selftests/rseq/rseq-x86.h` (signature).
 
 use core::arch::{asm, global_asm};
-use core::mem::{MaybeUninit, offset_of};
+use core::mem::offset_of;
 
+pub(crate) use super::any::{WORDS_MAY_HAVE_GAPS, is_zero, valued};
 use crate::abi::{Descriptor, Rseq};
 use crate::thread::{Armed, FAST, Fast, Located, ThreadBlock};
 
@@ -13,21 +14,6 @@ pub(crate) const SUPPORTED: bool = true;
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else. With the three bytes
 /// `0f b9 3d` in front it decodes as `ud1 <sig>(%rip),%edi`, which traps if it is ever executed.
 pub(crate) const SIGNATURE: u32 = 0x5305_3053;
-
-/// The symbol of this image's thread block. The version is part of it, because two versions of this crate may be linked
-/// into one program.
-macro_rules! thread_block {
-    () => {
-        concat!(
-            "__rseq_dsl_thread_",
-            env!("CARGO_PKG_VERSION_MAJOR"),
-            "_",
-            env!("CARGO_PKG_VERSION_MINOR"),
-            "_",
-            env!("CARGO_PKG_VERSION_PATCH")
-        )
-    };
-}
 
 // Static TLS, not `thread_local!`: it is there before the first access, and needs no call from a shared object either.
 // Hidden, so that each image (the executable, every shared object) has its own: an image that is unloaded must not leave an
@@ -40,11 +26,11 @@ global_asm!(
     ".popsection",
     ".pushsection .tdata,\"awT\",@progbits",
     ".balign 32",
-    concat!(".globl ", thread_block!()),
-    concat!(".hidden ", thread_block!()),
-    concat!(".type ", thread_block!(), ",@object"),
-    concat!(".size ", thread_block!(), ",{block}"),
-    concat!(thread_block!(), ":"),
+    concat!(".globl ", thread_block_symbol!()),
+    concat!(".hidden ", thread_block_symbol!()),
+    concat!(".type ", thread_block_symbol!(), ",@object"),
+    concat!(".size ", thread_block_symbol!(), ",{block}"),
+    concat!(thread_block_symbol!(), ":"),
     ".long 0, 0",              // descriptor: version, flags
     ".quad 22b, 0, 22b",       // descriptor: start, length 0, abort
     ".long 0, -1",             // own area: cpu_id_start, cpu_id = uninitialised
@@ -63,31 +49,6 @@ pub(crate) fn thread_pointer() -> usize {
     // SAFETY: reads the first word of the thread's control block, where the ABI keeps its address.
     unsafe { asm!("mov {pointer}, fs:[0]", pointer = out(reg) pointer, options(nostack, readonly, preserves_flags)) };
     pointer
-}
-
-/// Whether these bytes are all zero, those that have no value (padding) included.
-///
-/// # Safety
-/// They may be read.
-pub(crate) unsafe fn is_zero(bytes: *const u8, count: usize) -> bool {
-    // SAFETY: no instruction. To the compiler it is a function that may have stored to each byte what it finds there, so that from here on all have a value.
-    unsafe { asm!("/* {bytes} */", bytes = in(reg) bytes, options(nostack, preserves_flags)) };
-    // SAFETY: the caller's, and the above.
-    unsafe { core::slice::from_raw_parts(bytes, count) }.iter().all(|byte| *byte == 0)
-}
-
-/// Words of which bytes have no value can be passed on by [`valued`].
-pub(crate) const WORDS_MAY_HAVE_GAPS: bool = true;
-
-/// The word, with some value for the bytes that have none.
-#[inline(always)]
-pub(crate) fn valued(word: MaybeUninit<*mut ()>) -> *mut () {
-    let valued;
-    // SAFETY: no instruction. To the compiler it is a function that gives what is in a register.
-    unsafe {
-        asm!("/* {word} */", word = inlateout(reg) word => valued, options(pure, nomem, nostack, preserves_flags));
-    }
-    valued
 }
 
 /// The addresses of glibc's `__rseq_offset` and `__rseq_size` in a static executable, where there is no dynamic symbol table
@@ -116,7 +77,7 @@ pub(crate) fn thread_block() -> *mut ThreadBlock {
     // SAFETY: reads the symbol's offset from the thread pointer; writes nothing but the output.
     unsafe {
         asm!(
-            concat!("add {block}, [rip + ", thread_block!(), "@gottpoff]"),  // block += offset of the thread block
+            concat!("add {block}, [rip + ", thread_block_symbol!(), "@gottpoff]"), // block += offset of the thread block
             block = inout(reg) thread_pointer() => block,
             options(nostack, readonly),
         );
@@ -147,13 +108,13 @@ pub(crate) fn locate() -> Located {
 /// The distance from the thread pointer to the calling thread's area: for windows that address it from there. The same for every thread,
 /// but different before the mode is decided.
 #[inline(always)]
-pub(crate) fn area_from_thread_pointer() -> usize {
+pub(crate) fn area_for_windows() -> usize {
     let offset;
     // SAFETY: reads `FAST` and the symbol's offset; writes nothing but the output.
     unsafe {
         asm!(
             "mov {offset}, [rip + {fast} + {area_offset}]",                  // offset = FAST.area_offset
-            concat!("add {offset}, [rip + ", thread_block!(), "@gottpoff]"),  // offset += offset of the thread block
+            concat!("add {offset}, [rip + ", thread_block_symbol!(), "@gottpoff]"), // offset += offset of the thread block
             offset = out(reg) offset,
             fast = sym FAST,
             area_offset = const offset_of!(Fast, area_offset),

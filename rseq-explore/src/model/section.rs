@@ -133,7 +133,7 @@ pub fn window_repeated<I: ModelIndex, C: Copy, const N: usize>(
 
 /// What stands for the area of the running thread.
 #[must_use]
-pub fn area_from_thread_pointer() -> usize {
+pub fn area_for_windows() -> usize {
     area().addr()
 }
 

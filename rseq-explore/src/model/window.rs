@@ -17,7 +17,7 @@ use super::section::{ModelIndex, area, descriptor};
 pub struct ModelWindow<I, const N: usize> {
     code: &'static Code,
     /// What its steps work on. Values are zero-extended.
-    pub registers: [u64; N],
+    pub registers: [usize; N],
     index: PhantomData<I>,
 }
 
@@ -25,15 +25,15 @@ pub struct ModelWindow<I, const N: usize> {
 #[derive(Debug)]
 #[must_use]
 pub struct HalfCopied {
-    from: u64,
-    to: u64,
-    length: u64,
+    from: usize,
+    to: usize,
+    length: usize,
 }
 
 impl<I: ModelIndex, const N: usize> ModelWindow<I, N> {
     /// A window starts. Without a `prepare`, so does its section.
     #[must_use]
-    pub fn begin(code: &'static Code, watched: bool, registers: [u64; N]) -> Self {
+    pub fn begin(code: &'static Code, watched: bool, registers: [usize; N]) -> Self {
         if !watched {
             running::thread().begins();
         }
@@ -46,58 +46,58 @@ impl<I: ModelIndex, const N: usize> ModelWindow<I, N> {
     }
 
     /// The thread descriptor covers this window from now on.
-    pub fn publish(&self, descriptor: u64) {
+    pub fn publish(&self, descriptor: usize) {
         thread_with(descriptor).published.set(Some(self.code));
     }
 
     /// This window's own descriptor comes into force.
-    pub fn arm(&self, area: u64) {
+    pub fn arm(&self, area: usize) {
         thread_of(area).area.in_force.set(Some(Descriptor::OfWindow(self.code)));
     }
 
     /// The descriptor goes out of force.
-    pub fn disarm(&self, area: u64) {
+    pub fn disarm(&self, area: usize) {
         thread_of(area).area.in_force.set(None);
     }
 
     /// Whether the thread descriptor is still in force.
     #[must_use]
-    pub fn check_armed(&self, area: u64, descriptor: u64) -> bool {
+    pub fn check_armed(&self, area: usize, descriptor: usize) -> bool {
         thread_with(descriptor);
         matches!(thread_of(area).area.in_force.get(), Some(Descriptor::OfThread))
     }
 
     /// Whether the thread still has the index.
     #[must_use]
-    pub fn check_index(&self, area: u64, index: u64) -> bool {
-        I::of(&thread_of(area)) as u64 == index
+    pub fn check_index(&self, area: usize, index: usize) -> bool {
+        I::of(&thread_of(area)) == index
     }
 
     /// Whether the thread's CPU has a slot.
     #[must_use]
-    pub fn check_registered(&self, area: u64) -> bool {
+    pub fn check_registered(&self, area: usize) -> bool {
         thread_of(area).area.cpu.get() < CPUS
     }
 
     /// The thread's index.
     #[must_use]
-    pub fn read_index(&self, area: u64) -> u64 {
+    pub fn read_index(&self, area: usize) -> usize {
         let thread = thread_of(area);
         let index = I::of(&thread);
         thread.gets_index(index);
-        index as u64
+        index
     }
 
     /// The address of an index's slot, unless the slots were never used.
     #[must_use]
-    pub fn find_slot(&mut self, to: usize, slots: u64, index: u64, bytes: usize) -> bool {
+    pub fn find_slot(&mut self, to: usize, slots: usize, index: usize, bytes: usize) -> bool {
         // SAFETY: the address of a `PerCpu`, whose first word is the address of its first slot.
         let first = unsafe { read(slots, size_of::<usize>()) };
         if first == 0 {
             running::thread().lacks_slots();
         }
-        self.registers[to] = first + index * bytes as u64;
-        first != 0 && index < CPUS as u64
+        self.registers[to] = first + index * bytes;
+        first != 0 && index < CPUS
     }
 
     /// What is at an address.
@@ -105,7 +105,7 @@ impl<I: ModelIndex, const N: usize> ModelWindow<I, N> {
     /// # Safety
     /// A place of the section, which may be read.
     #[must_use]
-    pub unsafe fn load<V: Word>(&self, at: u64) -> u64 {
+    pub unsafe fn load<V: Word>(&self, at: usize) -> usize {
         // SAFETY: the caller's.
         unsafe { read(at, size_of::<V>()) }
     }
@@ -114,7 +114,7 @@ impl<I: ModelIndex, const N: usize> ModelWindow<I, N> {
     ///
     /// # Safety
     /// A place of the section, which may be written.
-    pub unsafe fn store<V: Word>(&self, at: u64, value: u64) {
+    pub unsafe fn store<V: Word>(&self, at: usize, value: usize) {
         running::thread().stores();
         // SAFETY: the caller's.
         unsafe { write(at, value, size_of::<V>()) };
@@ -124,7 +124,7 @@ impl<I: ModelIndex, const N: usize> ModelWindow<I, N> {
     ///
     /// # Safety
     /// As that of [`store`](Self::store).
-    pub unsafe fn commit<V: Word>(&self, at: u64, value: u64) {
+    pub unsafe fn commit<V: Word>(&self, at: usize, value: usize) {
         let thread = running::thread();
         thread.commits(I::of(&thread));
         // SAFETY: the caller's.
@@ -135,7 +135,7 @@ impl<I: ModelIndex, const N: usize> ModelWindow<I, N> {
     ///
     /// # Safety
     /// The places may be read and written, and don't overlap.
-    pub unsafe fn copy_half(&self, from: u64, to: u64, length: u64) -> HalfCopied {
+    pub unsafe fn copy_half(&self, from: usize, to: usize, length: usize) -> HalfCopied {
         running::thread().stores();
         let half = length / 2;
         // SAFETY: the caller's.
@@ -156,66 +156,64 @@ impl HalfCopied {
 }
 
 /// The thread whose area this is: the one that runs.
-fn thread_of(address: u64) -> Rc<Thread> {
-    assert_eq!(address, area().addr() as u64, "the register holds the thread's area");
+fn thread_of(address: usize) -> Rc<Thread> {
+    assert_eq!(address, area().addr(), "the register holds the thread's area");
     running::thread()
 }
 
 /// The thread whose descriptor this is: the one that runs.
-fn thread_with(address: u64) -> Rc<Thread> {
-    assert_eq!(address, descriptor().addr() as u64, "the register holds the thread's descriptor");
+fn thread_with(address: usize) -> Rc<Thread> {
+    assert_eq!(address, descriptor().addr(), "the register holds the thread's descriptor");
     running::thread()
 }
 
 /// # Safety
 /// So many bytes may be read there: 1, 2, 4 or 8.
-unsafe fn read(at: u64, bytes: usize) -> u64 {
-    let at = at as usize;
+unsafe fn read(at: usize, bytes: usize) -> usize {
     // SAFETY: the caller's.
     unsafe {
         match bytes {
             1 => ptr::with_exposed_provenance::<u8>(at).read_unaligned().into(),
             2 => ptr::with_exposed_provenance::<u16>(at).read_unaligned().into(),
-            4 => ptr::with_exposed_provenance::<u32>(at).read_unaligned().into(),
-            _ => ptr::with_exposed_provenance::<u64>(at).read_unaligned(),
+            4 => ptr::with_exposed_provenance::<u32>(at).read_unaligned() as usize,
+            _ => ptr::with_exposed_provenance::<u64>(at).read_unaligned() as usize,
         }
     }
 }
 
 /// # Safety
 /// So many bytes may be written there: 1, 2, 4 or 8.
-unsafe fn write(at: u64, value: u64, bytes: usize) {
-    let at = at as usize;
+unsafe fn write(at: usize, value: usize, bytes: usize) {
     // SAFETY: the caller's.
     unsafe {
         match bytes {
             1 => ptr::with_exposed_provenance_mut::<u8>(at).write_unaligned(value as u8),
             2 => ptr::with_exposed_provenance_mut::<u16>(at).write_unaligned(value as u16),
             4 => ptr::with_exposed_provenance_mut::<u32>(at).write_unaligned(value as u32),
-            _ => ptr::with_exposed_provenance_mut::<u64>(at).write_unaligned(value),
+            _ => ptr::with_exposed_provenance_mut::<u64>(at).write_unaligned(value as u64),
         }
     }
 }
 
 /// # Safety
 /// So many bytes may be read and written there, and don't overlap.
-unsafe fn copy(from: u64, to: u64, length: u64) {
-    let (from, to) = (ptr::with_exposed_provenance::<u8>(from as usize), ptr::with_exposed_provenance_mut(to as usize));
+unsafe fn copy(from: usize, to: usize, length: usize) {
+    let (from, to) = (ptr::with_exposed_provenance::<u8>(from), ptr::with_exposed_provenance_mut(to));
     // SAFETY: the caller's.
-    unsafe { ptr::copy_nonoverlapping(from, to, length as usize) };
+    unsafe { ptr::copy_nonoverlapping(from, to, length) };
 }
 
 /// The address of an element.
 #[must_use]
-pub fn element_address(base: u64, index: u64, bytes: usize) -> u64 {
-    base.wrapping_add(index.wrapping_mul(bytes as u64))
+pub fn element_address(base: usize, index: usize, bytes: usize) -> usize {
+    base.wrapping_add(index.wrapping_mul(bytes))
 }
 
 /// The bits of a value, as a number of its type.
-fn number<V: Word>(bits: u64) -> i128 {
-    let unused = 64 - 8 * size_of::<V>() as u32;
+fn number<V: Word>(bits: usize) -> i128 {
+    let unused = usize::BITS - 8 * size_of::<V>() as u32;
     let at_the_top = bits << unused;
-    if V::SIGNED { i128::from(at_the_top.cast_signed() >> unused) } else { i128::from(at_the_top >> unused) }
+    if V::SIGNED { (at_the_top.cast_signed() >> unused) as i128 } else { (at_the_top >> unused) as i128 }
 }
 
 /// `left operation right`, wrapping, zero-extended.
@@ -223,7 +221,7 @@ fn number<V: Word>(bits: u64) -> i128 {
 /// # Panics
 /// If no window computes so.
 #[must_use]
-pub fn compute<V: Word>(left: u64, operation: &str, right: u64) -> u64 {
+pub fn compute<V: Word>(left: usize, operation: &str, right: usize) -> usize {
     let width = 8 * size_of::<V>() as u32;
     let count = right as u32 % width;
     let result = match operation {
@@ -233,10 +231,10 @@ pub fn compute<V: Word>(left: u64, operation: &str, right: u64) -> u64 {
         "|" => left | right,
         "^" => left ^ right,
         "<<" => left << count,
-        ">>" => (number::<V>(left) >> count) as u64,
+        ">>" => (number::<V>(left) >> count) as usize,
         _ => unreachable!("no window computes by {operation}"),
     };
-    result & (u64::MAX >> (64 - width))
+    result & (usize::MAX >> (usize::BITS - width))
 }
 
 /// `left comparison right`.
@@ -244,7 +242,7 @@ pub fn compute<V: Word>(left: u64, operation: &str, right: u64) -> u64 {
 /// # Panics
 /// If no window compares so.
 #[must_use]
-pub fn compare<V: Word>(left: u64, comparison: &str, right: u64) -> bool {
+pub fn compare<V: Word>(left: usize, comparison: &str, right: usize) -> bool {
     let (left, right) = (number::<V>(left), number::<V>(right));
     match comparison {
         "==" => left == right,

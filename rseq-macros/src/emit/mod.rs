@@ -3,16 +3,18 @@
 //! Every name of the macro's own is resolved where the macro is defined, so that user code neither sees nor changes it;
 //! the user's tokens keep their spans.
 
+pub mod arch;
+pub mod asm;
 mod editor;
 mod model;
 mod portable;
 mod window;
-pub mod x86_64;
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Block, Ident, Stmt, StmtMacro};
 
+use self::arch::Machine;
 pub use self::editor::editor;
 use crate::allocate::{self, Allocation};
 use crate::ir::{OnAbort, Program, Step};
@@ -32,7 +34,8 @@ pub struct Context {
 
 /// How windows are written.
 enum Emitter {
-    X86_64,
+    /// As asm.
+    Machine(&'static dyn Machine),
     /// As Rust, for the model in rseq-explore to interrupt.
     Model,
     /// None: the section is for an editor to read.
@@ -44,7 +47,7 @@ enum Emitter {
 /// Where a window keeps its values, which decides what it becomes.
 pub enum Registers {
     /// In registers of the machine: it becomes asm.
-    Machine(Allocation),
+    Machine(&'static dyn Machine, Allocation),
     /// In registers of the model.
     Virtual,
     /// Nowhere: there is but the portable form.
@@ -75,12 +78,11 @@ impl Context {
             return Err(syn::Error::new(Span::call_site(), "use `rseq::rseq!`, which tells this macro where it is"));
         };
         let words: Vec<_> = emitter.into_iter().map(|word| word.to_string()).collect();
-        let emitter = match words.first().map(String::as_str) {
+        let emitter = match words.first().map_or("", String::as_str) {
             _ if editor::asks() => Emitter::Editor,
-            Some("editor") => Emitter::Editor,
-            Some("x86_64") => Emitter::X86_64,
-            Some("model") => Emitter::Model,
-            _ => Emitter::None,
+            "editor" => Emitter::Editor,
+            "model" => Emitter::Model,
+            name => arch::named(name).map_or(Emitter::None, Emitter::Machine),
         };
         let [checked, audited] = ["checked", "audit"].map(|wanted| words.iter().any(|word| word == wanted));
         Ok((
@@ -104,9 +106,10 @@ impl Context {
     /// The registers of the program's window on this target; an error if the target hasn't as many.
     pub fn allocate(&self, program: &Program) -> syn::Result<Registers> {
         match self.emitter {
-            Emitter::X86_64 => {
-                let most = x86_64::registers(program);
-                allocate::allocate(program, most).map(Registers::Machine).map_err(|too_many| too_many.error(most))
+            Emitter::Machine(machine) => {
+                let most = machine.registers(program);
+                let allocation = allocate::allocate(program, most).map_err(|too_many| too_many.error(most))?;
+                Ok(Registers::Machine(machine, allocation))
             }
             Emitter::Model => Ok(Registers::Virtual),
             Emitter::Editor | Emitter::None => Ok(Registers::None),
@@ -498,13 +501,13 @@ fn on_abort(abort: &OnAbort, private: &TokenStream) -> TokenStream {
 }
 
 /// The number of the last exit; what is above it has committed.
-fn last_exit(program: &Program) -> u64 {
+fn last_exit(program: &Program) -> usize {
     exit_number(program.exits()) - 1
 }
 
 /// The number with which a window leaves by this exit: the first that `Outcome` in rseq-core leaves to exits, and the following.
-fn exit_number(exit: usize) -> u64 {
-    2 + exit as u64
+fn exit_number(exit: usize) -> usize {
+    2 + exit
 }
 
 /// The values of the exits, with the values of the window that they name.

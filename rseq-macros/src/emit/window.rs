@@ -4,10 +4,10 @@ use proc_macro2::{Span, TokenStream};
 use quote::format_ident;
 use syn::Ident;
 
+use super::arch::Machine;
 use super::portable::with_fields;
 use super::{
-    Context, Registers, Ways, allow_unsafe, audit_abort, exit_number, hidden, model, outside, typed, types_count,
-    x86_64,
+    Context, Registers, Ways, allow_unsafe, asm, audit_abort, exit_number, hidden, model, outside, typed, types_count,
 };
 use crate::allocate::{Allocation, Slot};
 use crate::ir::{Input, PointeeSource, Program, Register, TypeId};
@@ -20,7 +20,7 @@ use crate::resolve::{Inside, InsideId, Place};
 pub fn outcome(program: &Program, registers: &Registers, context: &Context) -> (TokenStream, TokenStream) {
     let private = &context.private();
     let (function, arguments) = match registers {
-        Registers::Machine(allocation) => call_asm(program, allocation, private),
+        Registers::Machine(machine, allocation) => call_asm(program, *machine, allocation, private),
         Registers::Virtual => call_model(program, private),
         Registers::None => return without_window(program, private),
     };
@@ -142,12 +142,11 @@ fn pointee(program: &Program, source: &PointeeSource, private: &TokenStream) -> 
 
 /// What Rust computes for a register of the window.
 fn input(program: &Program, register: Register, private: &TokenStream) -> TokenStream {
-    let u64 = hidden!(#private::core::primitive::u64);
     match &program.registers[register].input {
-        Some(Input::Descriptor) => hidden!(section.descriptor().expose_provenance() as #u64),
-        Some(Input::Area) => hidden!(section.area().expose_provenance() as #u64),
-        Some(Input::AreaFromThreadPointer) => hidden!(#private::area_from_thread_pointer() as #u64),
-        Some(Input::Index) => hidden!(section.number() as #u64),
+        Some(Input::Descriptor) => hidden!(section.descriptor().expose_provenance()),
+        Some(Input::Area) => hidden!(section.area().expose_provenance()),
+        Some(Input::OwnArea) => hidden!(#private::area_for_windows()),
+        Some(Input::Index) => hidden!(section.number()),
         Some(Input::Place(id)) => place_operand(*id),
         Some(Input::Operand(id)) => {
             let name = outside(*id);
@@ -160,11 +159,11 @@ fn input(program: &Program, register: Register, private: &TokenStream) -> TokenS
         Some(Input::Elements(id, None)) => place_operand(*id),
         Some(Input::Elements(id, Some(number))) => {
             let (first, offset) = (place_operand(*id), offset(*number));
-            hidden!((#first + #offset as #u64))
+            hidden!((#first + #offset))
         }
         Some(Input::Offset(number)) => {
             let offset = offset(*number);
-            hidden!(#offset as #u64)
+            hidden!(#offset)
         }
         None => hidden!(0),
     }
@@ -177,13 +176,18 @@ fn place_operand(id: usize) -> TokenStream {
 }
 
 /// The function with the window as asm, and its arguments.
-fn call_asm(program: &Program, allocation: &Allocation, private: &TokenStream) -> (TokenStream, TokenStream) {
+fn call_asm(
+    program: &Program,
+    machine: &dyn Machine,
+    allocation: &Allocation,
+    private: &TokenStream,
+) -> (TokenStream, TokenStream) {
     let ways = if program.outputs.is_empty() { Ways::Labels } else { Ways::Number(allocation.slots[program.area]) };
-    let lines = x86_64::window(program, allocation, ways);
+    let lines = asm::window(machine, program, allocation, ways);
     let slots = allocation.contents.iter().enumerate();
     let inputs = slots.filter_map(|(slot, contents)| Some((name(slot), contents.input?))).collect();
-    let asm = asm(program, allocation, ways, &lines, private);
-    call(program, inputs, |ty| needs(&lines, &format!("signed{ty}")), &asm, private)
+    let block = block(program, machine, allocation, ways, &lines, private);
+    call(program, inputs, |ty| needs(&lines, &format!("signed{ty}")), &block, private)
 }
 
 /// The function with the window for the model, and its arguments.
@@ -202,7 +206,7 @@ fn call(
     body: &TokenStream,
     private: &TokenStream,
 ) -> (TokenStream, TokenStream) {
-    let u64 = hidden!(#private::core::primitive::u64);
+    let word = hidden!(#private::core::primitive::usize);
     let types: Vec<Ident> = (0..types_count(program)).map(|id| format_ident!("T{id}")).collect();
     let bounds = (0..types_count(program)).map(|id| is_word(id).then(|| hidden!(#private::Word)));
     let pointees: Vec<Ident> = (0..program.pointees.len()).map(|id| format_ident!("P{id}")).collect();
@@ -217,7 +221,7 @@ fn call(
         unsafe fn window<#(#types: #bounds,)* #(#pointees),*>(
             #(_: #private::Typed<#types>,)*
             #(_: #private::Pointee<#pointees>,)*
-            #(#parameters: #u64),*
+            #(#parameters: #word),*
         ) -> #private::Outcome<#outputs> {
             #body
         }
@@ -230,21 +234,30 @@ fn name(slot: usize) -> Ident {
     format_ident!("s{slot}", span = Span::mixed_site())
 }
 
-fn asm(program: &Program, allocation: &Allocation, ways: Ways, lines: &[String], private: &TokenStream) -> TokenStream {
-    let scratch = x86_64::scratch(program);
+/// The body of the function.
+fn block(
+    program: &Program,
+    machine: &dyn Machine,
+    allocation: &Allocation,
+    ways: Ways,
+    lines: &[String],
+    private: &TokenStream,
+) -> TokenStream {
+    let (scratch, options) = (machine.scratch(program, lines), machine.options());
     let operands = allocation.contents.iter().enumerate();
-    let operands = operands.map(|(slot, contents)| operand(slot, contents, changes(program, contents), ways));
+    let class = machine.class();
+    let operands = operands.map(|(slot, contents)| operand(slot, &class, contents, changes(program, contents), ways));
     let constants = constants(program, lines, private);
-    let u64 = hidden!(#private::core::primitive::u64);
+    let word = hidden!(#private::core::primitive::usize);
     if let Ways::Number(way_slot) = ways {
         let results = allocation.contents.iter().enumerate().filter(|(_, contents)| contents.output.is_some());
         let results = results.map(|(slot, _)| result(slot));
         let values = program.outputs.iter().map(|(_, register)| result(allocation.slots[*register]));
         let end = result(way_slot);
         return hidden! {
-            #(let #results: #u64;)*
-            let #end: #u64;
-            unsafe { #private::core::arch::asm!(#(#lines,)* #(#operands,)* #constants #scratch options(nostack)) };
+            #(let #results: #word;)*
+            let #end: #word;
+            unsafe { #private::core::arch::asm!(#(#lines,)* #(#operands,)* #constants #scratch options(#options)) };
             #private::Outcome { end: #end, values: [#(#values),*] }
         };
     }
@@ -261,7 +274,7 @@ fn asm(program: &Program, allocation: &Allocation, ways: Ways, lines: &[String],
                 aborted = label { return #private::Outcome::ABORTED },
                 #(#exits)*
                 #scratch
-                options(nostack),
+                options(#options),
             )
         };
         #private::Outcome::committed([])
@@ -278,15 +291,15 @@ fn result(slot: usize) -> Ident {
     format_ident!("r{slot}", span = Span::mixed_site())
 }
 
-fn operand(slot: usize, contents: &Slot, changed: bool, ways: Ways) -> TokenStream {
+fn operand(slot: usize, class: &TokenStream, contents: &Slot, changed: bool, ways: Ways) -> TokenStream {
     let (name, output) = (name(slot), result(slot));
     let is_output = contents.output.is_some() || matches!(ways, Ways::Number(way_slot) if way_slot == slot);
     match (contents.input.is_some(), is_output, changed) {
-        (true, true, _) => hidden!(#name = inout(reg) #name => #output),
-        (true, false, true) => hidden!(#name = inout(reg) #name => _),
-        (true, false, false) => hidden!(#name = in(reg) #name),
-        (false, true, _) => hidden!(#name = out(reg) #output),
-        (false, false, _) => hidden!(#name = out(reg) _),
+        (true, true, _) => hidden!(#name = inout(#class) #name => #output),
+        (true, false, true) => hidden!(#name = inout(#class) #name => _),
+        (true, false, false) => hidden!(#name = in(#class) #name),
+        (false, true, _) => hidden!(#name = out(#class) #output),
+        (false, false, _) => hidden!(#name = out(#class) _),
     }
 }
 

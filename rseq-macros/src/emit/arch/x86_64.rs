@@ -9,146 +9,110 @@
 use proc_macro2::{Span, TokenStream};
 use quote::quote_spanned;
 
-use super::Ways;
-use crate::allocate::Allocation;
+use super::Machine;
+use crate::emit::asm::{Writer, copies, shifts_by_register, signed, unsigned};
 use crate::ir::{Address, Index, Operand, Program, Register, Step, TypeId};
 use crate::syntax::ast::{Comparison, Operation};
 
-/// How many registers a window may use: all but the stack's two, one for the compiler, and those that its steps need for themselves.
-pub fn registers(program: &Program) -> usize {
-    const GENERAL: usize = 13;
-    let published = usize::from(!program.arms_in_window());
-    GENERAL - published - if copies(program) { 3 } else { usize::from(shifts_by_register(program)) }
-}
+/// The emitter.
+pub struct X86_64;
 
-/// Registers that the window changes beside its operands.
-pub fn scratch(program: &Program) -> TokenStream {
-    let mut scratch = if program.in_window().any(|step| matches!(step, Step::Publish { .. })) {
-        let handler =
-            (!program.has_flaw("missing_clobber")).then(|| quote_spanned!(Span::mixed_site()=> out("r11") _,));
-        quote_spanned!(Span::mixed_site()=> published = out(xmm_reg) _, #handler)
-    } else {
-        TokenStream::new()
-    };
-    if copies(program) {
-        scratch.extend(
-            quote_spanned!(Span::mixed_site()=> copied = out(xmm_reg) _, out("rcx") _, out("rsi") _, out("rdi") _,),
-        );
-    } else if shifts_by_register(program) {
-        scratch.extend(quote_spanned!(Span::mixed_site()=> out("rcx") _,));
+impl Machine for X86_64 {
+    fn pointer_bits(&self) -> u32 {
+        64
     }
-    scratch
-}
 
-fn copies(program: &Program) -> bool {
-    program.in_window().any(|step| matches!(step, Step::Copy { .. }))
-}
-
-fn shifts_by_register(program: &Program) -> bool {
-    let by_register = |step: &Step| matches!(step, Step::Compute { operation, right: Operand::Register(_), .. } if operation.is_shift());
-    program.in_window().any(by_register)
-}
-
-/// The asm of a window. Its operands: `s0`, `s1` .. the slots of the allocation, `b0` .. the sizes of types and `signed0` .. whether they are signed, `p0` .. the
-/// sizes of slots and elements, `fast` and `cpus_offset` the number of CPUs; `aborted`, `exit0` .. where it goes, if these are labels.
-pub fn window(program: &Program, allocation: &Allocation, ways: Ways) -> Vec<String> {
-    let writer = Writer { program, allocation, ways };
-    let mut lines = writer.sections();
-    lines.extend(program.in_window().flat_map(|step| writer.step(step)));
-    if let Ways::Number(_) = ways {
-        lines.push("29:".into());
+    /// All but the stack's two, one for the compiler, and those that the steps need for themselves.
+    fn registers(&self, program: &Program) -> usize {
+        const GENERAL: usize = 13;
+        let published = usize::from(!program.arms_in_window());
+        GENERAL - published - if copies(program) { 3 } else { usize::from(shifts_by_register(program)) }
     }
-    mutate(&mut lines, &program.flaws);
-    lines
-}
 
-struct Writer<'p> {
-    program: &'p Program,
-    allocation: &'p Allocation,
-    ways: Ways,
-}
-
-impl Writer<'_> {
-    /// The constant descriptor and what refers to it. Labels: 22 the descriptor, 23 start, 24 post-commit, 25 abort handler, 29 the end, 30 and
-    /// the following the exits, 62 to 66 those of a copy. The arrays are retained (`R`) because nothing in the code refers to them; the descriptors are kept by both.
-    fn sections(&self) -> Vec<String> {
-        let mut lines = vec![".pushsection .text.unlikely.rseq_dsl, \"ax\", @progbits".into()];
-        let mut exits = Vec::new();
-        let disarms = self.program.in_window().any(|step| matches!(step, Step::Disarm { .. }));
-        for step in self.program.in_window() {
-            if let Step::Exit { exit, area, .. } = step {
-                lines.push(format!("{}:", 30 + exit));
-                lines.extend(disarms.then(|| self.disarm(*area))); // area->rseq_cs = NULL
-                lines.extend(self.leave(*exit));
-                exits.push(format!(".quad 23f, {}b", 30 + exit)); // for tools: ... or to here
-            }
+    fn scratch(&self, program: &Program, _lines: &[String]) -> TokenStream {
+        let mut scratch = if program.in_window().any(|step| matches!(step, Step::Publish { .. })) {
+            let handler =
+                (!program.has_flaw("missing_clobber")).then(|| quote_spanned!(Span::mixed_site()=> out("r11") _,));
+            quote_spanned!(Span::mixed_site()=> published = out(xmm_reg) _, #handler)
+        } else {
+            TokenStream::new()
+        };
+        if copies(program) {
+            scratch.extend(
+                quote_spanned!(Span::mixed_site()=> copied = out(xmm_reg) _, out("rcx") _, out("rsi") _, out("rdi") _,),
+            );
+        } else if shifts_by_register(program) {
+            scratch.extend(quote_spanned!(Span::mixed_site()=> out("rcx") _,));
         }
-        lines.push(".byte 0x0f, 0xb9, 0x3d".into()); // ud1, with the signature as its displacement
-        lines.push(".long 0x53053053".into()); // the signature, by which the kernel knows an abort handler
-        lines.push("25:".into());
-        lines.extend(self.abort());
-        lines.extend(
-            [
-                ".popsection",
-                ".pushsection __rseq_cs, \"aw\", @progbits",
-                ".balign 32",
-                "22: .long 0, 0",            // descriptor: version, flags
-                ".quad 23f, 24f - 23f, 25b", // descriptor: start, post-commit offset, abort
-                ".popsection",
-                ".pushsection __rseq_cs_ptr_array, \"awR\", @progbits",
-                ".balign 8",
-                ".quad 22b", // for tools: here is a descriptor
-                ".popsection",
-                ".pushsection __rseq_exit_point_array, \"awR\", @progbits",
-                ".balign 8",
-            ]
-            .map(str::to_owned),
-        );
-        lines.push(format!(".quad 23f, {}", self.aborted())); // for tools: the window that starts there can be left to here
-        lines.extend(exits);
-        lines.push(".popsection".into());
-        lines
+        scratch
     }
 
-    /// Where to go to start again.
-    fn aborted(&self) -> &'static str {
-        match self.ways {
-            Ways::Labels => "{aborted}",
-            Ways::Number(_) => "25b",
+    /// Branches reach everything, so it is all in one place.
+    fn cold(&self) -> [&'static str; 2] {
+        [".pushsection .text.unlikely.rseq_dsl, \"ax\", @progbits", ".popsection"]
+    }
+
+    fn signature(&self) -> &'static [&'static str] {
+        &[
+            ".byte 0x0f, 0xb9, 0x3d", // ud1, with the signature as its displacement
+            ".long 0x53053053",       // the signature
+        ]
+    }
+
+    fn jump(&self, label: &str) -> String {
+        format!("jmp {label}")
+    }
+
+    fn set_number(&self, operand: &str, number: usize) -> Vec<String> {
+        vec![match number {
+            0 => format!("xor {{{operand}:e}}, {{{operand}:e}}"), // operand = 0
+            _ => format!("mov {{{operand}:e}}, {number}"),        // operand = number
+        }]
+    }
+
+    fn disarm(&self, writer: &Writer<'_>, area: Register) -> Vec<String> {
+        vec![format!("mov qword ptr {}, 0", Steps(writer).area(area, 8))] // area->rseq_cs = NULL
+    }
+
+    fn step(&self, writer: &Writer<'_>, step: &Step) -> Vec<String> {
+        Steps(writer).step(step)
+    }
+
+    #[cfg(feature = "mutants")]
+    fn mutate(&self, lines: &mut Vec<String>, flaw: &str) {
+        if flaw == "publish_in_two"
+            && let Some(publish) = lines.iter().position(|line| line.ends_with("+ 8], {published}"))
+        {
+            let low = lines[publish].replace("movups", "movlps");
+            lines[publish] = low.replace("movlps", "movhps").replace("+ 8]", "+ 16]"); // thread descriptor: post-commit offset
+            lines.insert(publish + 1, low); // thread descriptor: start
         }
     }
 
-    /// What the abort handler does: start again.
-    fn abort(&self) -> Vec<String> {
-        match self.ways {
-            Ways::Labels => vec!["jmp {aborted}".into()],
-            Ways::Number(slot) => vec![format!("xor {{s{slot}:e}}, {{s{slot}:e}}"), "jmp 29f".into()], // 0: aborted
-        }
+    #[cfg(test)]
+    #[rustfmt::skip]
+    fn words(&self) -> &'static [&'static str] {
+        &[
+            "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "rip", "eax", "ebx", "ecx", "edx", "xmm", "xmm0",
+            "xmm_reg", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "fs", "gs", "mov", "movq", "movups",
+            "movzx", "movlps", "movhps", "lea", "cmp", "jne", "jmp", "je", "jz", "jnz", "ud1", "lock", "xchg", "cmpxchg", "qword",
+            "dword", "pushsection", "x86", "x86_64", "imul", "jae", "ja", "jb", "movsb", "sar", "cl",
+        ]
     }
+}
 
-    /// What follows when an exit has disarmed.
-    fn leave(&self, exit: usize) -> Vec<String> {
-        match self.ways {
-            Ways::Labels => vec![format!("jmp {{exit{exit}}}")],
-            Ways::Number(slot) => {
-                let number = super::exit_number(exit);
-                vec![format!("mov {{s{slot}:e}}, {number}"), "jmp 29f".into()] // the exit's number
-            }
-        }
-    }
+/// The steps of one window.
+struct Steps<'w>(&'w Writer<'w>);
 
-    fn slot(&self, register: Register) -> usize {
-        self.allocation.slots[register]
-    }
-
+impl Steps<'_> {
     /// All 64 bits of a register.
     fn whole(&self, register: Register) -> String {
-        format!("{{s{}}}", self.slot(register))
+        format!("{{{}}}", self.0.operand(register))
     }
 
     /// The lower 32 bits.
     fn word(&self, register: Register) -> String {
-        format!("{{s{}:e}}", self.slot(register))
+        format!("{{{}:e}}", self.0.operand(register))
     }
 
     /// The lower bits of a register: 8, 16, 32 or 64.
@@ -159,14 +123,14 @@ impl Writer<'_> {
             32 => ":e",
             _ => ":r",
         };
-        format!("{{s{}{modifier}}}", self.slot(register))
+        format!("{{{}{modifier}}}", self.0.operand(register))
     }
 
     /// An operand of so many bits.
     fn operand(&self, operand: Operand, bits: u32) -> String {
         match operand {
             Operand::Register(register) => self.part(register, bits),
-            Operand::Immediate(number) => truncated(number, bits).to_string(),
+            Operand::Immediate(number) => signed(number, bits).to_string(),
         }
     }
 
@@ -179,21 +143,17 @@ impl Writer<'_> {
 
     /// A field of the thread's area: behind a pointer, or from the thread pointer.
     fn area(&self, area: Register, offset: u32) -> String {
-        let segment = if self.program.arms_in_window() { "fs:" } else { "" };
+        let segment = if self.0.program.arms_in_window() { "fs:" } else { "" };
         format!("{segment}[{} + {offset}]", self.whole(area))
-    }
-
-    fn disarm(&self, area: Register) -> String {
-        format!("mov qword ptr {}, 0", self.area(area, 8)) // area->rseq_cs = NULL
     }
 
     /// Where the index is in the area.
     fn index(&self, area: Register) -> String {
-        self.area(area, if self.program.mm_cid { 24 } else { 4 })
+        self.area(area, if self.0.program.mm_cid { 24 } else { 4 })
     }
 
     fn step(&self, step: &Step) -> Vec<String> {
-        let aborted = self.aborted();
+        let aborted = self.0.aborted();
         match step {
             // One store for start and length together, so that the thread descriptor covers one window or another, never a mixture.
             Step::Publish { descriptor } => vec![
@@ -205,7 +165,6 @@ impl Writer<'_> {
                 format!("lea {}, [rip + 22b]", self.whole(*scratch)), // scratch = descriptor
                 format!("mov {}, {}", self.area(*area, 8), self.whole(*scratch)), // area->rseq_cs = scratch: armed
             ],
-            Step::Start => vec!["23:".into()],
             Step::CheckArmed { area, descriptor } => vec![
                 format!("cmp {}, {}", self.area(*area, 8), self.whole(*descriptor)), // area->rseq_cs == descriptor ?
                 format!("jne {aborted}"),                                            // no: start again
@@ -231,9 +190,7 @@ impl Writer<'_> {
             Step::CommitUpdate { at, operation, value, ty } => self.update(*at, *operation, *value, *ty),
             Step::Copy { from, to, length } => self.copy(*from, *to, *length),
             Step::Exit { left, comparison, right, ty, exit, .. } => self.exit(*left, *comparison, *right, *ty, *exit),
-            Step::Post => vec!["24:".into()],
-            Step::Disarm { area } => vec![self.disarm(*area)],
-            Step::Guard | Step::Arm | Step::Index { .. } | Step::Prepare(_) | Step::Outside => Vec::new(),
+            _ => Vec::new(),
         }
     }
 
@@ -256,7 +213,7 @@ impl Writer<'_> {
             }
         };
         lines.push(format!("cmp {whole}, [{} + 8]", self.whole(slots))); // to < slots->limit ?
-        lines.push(format!("jae {}", self.aborted())); // no: start again
+        lines.push(format!("jae {}", self.0.aborted())); // no: start again
         lines.push(format!("add {whole}, [{}]", self.whole(slots))); // to += slots->first
         lines
     }
@@ -321,9 +278,14 @@ impl Writer<'_> {
         ]
     }
 
+    /// One line for each width, of which the assembler takes the one that the type has.
+    fn by_width(&self, ty: TypeId, line: impl Fn(u32) -> String) -> Vec<String> {
+        self.0.by_width(ty, |bits| vec![line(bits)])
+    }
+
     fn load(&self, to: Register, at: Address, ty: TypeId) -> Vec<String> {
         let (whole, word, at) = (self.whole(to), self.word(to), self.at(at));
-        by_width(ty, |bits| match bits {
+        self.by_width(ty, |bits| match bits {
             8 => format!("movzx {word}, byte ptr {at}"),  // to = *at, zero-extended
             16 => format!("movzx {word}, word ptr {at}"), // to = *at, zero-extended
             32 => format!("mov {word}, {at}"),            // to = *at, zero-extended
@@ -333,31 +295,30 @@ impl Writer<'_> {
 
     fn store(&self, at: Address, value: Operand, ty: TypeId) -> Vec<String> {
         let at = self.at(at);
-        by_width(ty, |bits| format!("mov {} {at}, {}", pointer(bits), self.operand(value, bits))) // *at = value
+        self.by_width(ty, |bits| format!("mov {} {at}, {}", pointer(bits), self.operand(value, bits))) // *at = value
     }
 
     fn update(&self, at: Address, operation: Operation, value: Operand, ty: TypeId) -> Vec<String> {
         let (at, name) = (self.at(at), operation.name());
-        by_width(ty, |bits| format!("{name} {} {at}, {}", pointer(bits), self.operand(value, bits))) // *at op= value
+        self.by_width(ty, |bits| format!("{name} {} {at}, {}", pointer(bits), self.operand(value, bits))) // *at op= value
     }
 
     /// `to = left op right`, in the part of the register that has the type's width.
     fn compute(&self, to: Register, left: Operand, operation: Operation, right: Operand, ty: TypeId) -> Vec<String> {
         let mut lines = Vec::new();
         match left {
-            Operand::Register(left) if self.slot(left) == self.slot(to) => {}
+            Operand::Register(left) if self.0.is_same(left, to) => {}
             Operand::Register(left) => lines.push(format!("mov {}, {}", self.whole(to), self.whole(left))), // to = left
             // Zero-extended from the type's width.
-            Operand::Immediate(number) => lines.extend(by_width(ty, |bits| {
-                let mask = if bits == 64 { u64::MAX } else { (1 << bits) - 1 };
-                format!("mov {}, {}", self.part(to, bits.max(32)), (number as u64 & mask).cast_signed()) // to = number
+            Operand::Immediate(number) => lines.extend(self.by_width(ty, |bits| {
+                format!("mov {}, {}", self.part(to, bits.max(32)), unsigned(number, bits).cast_signed()) // to = number
             })),
         }
         if operation.is_shift() {
             lines.extend(self.shift(to, operation, right, ty));
         } else {
             let name = operation.name();
-            lines.extend(by_width(ty, |bits| {
+            lines.extend(self.by_width(ty, |bits| {
                 format!("{name} {}, {}", self.part(to, bits), self.operand(right, bits)) // to op= right
             }));
         }
@@ -369,14 +330,14 @@ impl Writer<'_> {
         let mut lines = Vec::new();
         if let Operand::Register(count) = count {
             lines.push(format!("mov ecx, {}", self.word(count))); // ecx = count
-            lines.extend(by_width(ty, |bits| match bits {
+            lines.extend(self.by_width(ty, |bits| match bits {
                 8 => "and ecx, 7".into(),   // count modulo the width
                 16 => "and ecx, 15".into(), // count modulo the width
                 _ => ".balign 1".into(),    // nothing: the machine does so
             }));
         }
         let shift = |mnemonic: &str| {
-            by_width(ty, |bits| match count {
+            self.by_width(ty, |bits| match count {
                 Operand::Register(_) => format!("{mnemonic} {}, cl", self.part(to, bits)), // to op= count
                 Operand::Immediate(number) => {
                     let count = number & i64::from(bits - 1);
@@ -398,7 +359,7 @@ impl Writer<'_> {
 
     fn exit(&self, left: Operand, comparison: Comparison, right: Operand, ty: TypeId, exit: usize) -> Vec<String> {
         let equality = matches!(comparison, Comparison::Eq | Comparison::Ne);
-        let mut lines = by_width(ty, |bits| {
+        let mut lines = self.by_width(ty, |bits| {
             let (left, right) = (self.operand(left, bits), (right, self.operand(right, bits)));
             match right {
                 (Operand::Immediate(0), _) if equality => format!("test {left}, {left}"), // left == 0 ?
@@ -413,7 +374,7 @@ impl Writer<'_> {
             Comparison::Gt => ["jg", "ja"],
             Comparison::Ge => ["jge", "jae"],
         };
-        let target = format!("{}b", 30 + exit);
+        let target = self.0.exit(exit);
         if equality {
             lines.push(format!("{signed} {target}")); // leave by this exit
             return lines;
@@ -427,21 +388,6 @@ impl Writer<'_> {
     }
 }
 
-/// One line for each width, of which the assembler takes the one that the type has.
-fn by_width(ty: TypeId, line: impl Fn(u32) -> String) -> Vec<String> {
-    vec![
-        format!(".if {{b{ty}}} == 8"),
-        line(64),
-        format!(".elseif {{b{ty}}} == 4"),
-        line(32),
-        format!(".elseif {{b{ty}}} == 2"),
-        line(16),
-        ".else".into(),
-        line(8),
-        ".endif".into(),
-    ]
-}
-
 fn pointer(bits: u32) -> &'static str {
     match bits {
         8 => "byte ptr",
@@ -450,54 +396,3 @@ fn pointer(bits: u32) -> &'static str {
         _ => "qword ptr",
     }
 }
-
-/// A number as so many bits have it, with their sign. (`rustc` refuses a literal that doesn't fit, unless it is told not to.)
-fn truncated(number: i64, bits: u32) -> i64 {
-    number << (64 - bits) >> (64 - bits)
-}
-
-/// What can be wrong with the instructions of a window, for negative controls: a name, and what is wrong.
-#[cfg(feature = "mutants")]
-pub const MUTATIONS: &[(&str, &str)] = &[
-    ("start_inside", "the window starts one instruction late"),
-    ("wrong_signature", "another number than the kernel knows stands before the abort handler"),
-    ("publish_in_two", "the thread descriptor is changed by two stores, the length first"),
-    ("clobbered_retry", "an attempt after an abort finds its operands overwritten"),
-    ("missing_clobber", "the compiler isn't told of a register that the window changes"),
-];
-
-/// Gets the lines of a window wrong in these ways. (Those that aren't about lines are about operands: see [`scratch`] and `window.rs`.)
-fn mutate(lines: &mut Vec<String>, flaws: &[String]) {
-    for flaw in flaws {
-        match flaw.as_str() {
-            "start_inside" => {
-                if let Some(start) = lines.iter().position(|line| line == "23:") {
-                    let is_instruction = |line: &String| !line.starts_with('.');
-                    let next = lines[start + 1..].iter().position(is_instruction).unwrap_or_default();
-                    lines[start..=start + 1 + next].rotate_left(1);
-                }
-            }
-            "wrong_signature" => lines.iter_mut().filter(|line| *line == ".long 0x53053053").for_each(|line| {
-                *line = ".long 0x53053054".into(); // no signature
-            }),
-            "publish_in_two" => {
-                if let Some(publish) = lines.iter().position(|line| line.ends_with("+ 8], {published}")) {
-                    let low = lines[publish].replace("movups", "movlps");
-                    lines[publish] = low.replace("movlps", "movhps").replace("+ 8]", "+ 16]"); // thread descriptor: post-commit offset
-                    lines.insert(publish + 1, low); // thread descriptor: start
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Words of this machine, which must not occur outside of its file.
-#[cfg(test)]
-#[rustfmt::skip]
-pub const WORDS: &[&str] = &[
-    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "rip", "eax", "ebx", "ecx", "edx", "xmm", "xmm0",
-    "xmm_reg", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "fs", "gs", "mov", "movq", "movups",
-    "movzx", "movlps", "movhps", "lea", "cmp", "jne", "jmp", "je", "jz", "jnz", "ud1", "lock", "xchg", "cmpxchg", "qword",
-    "dword", "pushsection", "x86", "x86_64", "imul", "jae", "ja", "jb", "movsb", "sar", "cl",
-];

@@ -1,0 +1,29 @@
+//! What asm says to the compiler alone: no instruction, so the same on every machine.
+
+use core::arch::asm;
+use core::mem::MaybeUninit;
+
+/// Whether these bytes are all zero, those that have no value (padding) included.
+///
+/// # Safety
+/// They may be read.
+pub(crate) unsafe fn is_zero(bytes: *const u8, count: usize) -> bool {
+    // SAFETY: no instruction. To the compiler it is a function that may have stored to each byte what it finds there, so that from here on all have a value.
+    unsafe { asm!("/* {bytes} */", bytes = in(reg) bytes, options(nostack, preserves_flags)) };
+    // SAFETY: the caller's, and the above.
+    unsafe { core::slice::from_raw_parts(bytes, count) }.iter().all(|byte| *byte == 0)
+}
+
+/// Words of which bytes have no value can be passed on by [`valued`].
+pub(crate) const WORDS_MAY_HAVE_GAPS: bool = true;
+
+/// The word, with some value for the bytes that have none.
+#[inline(always)]
+pub(crate) fn valued(word: MaybeUninit<*mut ()>) -> *mut () {
+    let valued;
+    // SAFETY: no instruction. To the compiler it is a function that gives what is in a register.
+    unsafe {
+        asm!("/* {word} */", word = inlateout(reg) word => valued, options(pure, nomem, nostack, preserves_flags));
+    }
+    valued
+}

@@ -1,0 +1,68 @@
+//! Arming and disarming on machines whose windows publish their descriptor by several stores: no instruction of these is special, so it is Rust.
+//!
+//! While a window is published, the length of the thread descriptor is 0 (`emit/arch/load_store.rs` in rseq-macros). A handler in the middle may run a section of its own and leave a
+//! whole window there, which the interrupted section then mixes with its own. By then that section is out of force, because the signal took it out; and it must not come into
+//! force with the next one. So arming begins by setting the length to 0: what is in force always covers nothing, or one window, whole.
+//!
+//! Between the compiler and an interruption on the same CPU it takes no more than fences for the compiler; the kernel sees a thread's stores in its order.
+
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst, compiler_fence};
+
+use super::thread_block;
+use crate::abi::{Descriptor, Rseq};
+use crate::thread::{Armed, FAST, Located};
+
+/// The lower word of 64 bits that the kernel reads at any time. The upper one, if there is one, stays 0.
+///
+/// # Safety
+/// The 64 bits are valid for as long as the reference is used, and nobody changes them but by atomics.
+#[inline(always)]
+unsafe fn word<'a, T>(field: *mut T) -> &'a AtomicUsize {
+    const { assert!(size_of::<T>() == 8 && cfg!(any(target_pointer_width = "64", target_endian = "little"))) };
+    // SAFETY: the caller's; aligned, as the 64 bits are.
+    unsafe { AtomicUsize::from_ptr(field.cast()) }
+}
+
+/// The calling thread's descriptor and area.
+#[inline(always)]
+pub(crate) fn locate() -> Located {
+    let descriptor: *mut Descriptor = thread_block().cast();
+    Located { descriptor, area: descriptor.wrapping_byte_offset(FAST.area_offset.load(Relaxed)).cast() }
+}
+
+/// What windows that arm by themselves address the calling thread's area by: its address. It is another one before the mode is decided.
+#[inline(always)]
+pub(crate) fn area_for_windows() -> usize {
+    locate().area.expose_provenance()
+}
+
+/// Arms the thread descriptor and reads the CPU afterwards.
+///
+/// # Safety
+/// `thread` is the calling thread's.
+#[inline(always)]
+pub(crate) unsafe fn arm(thread: Located) -> Armed {
+    let Located { descriptor, area } = thread;
+    // SAFETY: the caller's: both are the thread's own, and valid while it runs.
+    let cpu = unsafe {
+        word(&raw mut (*descriptor).post_commit_offset).store(0, Relaxed);
+        compiler_fence(SeqCst);
+        word(&raw mut (*area).rseq_cs).store(descriptor.expose_provenance(), Relaxed);
+        compiler_fence(SeqCst);
+        (*area).cpu_id.load(Relaxed)
+    };
+    compiler_fence(SeqCst);
+    Armed { cpu: cpu as usize, cpus: FAST.cpus.load(Relaxed) }
+}
+
+/// Takes whatever descriptor is in force out of force.
+///
+/// # Safety
+/// `area` is the calling thread's area.
+#[inline(always)]
+pub(crate) unsafe fn disarm(area: *mut Rseq) {
+    compiler_fence(SeqCst);
+    // SAFETY: the caller's. One store, so that the kernel sees the old value or NULL.
+    unsafe { word(&raw mut (*area).rseq_cs).store(0, Relaxed) };
+    compiler_fence(SeqCst);
+}

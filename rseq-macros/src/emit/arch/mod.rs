@@ -1,0 +1,77 @@
+//! One file per architecture with the instructions of its windows; this table says which there are.
+//!
+//! Most machines load from memory, compute between registers, and store: `load_store.rs` has the steps of these, of which their files
+//! give the instructions. x86-64 and i686 compute in memory, and write their steps themselves.
+
+mod aarch64;
+mod load_store;
+pub mod x86_64;
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote_spanned;
+
+use super::asm::Writer;
+use crate::ir::{Program, Register, Step};
+
+/// The emitters, under the names by which rseq-core's `arch` asks for them.
+const MACHINES: &[(&str, &dyn Machine)] =
+    &[("x86_64", &x86_64::X86_64), ("aarch64", &load_store::Steps(aarch64::Aarch64))];
+
+/// The emitter of this name.
+pub fn named(name: &str) -> Option<&'static dyn Machine> {
+    MACHINES.iter().find(|(known, _)| *known == name).map(|(_, machine)| *machine)
+}
+
+/// All names, and the words of each machine, which must not occur outside of its file.
+#[cfg(test)]
+pub fn all() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    MACHINES.iter().map(|(name, machine)| (*name, machine.words()))
+}
+
+/// How a machine writes the steps of a window. Values are kept zero-extended to whole registers.
+pub trait Machine: Sync {
+    /// The width of pointers, and of the widest value.
+    fn pointer_bits(&self) -> u32;
+
+    /// How many registers the window of this program may use for its values.
+    fn registers(&self, program: &Program) -> usize;
+
+    /// Registers that the window, these lines, changes beside these, as operands of `asm!`.
+    fn scratch(&self, program: &Program, lines: &[String]) -> TokenStream;
+
+    /// The class of the values' registers.
+    fn class(&self) -> TokenStream {
+        quote_spanned!(Span::mixed_site()=> reg)
+    }
+
+    /// Options of `asm!`.
+    fn options(&self) -> TokenStream {
+        quote_spanned!(Span::mixed_site()=> nostack)
+    }
+
+    /// The directives around code that seldom runs: near enough for the branches of the window to reach.
+    fn cold(&self) -> [&'static str; 2];
+
+    /// What stands in front of an abort handler: the last line is the signature.
+    fn signature(&self) -> &'static [&'static str];
+
+    /// Goes to a label, out of cold code.
+    fn jump(&self, label: &str) -> String;
+
+    /// Puts a small number into an operand's register, in cold code.
+    fn set_number(&self, operand: &str, number: usize) -> Vec<String>;
+
+    /// Takes the descriptor out of force.
+    fn disarm(&self, writer: &Writer<'_>, area: Register) -> Vec<String>;
+
+    /// A step of the window with instructions of its own.
+    fn step(&self, writer: &Writer<'_>, step: &Step) -> Vec<String>;
+
+    /// Gets the lines wrong in a way that this machine alone knows.
+    #[cfg(feature = "mutants")]
+    fn mutate(&self, _lines: &mut Vec<String>, _flaw: &str) {}
+
+    /// Words of this machine, which must not occur outside of its file.
+    #[cfg(test)]
+    fn words(&self) -> &'static [&'static str];
+}
