@@ -35,16 +35,7 @@ impl Fixture {
 
     /// Builds it; returns the folder with what came of it.
     pub fn build(&self) -> PathBuf {
-        // Cargo would look for newer versions of what the lock file doesn't name, so each fixture gets the workspace's.
-        let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock");
-        std::fs::copy(lock, self.directory.join("Cargo.lock")).expect("the workspace's lock file can be copied");
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixtures");
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(&self.directory).env("CARGO_TARGET_DIR", &target);
-        cargo.args(["build", "--release", "--offline", "--quiet"]);
-        for setting in &self.profile {
-            cargo.args(["--config", setting]);
-        }
+        let (mut cargo, target) = self.cargo("build");
         let folder = if self.flags.is_empty() {
             target
         } else {
@@ -53,6 +44,30 @@ impl Fixture {
         };
         print_of(&mut cargo);
         folder.join("release")
+    }
+
+    /// Compiles its library for another target, which takes no linker; returns the object file.
+    pub fn object_for(&self, target: &str) -> PathBuf {
+        let (mut cargo, folder) = self.cargo("rustc");
+        let object = folder.join(format!("{target}.o"));
+        cargo.args(["--lib", "--crate-type", "lib", "--target", target, "--", "--emit"]);
+        print_of(cargo.arg(format!("obj={}", object.display())));
+        object
+    }
+
+    /// Cargo, in release mode, and the folder where it builds.
+    fn cargo(&self, command: &str) -> (Command, PathBuf) {
+        // Cargo would look for newer versions of what the lock file doesn't name, so each fixture gets the workspace's.
+        let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock");
+        std::fs::copy(lock, self.directory.join("Cargo.lock")).expect("the workspace's lock file can be copied");
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixtures");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(&self.directory).env("CARGO_TARGET_DIR", &target);
+        cargo.args([command, "--release", "--offline", "--quiet"]);
+        for setting in &self.profile {
+            cargo.args(["--config", setting]);
+        }
+        (cargo, target)
     }
 
     /// Builds it and runs one of its programs; returns what that printed.
