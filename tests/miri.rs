@@ -127,7 +127,9 @@ fn words_of_every_width() {
             => (old, none)
         }
     };
-    assert_eq!((old, none, id), (Id(7), None, Id(8)));
+    assert_eq!((none, id), (None, Id(8)));
+    // An attempt that was aborted behind its scratch store leaves that to the next one.
+    assert!(old == Id(7) || old == Id(8));
     // SAFETY: points to `id`.
     assert_eq!(unsafe { *pointer.expect("was stored").as_ptr() }, Id(8));
 }
