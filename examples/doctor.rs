@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use common::grouped;
-use rseq::{CpuId, Mode, PerCpu, Reason, Registrar, Status, fence, rseq};
+use rseq::{CpuId, Mode, PerCpu, Reason, Registrar, SliceExtension, Status, fence, rseq};
 
 /// Reports on restartable sequences on this machine, and tests them.
 ///
@@ -395,10 +395,12 @@ fn advice(status: &Status) -> Vec<String> {
         if !status.has_fences() {
             advice.push("fences: Linux 5.10 or later, and a seccomp filter that allows membarrier(2)".to_owned());
         }
-        if !status.has_slice_extension() {
-            let needs = "slice extension: Linux 7.0 or later with CONFIG_RSEQ_SLICE_EXTENSION=y; sections do without";
-            advice.push(needs.to_owned());
-        }
+        let needed = match status.slice_extension() {
+            SliceExtension::NotInKernel => Some("Linux 7.0 or later with CONFIG_RSEQ_SLICE_EXTENSION=y"),
+            SliceExtension::OriginalLength => Some("glibc 2.41 or later"),
+            _ => None,
+        };
+        advice.extend(needed.map(|needed| format!("slice extension: {needed}; sections do without")));
     }
     advice
 }

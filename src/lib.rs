@@ -124,8 +124,8 @@ pub use integrations::tracing;
 pub use pool::{Pool, Pooled};
 pub use ring::{Drain, Ring};
 pub use rseq_core::{
-    AllocError, CpuId, IndexKind, Kernel, Libc, MmCid, Mode, PerCpu, Place, Reason, Registrar, Slots, Status, Word,
-    abi, drain, fence, portable, quiesce, slots, status,
+    AllocError, CpuId, IndexKind, Kernel, Libc, MmCid, Mode, PerCpu, Place, Reason, Registrar, SliceExtension, Slots,
+    Status, Word, abi, drain, fence, portable, quiesce, slots, status,
 };
 pub use stack::Stack;
 

@@ -3,7 +3,7 @@
 //! Merged in Linux 4.18; `node_id` and `mm_cid` came with 6.3, `slice_ctrl` with 7.0.
 
 use core::mem::{align_of, offset_of, size_of};
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU8, AtomicU32};
 
 /// 64 bits that the kernel reads at any time. (Targets without such an atomic have no emitter, and register no thread.)
 #[cfg(target_has_atomic = "64")]
@@ -14,8 +14,11 @@ pub type Shared64 = core::cell::UnsafeCell<u64>;
 
 /// A thread's registered area, which the kernel reads and writes (`struct rseq`).
 ///
-/// After registration [`rseq_cs`](Self::rseq_cs) is the only field that user space may write: kernels from 7.0.10 kill a
-/// process that writes to another one while more than 32 bytes are registered.
+/// After registration [`rseq_cs`](Self::rseq_cs) and [`slice_ctrl.request`](SliceControl::request) are the only fields that user space may write: kernels
+/// from 7.0.10 kill a process that writes to another one while more than 32 bytes are registered.
+///
+/// Kernels may fill more bytes than these, and say how many by [`AT_RSEQ_FEATURE_SIZE`]. From 7.0 there is a 33rd, which is reserved: it tells an area that
+/// was registered for what is new from one of the original length.
 #[repr(C, align(32))]
 #[derive(Debug)]
 pub struct Rseq {
@@ -25,14 +28,24 @@ pub struct Rseq {
     pub cpu_id: AtomicU32,
     /// The address of the [`Descriptor`] in force, 0 for none.
     pub rseq_cs: Shared64,
-    /// Zero: the kernel refuses any other value.
+    /// What the kernel says of the time-slice extension: [`SLICE_AVAILABLE`] and [`SLICE_ENABLED`] (Linux 7.0). Before, it was to be left at 0.
     pub flags: AtomicU32,
     /// The NUMA node (Linux 6.3).
     pub node_id: AtomicU32,
     /// The memory map's concurrency id: a small number that no other running thread of the process has (Linux 6.3).
     pub mm_cid: AtomicU32,
     /// The control word of the time-slice extension (Linux 7.0).
-    pub slice_ctrl: AtomicU32,
+    pub slice_ctrl: SliceControl,
+}
+
+/// How a thread asks for a longer time slice, and is told that it has it (`struct rseq_slice_ctrl`).
+#[repr(C, align(4))]
+#[derive(Debug)]
+pub struct SliceControl {
+    /// The thread's: 1 asks for it. The kernel clears it when it grants it, and whenever it schedules the thread.
+    pub request: AtomicU8,
+    /// The kernel's: 1 as long as the thread runs on its extension.
+    pub granted: AtomicU8,
 }
 
 /// What a restartable window looks like to the kernel (`struct rseq_cs`).
@@ -66,6 +79,14 @@ pub const FLAG_UNREGISTER: i32 = 1;
 
 /// Auxiliary vector entry: the bytes of [`Rseq`] that this kernel fills (`AT_RSEQ_FEATURE_SIZE`, Linux 6.3).
 pub const AT_RSEQ_FEATURE_SIZE: u32 = 27;
+
+/// Auxiliary vector entry: what the address of a [`Rseq`] of that many bytes must be a multiple of (`AT_RSEQ_ALIGN`, Linux 6.3).
+pub const AT_RSEQ_ALIGN: u32 = 28;
+
+/// In [`Rseq::flags`]: the thread can turn the time-slice extension on (`RSEQ_CS_FLAG_SLICE_EXT_AVAILABLE`, Linux 7.0).
+pub const SLICE_AVAILABLE: u32 = 1 << 4;
+/// In [`Rseq::flags`]: it is on (`RSEQ_CS_FLAG_SLICE_EXT_ENABLED`).
+pub const SLICE_ENABLED: u32 = 1 << 5;
 
 /// The number of active bytes in the original ABI, where the kernel has no `AT_RSEQ_FEATURE_SIZE`.
 pub const ORIGINAL_FEATURE_SIZE: u32 = 20;

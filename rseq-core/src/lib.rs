@@ -20,6 +20,8 @@ mod place;
 pub mod portable;
 mod register;
 mod section;
+mod selftest;
+mod slice;
 mod status;
 mod sys;
 mod thread;
@@ -32,6 +34,7 @@ pub use mode::{Mode, Reason};
 pub use percpu::{AllocError, PerCpu, Slots};
 pub use place::{Place, Word};
 pub use register::Registrar;
+pub use slice::SliceExtension;
 pub use status::{Libc, Status, status};
 
 /// What the expansion of `rseq!` uses. Not for people: it may change in every release.

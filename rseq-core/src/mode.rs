@@ -8,7 +8,7 @@ use crate::kernel::Kernel;
 use crate::register::{self, Registrar};
 use crate::sys::{self, Errno};
 use crate::thread::FAST;
-use crate::{arch, cpu};
+use crate::{arch, cpu, selftest};
 
 /// How sections run in this process. Decided once, by the first section or the first call of [`status`](crate::status()).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,20 +123,36 @@ fn probe() -> Mode {
     if sys::environment_says(VARIABLE, c"portable") {
         return Mode::Portable(Reason::Forced);
     }
-    if Kernel::running().is_some_and(|kernel| kernel.breaks_rseq()) {
-        return Mode::Portable(Reason::BrokenKernel);
-    }
-    if register::libc_area().is_some() {
-        return Mode::Rseq(Registrar::Libc);
-    }
-    match register::own_area() {
-        Ok(()) => Mode::Rseq(Registrar::Own),
-        Err(sys::NO_SUCH_CALL) => Mode::Portable(Reason::NoKernelSupport),
-        Err(sys::INVALID) => Mode::Portable(Reason::OtherArea),
-        Err(errno) => Mode::Portable(Reason::Refused(errno)),
+    match register() {
+        Err(reason) => Mode::Portable(reason),
+        Ok(registrar) if selftest::may_be_trusted(Kernel::running(), || clears(registrar)) => Mode::Rseq(registrar),
+        Ok(registrar) => {
+            register::withdraw(registrar);
+            Mode::Portable(Reason::BrokenKernel)
+        }
     }
 }
 
+/// See [`selftest::clears`]: of the calling thread, which is registered.
+fn clears(registrar: Registrar) -> bool {
+    let block = arch::thread_block();
+    let area = block.wrapping_byte_offset(register::area_offset(registrar)).cast();
+    // SAFETY: this thread's. Its descriptor covers no window yet.
+    unsafe { selftest::clears(area, &raw const (*block).descriptor) }
+}
+
+/// Who registers threads, beginning with the calling one.
+fn register() -> Result<Registrar, Reason> {
+    if register::libc_area().is_some() {
+        return Ok(Registrar::Libc);
+    }
+    match register::own_area() {
+        Ok(()) => Ok(Registrar::Own),
+        Err(sys::NO_SUCH_CALL) => Err(Reason::NoKernelSupport),
+        Err(sys::INVALID) => Err(Reason::OtherArea),
+        Err(errno) => Err(Reason::Refused(errno)),
+    }
+}
 #[cfg(test)]
 mod tests {
     use super::{Mode, Reason, Registrar};

@@ -5,11 +5,11 @@ use core::mem::offset_of;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::abi::{
-    AT_RSEQ_FEATURE_SIZE, CPU_ID_REGISTRATION_FAILED, CPU_ID_UNINITIALIZED, FLAG_UNREGISTER, ORIGINAL_FEATURE_SIZE,
-    ORIGINAL_LENGTH, Rseq,
+    AT_RSEQ_ALIGN, AT_RSEQ_FEATURE_SIZE, CPU_ID_REGISTRATION_FAILED, CPU_ID_UNINITIALIZED, FLAG_UNREGISTER,
+    ORIGINAL_FEATURE_SIZE, ORIGINAL_LENGTH, Rseq,
 };
 use crate::sys::{self, Errno};
-use crate::thread::{OWN_AREA, ThreadBlock};
+use crate::thread::{OWN_AREA, OwnArea};
 use crate::{arch, cpu};
 
 /// Who registered the threads' areas with the kernel.
@@ -60,13 +60,20 @@ pub(crate) fn area_offset(registrar: Registrar) -> isize {
     }
 }
 
-/// The bytes of an area that were registered, and those of them that the kernel fills.
+/// The bytes of an area that are registered.
 pub(crate) fn length(registrar: Registrar) -> u32 {
-    match (registrar, libc_area()) {
+    match registrar {
         // glibc registers at least the original structure, also where it reports fewer bytes as active.
-        (Registrar::Libc, Some(area)) => area.active.max(ORIGINAL_LENGTH),
-        _ => ORIGINAL_LENGTH,
+        Registrar::Libc => libc_area().map_or(ORIGINAL_LENGTH, |area| area.active.max(ORIGINAL_LENGTH)),
+        Registrar::Own => own_length(sys::auxiliary(AT_RSEQ_FEATURE_SIZE), sys::auxiliary(AT_RSEQ_ALIGN)),
     }
+}
+
+/// The length to register an own area under, on a kernel that fills so many bytes of it, so aligned: all of them if there is room, else those of the
+/// original structure. (Any other number is refused: `rseq_length_valid` in `kernel/rseq.c`.)
+fn own_length(filled: usize, align: usize) -> u32 {
+    let fits = filled <= size_of::<OwnArea>() && align <= align_of::<OwnArea>();
+    if fits { ORIGINAL_LENGTH.max(filled as u32) } else { ORIGINAL_LENGTH }
 }
 
 /// The bytes of an area that this kernel keeps up to date, as far as it was told of them.
@@ -104,9 +111,9 @@ pub(crate) fn ensure(registrar: Registrar) -> Option<usize> {
 /// Registers the calling thread's own area, and sees to it that the registration ends before the thread's memory does.
 pub(crate) fn own_area() -> Result<(), Errno> {
     // SAFETY: the calling thread's block.
-    let area = unsafe { &raw mut (*arch::thread_block()).own_area };
+    let area = unsafe { &raw mut (*arch::thread_block()).own_area.fields };
     // SAFETY: static TLS is valid until the thread has run its destructors, of which ours ends the registration.
-    let registered = match unsafe { sys::rseq(area, ORIGINAL_LENGTH, 0, arch::SIGNATURE) } {
+    let registered = match unsafe { sys::rseq(area, length(Registrar::Own), 0, arch::SIGNATURE) } {
         Err(sys::BUSY) => return Ok(()),
         result => result,
     };
@@ -125,10 +132,30 @@ pub(crate) fn own_area() -> Result<(), Errno> {
     result
 }
 
+/// Ends the registration of the calling thread if it is this crate's, which turned out to be of no use.
+pub(crate) fn withdraw(registrar: Registrar) {
+    if let Registrar::Own = registrar {
+        // SAFETY: the calling thread's block, whose area this crate registered.
+        unsafe { unregister((&raw mut (*arch::thread_block()).own_area).cast()) };
+    }
+}
+
 /// Ends a thread's own registration. A section in a later destructor of the same thread registers it again.
 unsafe extern "C" fn unregister(area: *mut c_void) {
     // SAFETY: the area that this thread registered; it stays valid here.
-    let _not_registered_any_more = unsafe { sys::rseq(area.cast(), ORIGINAL_LENGTH, FLAG_UNREGISTER, arch::SIGNATURE) };
+    let _not_registered_any_more =
+        unsafe { sys::rseq(area.cast(), length(Registrar::Own), FLAG_UNREGISTER, arch::SIGNATURE) };
 }
 
-const _: () = assert!(offset_of!(ThreadBlock, own_area).is_multiple_of(core::mem::align_of::<Rseq>()));
+#[cfg(test)]
+mod tests {
+    use super::own_length;
+
+    #[test]
+    fn an_own_area_is_as_long_as_the_kernel_fills_it() {
+        // No entries before 6.3; what 6.3 and 7.0 say; an alignment and a length that there is no room for.
+        assert_eq!([own_length(0, 0), own_length(28, 32), own_length(32, 32)], [32; 3]);
+        assert_eq!([own_length(33, 64), own_length(64, 64)], [33, 64]);
+        assert_eq!([own_length(65, 128), own_length(33, 128), own_length(usize::MAX, 1)], [32; 3]);
+    }
+}

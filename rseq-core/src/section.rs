@@ -11,6 +11,7 @@ use crate::mode::{self, Mode};
 use crate::outcome::Outcome;
 use crate::portable;
 use crate::register::{self, Registrar};
+use crate::slice;
 use crate::thread::{Armed, FAST, Located};
 use crate::{arch, sys};
 
@@ -205,6 +206,7 @@ pub fn window_repeated<I: IndexKind, C: Copy, const N: usize>(
         }
         let outcome = again();
         if outcome.end != Outcome::<N>::ABORTED.end {
+            with_this_area(slice::release);
             return outcome;
         }
     }
@@ -298,12 +300,21 @@ pub fn count<const HERE: u8>(aborts: u32) -> u32 {
 }
 
 /// What a section without an `abort` clause does after each abort: after a run of them it gives the processor away once, because whoever
-/// keeps interrupting may have to finish first.
+/// keeps interrupting may have to finish first, and asks that it may finish itself then.
 fn relax_after_run() {
     const RUN: u32 = 64;
     /// The aborts of all threads: a count of its own for every section would cost those that don't abort.
     static ABORTS: AtomicU32 = AtomicU32::new(0);
     if ABORTS.fetch_add(1, Relaxed) % RUN == RUN - 1 {
         sys::yield_now();
+        with_this_area(slice::request);
+    }
+}
+
+/// Does this with the area of the calling thread, if it has one. (In builds without restartable sequences there is none.)
+fn with_this_area(act: fn(&Rseq)) {
+    // SAFETY: the calling thread's area, or null.
+    if let Some(area) = unsafe { arch::locate().area.as_ref() } {
+        act(area);
     }
 }

@@ -3,11 +3,12 @@
 use core::fmt;
 use core::mem::offset_of;
 
-use crate::abi::Rseq;
+use crate::abi::{ORIGINAL_LENGTH, Rseq};
 use crate::kernel::Kernel;
 use crate::mode::{self, Mode};
 use crate::register::{self, Registrar};
-use crate::{cpu, fence, sys};
+use crate::slice::{self, SliceExtension};
+use crate::{cpu, fence};
 
 /// The C library that the program was built for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,13 +30,13 @@ pub struct Status {
     registered_bytes: u32,
     kept_bytes: u32,
     fences: bool,
-    slice_extension: bool,
+    slice_extension: SliceExtension,
     possible_cpus: usize,
 }
 
 /// Says what is in use and why: the mode, who registered the threads, the kernel and its features.
 ///
-/// Decides the mode if no section has run yet.
+/// Decides the mode if no section has run yet, and registers the calling thread.
 ///
 /// ```
 /// let status = rseq::status();
@@ -52,6 +53,7 @@ pub fn status() -> Status {
         Mode::Rseq(registrar) => Some(registrar),
         Mode::Portable(_) => None,
     };
+    let registered_bytes = registrar.map_or(0, register::length);
     Status {
         mode,
         kernel: Kernel::running(),
@@ -59,10 +61,13 @@ pub fn status() -> Status {
             name: cfg_select! { target_env = "gnu" => "gnu", target_env = "musl" => "musl", _ => "" },
             active_bytes: register::libc_area().map_or(0, |area| area.active),
         },
-        registered_bytes: registrar.map_or(0, register::length),
+        registered_bytes,
         kept_bytes: registrar.map_or(0, register::kept),
         fences: fence::available(),
-        slice_extension: sys::has_slice_extension(),
+        slice_extension: registrar.map_or(SliceExtension::NotNeeded, |registrar| {
+            register::ensure(registrar);
+            slice::state(registered_bytes)
+        }),
         possible_cpus: cpu::possible(),
     }
 }
@@ -86,11 +91,18 @@ impl Status {
         self.libc
     }
 
-    /// The length in bytes under which a thread's area is registered: 32 for the original ABI, more from glibc 2.41 on kernels
-    /// that have more to say; 0 in portable mode.
+    /// The length in bytes under which a thread's area is registered: 32 for the original ABI, more on kernels that have more to say (33 from Linux 7.0), by
+    /// this crate and by glibc from 2.41; 0 in portable mode.
     #[must_use]
     pub fn registered_bytes(&self) -> u32 {
         self.registered_bytes
+    }
+
+    /// Threads are registered with more than the original 32 bytes, which the kernel calls "v2": it watches over those fields of their areas that are its own
+    /// (from Linux 7.0.10 it kills a process that writes to one), and may let them have time-slice extensions.
+    #[must_use]
+    pub fn is_v2(&self) -> bool {
+        self.registered_bytes > ORIGINAL_LENGTH
     }
 
     /// The kernel keeps `node_id`, the thread's NUMA node, up to date (Linux 6.3).
@@ -111,9 +123,9 @@ impl Status {
         self.fences
     }
 
-    /// The kernel knows time-slice extensions (Linux 7.0, if configured).
+    /// Whether threads that are aborted again and again ask the kernel for time to finish (Linux 7.0, if configured), and if not, why.
     #[must_use]
-    pub fn has_slice_extension(&self) -> bool {
+    pub fn slice_extension(&self) -> SliceExtension {
         self.slice_extension
     }
 
@@ -138,7 +150,8 @@ impl fmt::Display for Status {
                     Registrar::Own => "by this crate, because libc registers none",
                 };
                 writeln!(f, "mode:            restartable sequences")?;
-                writeln!(f, "threads:         registered {by}, {} bytes each", self.registered_bytes)?;
+                let version = if self.is_v2() { " (v2)" } else { "" };
+                writeln!(f, "threads:         registered {by}, {} bytes each{version}", self.registered_bytes)?;
             }
             Mode::Portable(reason) => {
                 writeln!(f, "mode:            portable (a lock per slot)")?;
@@ -159,12 +172,10 @@ impl fmt::Display for Status {
             ("node_id:         ", self.has_node_id()),
             ("mm_cid:          ", self.has_mm_cid()),
             ("fences:          ", self.fences),
-            ("slice extension: ", self.slice_extension),
         ];
-        for (index, (name, there)) in features.into_iter().enumerate() {
-            let end = if index + 1 < features.len() { "\n" } else { "" };
-            write!(f, "{name}{}{end}", if there { "yes" } else { "no" })?;
+        for (name, there) in features {
+            writeln!(f, "{name}{}", if there { "yes" } else { "no" })?;
         }
-        Ok(())
+        write!(f, "slice extension: {}", self.slice_extension)
     }
 }

@@ -8,15 +8,24 @@ use crate::arch::audit;
 
 /// A thread's static TLS: the descriptor that its sections publish their window in, and the area for the kernel in case
 /// that libc registered none.
-#[repr(C, align(32))]
+#[repr(C)]
 pub(crate) struct ThreadBlock {
     /// The thread descriptor. It always covers one window, whole: the one that the thread published last.
     pub(crate) descriptor: Descriptor,
     /// The area that this crate registers where libc has none.
-    pub(crate) own_area: Rseq,
+    pub(crate) own_area: OwnArea,
     /// What the thread remembers of its sections while they are audited.
     #[allow(dead_code, reason = "only audits read it")]
     pub(crate) audit: audit::State,
+}
+
+/// Room for an area as long, and as aligned, as kernels want it: from Linux 7.0 on they fill 33 bytes, at a multiple of 64. One that fills more than this is
+/// told of the original structure alone.
+#[repr(C, align(64))]
+pub(crate) struct OwnArea {
+    pub(crate) fields: Rseq,
+    /// What the structure may grow by. Nothing here is ours to write.
+    _more: [u32; 8],
 }
 
 /// Where the calling thread's descriptor and area are.

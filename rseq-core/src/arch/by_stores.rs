@@ -12,6 +12,40 @@ use super::thread_block;
 use crate::abi::{Descriptor, Rseq};
 use crate::thread::{Armed, FAST, Located};
 
+/// Defines the thread block of this image, with what the machine calls a word of an instruction, an instruction that traps, and the three addresses of a descriptor.
+///
+/// Static TLS, not `thread_local!`: it is there before the first access, and needs no call from a shared object either.
+/// Hidden, so that each image (the executable, every shared object) has its own: an image that is unloaded must not leave an
+/// abort address behind in a descriptor that others go on using.
+macro_rules! define_thread_block {
+    ($word:literal, $trap:literal, $addresses:literal) => {
+        core::arch::global_asm!(
+            ".pushsection .text.unlikely.rseq_dsl, \"ax\"",
+            concat!($word, " {signature}"), // the signature
+            concat!("22: ", $trap),         // abort handler of a thread that published no window yet: never gone to
+            ".popsection",
+            ".pushsection .tdata, \"awT\"",
+            ".balign {align}",
+            concat!(".globl ", thread_block_symbol!()),
+            concat!(".hidden ", thread_block_symbol!()),
+            concat!(".type ", thread_block_symbol!(), ", STT_TLS"),
+            concat!(".size ", thread_block_symbol!(), ", {block}"),
+            concat!(thread_block_symbol!(), ":"),
+            ".long 0, 0",                     // descriptor: version, flags
+            $addresses,                       // descriptor: start, length 0, abort
+            ".zero {own_area} - 32",          // a gap: areas are aligned
+            ".long 0, -1",                    // own area: cpu_id_start, cpu_id = uninitialised
+            ".zero {block} - {own_area} - 8", // own area: nothing registered, no descriptor in force
+            ".popsection",
+            signature = const SIGNATURE,
+            align = const align_of::<$crate::thread::ThreadBlock>(),
+            own_area = const core::mem::offset_of!($crate::thread::ThreadBlock, own_area),
+            block = const size_of::<$crate::thread::ThreadBlock>(),
+        );
+    };
+}
+pub(super) use define_thread_block;
+
 /// The lower word of 64 bits that the kernel reads at any time. The upper one, if there is one, stays 0.
 ///
 /// # Safety

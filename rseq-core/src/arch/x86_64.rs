@@ -25,7 +25,7 @@ global_asm!(
     "22: notrack jmp r11",     // abort handler of every thread descriptor: go on to the section's own
     ".popsection",
     ".pushsection .tdata,\"awT\",@progbits",
-    ".balign 32",
+    ".balign {align}",
     concat!(".globl ", thread_block_symbol!()),
     concat!(".hidden ", thread_block_symbol!()),
     concat!(".type ", thread_block_symbol!(), ",@object"),
@@ -33,12 +33,13 @@ global_asm!(
     concat!(thread_block_symbol!(), ":"),
     ".long 0, 0",              // descriptor: version, flags
     ".quad 22b, 0, 22b",       // descriptor: start, length 0, abort
+    ".zero {own_area} - 32",   // a gap: areas are aligned
     ".long 0, -1",             // own area: cpu_id_start, cpu_id = uninitialised
-    ".quad 0",                 // own area: rseq_cs
-    ".long 0, 0, 0, 0",        // own area: flags, node_id, mm_cid, slice_ctrl
-    ".zero {block} - 64",      // audit: nothing remembered
+    ".zero {block} - {own_area} - 8",  // own area: nothing registered, no descriptor in force; audit: nothing remembered
     ".popsection",
     signature = const SIGNATURE,
+    align = const align_of::<ThreadBlock>(),
+    own_area = const offset_of!(ThreadBlock, own_area),
     block = const size_of::<ThreadBlock>(),
 );
 

@@ -45,13 +45,33 @@ pub(crate) fn membarrier(command: i32, flags: u32, cpu: i32) -> Result<(), Errno
     outcome(unsafe { libc::syscall(libc::SYS_membarrier, command, flags, cpu) })
 }
 
-/// Whether the kernel knows time-slice extensions (Linux 7.0, where it is configured).
-pub(crate) fn has_slice_extension() -> bool {
-    const PR_RSEQ_SLICE_EXTENSION: i32 = 79;
-    const GET: libc::c_ulong = 1;
+/// `prctl(2)` for the time-slice extension of the calling thread, of `include/uapi/linux/prctl.h`.
+fn slice_extension(command: libc::c_ulong, operand: libc::c_ulong) -> libc::c_int {
+    const PR_RSEQ_SLICE_EXTENSION: libc::c_int = 79;
     const UNUSED: libc::c_ulong = 0;
-    // SAFETY: takes no pointer; kernels without it answer EINVAL.
-    unsafe { libc::prctl(PR_RSEQ_SLICE_EXTENSION, GET, UNUSED, UNUSED, UNUSED) >= 0 }
+    // SAFETY: takes no pointer. Kernels that don't know the command refuse it.
+    unsafe { libc::prctl(PR_RSEQ_SLICE_EXTENSION, command, operand, UNUSED, UNUSED) }
+}
+
+/// Whether the kernel knows time-slice extensions (Linux 7.0, where it is configured).
+pub(crate) fn knows_slice_extension() -> bool {
+    const GET: libc::c_ulong = 1;
+    slice_extension(GET, 0) >= 0
+}
+
+/// Turns the time-slice extension on for the calling thread.
+pub(crate) fn enable_slice_extension() -> Result<(), Errno> {
+    const SET: libc::c_ulong = 2;
+    const ENABLE: libc::c_ulong = 1;
+    outcome(slice_extension(SET, ENABLE).into())
+}
+
+/// `rseq_slice_yield(2)`: gives the processor back that the calling thread has on its extension.
+pub(crate) fn slice_yield() {
+    /// The same on every architecture that this crate knows.
+    const SYS_RSEQ_SLICE_YIELD: libc::c_long = 471;
+    // SAFETY: takes no pointer.
+    unsafe { libc::syscall(SYS_RSEQ_SLICE_YIELD) };
 }
 
 /// An entry of the auxiliary vector, 0 if there is none.

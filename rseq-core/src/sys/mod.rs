@@ -8,7 +8,9 @@ pub(crate) type Errno = i32;
 cfg_select! {
     all(target_os = "linux", not(miri)) => {
         mod linux;
+        mod rival;
         pub(crate) use linux::*;
+        pub(crate) use rival::Rival;
     }
     _ => {
         mod no_linux;

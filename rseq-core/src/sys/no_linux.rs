@@ -18,9 +18,15 @@ pub(crate) fn membarrier(_command: i32, _flags: u32, _cpu: i32) -> Result<(), Er
     Err(NO_SUCH_CALL)
 }
 
-pub(crate) fn has_slice_extension() -> bool {
+pub(crate) fn knows_slice_extension() -> bool {
     false
 }
+
+pub(crate) fn enable_slice_extension() -> Result<(), Errno> {
+    Err(INVALID)
+}
+
+pub(crate) fn slice_yield() {}
 
 pub(crate) fn auxiliary(_entry: u32) -> usize {
     0
@@ -42,4 +48,17 @@ pub(super) fn listed_cpus() -> Option<u32> {
 #[cfg(all(unix, not(miri)))]
 pub(super) fn executable_base() -> usize {
     0
+}
+
+/// No kernel to be looked at.
+pub(crate) struct Rival;
+
+impl Rival {
+    pub(crate) fn start() -> Option<Self> {
+        None
+    }
+
+    pub(crate) fn takes(&self, _cpu: u32) -> bool {
+        false
+    }
 }
