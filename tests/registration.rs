@@ -1,5 +1,5 @@
 //! Threads that libc registered, that this crate registers, and that nobody can register.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(target_os = "linux")]
 
 #[path = "support/explored.rs"]
 mod explored;
@@ -10,12 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqC
 use std::{hint, ptr, thread};
 
 use explored::{Explored, is_counted};
-use rseq::abi::{AT_RSEQ_FEATURE_SIZE, FLAG_UNREGISTER, ORIGINAL_LENGTH, Rseq};
+use rseq::abi::{AT_RSEQ_FEATURE_SIZE, FLAG_UNREGISTER, ORIGINAL_LENGTH, SIGNATURE};
 use rseq::{CpuId, Mode, PerCpu, Registrar, SliceExtension, rseq};
 use rseq_explore::Ran;
 use support::{forced_portable, mode, must_pass, outcome, refused, restartable, seccomp, with_own_registration};
-
-const SIGNATURE: u32 = 0x5305_3053;
 
 static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
 
@@ -73,21 +71,11 @@ fn is_registered() -> bool {
     refused.is_err()
 }
 
-fn libc_area() -> *mut Rseq {
-    // SAFETY: looks up a symbol of glibc's.
-    let offset = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr()) }.cast::<isize>();
-    let pointer: *mut u8;
-    // SAFETY: reads the thread pointer.
-    unsafe { std::arch::asm!("mov {}, fs:[0]", out(reg) pointer) };
-    // SAFETY: glibc's documented type of the symbol, which exists where glibc registers threads.
-    pointer.wrapping_offset(unsafe { *offset }).cast()
-}
-
 /// Ends libc's registration of the calling thread.
 fn unregister_from_libc() {
     let length = rseq::status().registered_bytes();
     // SAFETY: libc's own area; the kernel forgets it, which libc doesn't mind.
-    let result = unsafe { libc::syscall(libc::SYS_rseq, libc_area(), length, FLAG_UNREGISTER, SIGNATURE) };
+    let result = unsafe { libc::syscall(libc::SYS_rseq, rseq::__private::area(), length, FLAG_UNREGISTER, SIGNATURE) };
     outcome(result).expect("libc registered as many bytes");
     assert!(!is_registered());
 }
@@ -174,7 +162,7 @@ fn nothing_stays_armed() {
         return;
     }
     // SAFETY: the calling thread's area.
-    let armed = || unsafe { (*libc_area()).rseq_cs.load(Relaxed) };
+    let armed = || unsafe { (*rseq::__private::area()).rseq_cs.load(Relaxed) };
     fn leave() -> Option<u64> {
         rseq! {
             prepare |cpu| { let slot = &SLOTS[cpu]; let next = None?; }

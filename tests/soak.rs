@@ -3,7 +3,7 @@
 //!
 //! `cargo test --release --test soak -- --ignored --nocapture` makes 10^9 operations, or as many as `RSEQ_SOAK_OPERATIONS` says. The other tests
 //! are small ones of the same, with a control that must lose.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(target_os = "linux")]
 #![allow(clippy::duplicate_mod, reason = "once as they are, and once with a step left out")]
 
 #[macro_use]

@@ -2,7 +2,7 @@
 //!
 //! Nothing lost means: items are taken, changed by who took them without any protection, and put back; then each is there once and was
 //! changed as often as it was taken. There are controls that must fail: the same types, compiled once more with windows that aren't armed.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(target_os = "linux")]
 
 #[path = "support/items.rs"]
 #[allow(unused_macros, reason = "lists and slabs are for the operations")]

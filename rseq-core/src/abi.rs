@@ -72,6 +72,10 @@ pub const CPU_ID_UNINITIALIZED: u32 = -1_i32 as u32;
 /// `cpu_id` of an area whose registration failed, as librseq and glibc leave it.
 pub const CPU_ID_REGISTRATION_FAILED: u32 = -2_i32 as u32;
 
+/// The number in the four bytes before every abort handler, by which the kernel knows one; each architecture has its own (`RSEQ_SIG` of the kernel's
+/// `tools/testing/selftests/rseq`, and of glibc's `sys/rseq.h`). 0 in builds without restartable sequences.
+pub const SIGNATURE: u32 = crate::arch::SIGNATURE;
+
 /// The length, in bytes, under which an area of the original size is registered.
 pub const ORIGINAL_LENGTH: u32 = 32;
 /// `RSEQ_FLAG_UNREGISTER` of the system call.

@@ -277,7 +277,13 @@ pub(crate) fn disarm_this_thread() {
     unsafe { arch::disarm(arch::locate().area) };
 }
 
-/// The distance from the thread pointer to the thread's area, for windows that arm by themselves.
+/// The calling thread's area, once the mode is decided: libc's, or this crate's.
+#[must_use]
+pub fn area() -> *mut Rseq {
+    arch::locate().area
+}
+
+/// What windows that arm by themselves address the thread's area by.
 #[inline(always)]
 #[must_use]
 pub fn area_for_windows() -> usize {

@@ -1,8 +1,10 @@
 //! Arming and disarming on machines whose windows publish their descriptor by several stores: no instruction of these is special, so it is Rust.
 //!
-//! While a window is published, the length of the thread descriptor is 0 (`emit/arch/load_store.rs` in rseq-macros). A handler in the middle may run a section of its own and leave a
-//! whole window there, which the interrupted section then mixes with its own. By then that section is out of force, because the signal took it out; and it must not come into
-//! force with the next one. So arming begins by setting the length to 0: what is in force always covers nothing, or one window, whole.
+//! Such a publish begins with the length of the thread descriptor, which becomes 0, and ends with it, so what is half published covers nothing
+//! (`emit/arch/load_store.rs` in rseq-macros). A handler in the middle may run a section of its own and leave a whole window there, which the interrupted section then mixes with
+//! its own. By then that section is out of force, because the signal took it out; but what it mixed must not come into force with another one. So arming begins by setting the length to 0,
+//! for sections of handlers that come in between; and a section that is aborted sets it to 0, for one that it interrupted between that and arming. What is in force always covers
+//! nothing, or one window, whole (`tests/by_stores.rs` of the facade tries every schedule).
 //!
 //! Between the compiler and an interruption on the same CPU it takes no more than fences for the compiler; the kernel sees a thread's stores in its order.
 
@@ -89,14 +91,19 @@ pub(crate) unsafe fn arm(thread: Located) -> Armed {
     Armed { cpu: cpu as usize, cpus: FAST.cpus.load(Relaxed) }
 }
 
-/// Takes whatever descriptor is in force out of force.
+/// Takes whatever descriptor is in force out of force, and leaves nothing half published behind.
 ///
 /// # Safety
 /// `area` is the calling thread's area.
 #[inline(always)]
 pub(crate) unsafe fn disarm(area: *mut Rseq) {
+    let descriptor: *mut Descriptor = thread_block().cast();
     compiler_fence(SeqCst);
-    // SAFETY: the caller's. One store, so that the kernel sees the old value or NULL.
-    unsafe { word(&raw mut (*area).rseq_cs).store(0, Relaxed) };
+    // SAFETY: the caller's, and the calling thread's. Stores of one word each, so that the kernel sees the old value or 0.
+    unsafe {
+        word(&raw mut (*descriptor).post_commit_offset).store(0, Relaxed);
+        compiler_fence(SeqCst);
+        word(&raw mut (*area).rseq_cs).store(0, Relaxed);
+    }
     compiler_fence(SeqCst);
 }

@@ -9,7 +9,6 @@ use std::sync::{Mutex, PoisonError};
 
 use rseq::Mode;
 
-use self::report::Outcome;
 pub use self::report::{Failure, Phase, Report};
 
 /// Interrupts a section at each of its instructions and panics if that goes wrong anywhere.

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use rseq::abi::Descriptor;
 
-use super::super::{Event, Outcome, Phase, Work};
+use super::super::report::Outcome;
+use super::super::{Event, Phase, Work};
 use super::arch;
 use super::child::{Cpus, SIGNAL};
 use super::orders::{Handler, Order, Stage};

@@ -65,8 +65,7 @@ fn every_case<R: Send + Sync, Q: Send + Sync>(
 
 /// Where the kernel looks for the calling thread's descriptor. A child has it in the same place.
 fn rseq_cs() -> u64 {
-    let area = arch::thread_pointer().wrapping_add(rseq::__private::area_for_windows() as u64);
-    area + offset_of!(Rseq, rseq_cs) as u64
+    (rseq::__private::area().addr() + offset_of!(Rseq, rseq_cs)) as u64
 }
 
 /// A bar, if somebody looks.

@@ -3,8 +3,7 @@
 //! Such a machine tells the instructions; which a step takes, and in what order, is the same for all. Values are kept zero-extended.
 //!
 //! The thread descriptor is published by several stores here, so its length is 0 in between: whenever it is in force, it covers nothing, or start, length and abort handler are
-//! those of one window. A handler that runs a section of its own in the middle leaves a whole window there, and the interrupted section will not be in force any more when it goes on; so that
-//! what it then mixes never comes into force, arming begins by setting the length to 0 as well (rseq-core's `arch`).
+//! those of one window. What rseq-core does for this when it arms and disarms stands there, in `arch/by_stores.rs`.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;

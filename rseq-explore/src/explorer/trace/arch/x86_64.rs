@@ -1,7 +1,5 @@
 //! x86-64, after the Intel SDM (volume 2) and `ptrace(2)`.
 
-use std::arch::asm;
-
 use iced_x86::{
     Decoder, DecoderOptions, Formatter, Instruction, InstructionInfoFactory, IntelFormatter, OpAccess, Register,
 };
@@ -93,12 +91,4 @@ fn value(registers: &Registers, register: Register) -> Option<u64> {
         Register::CS | Register::DS | Register::ES | Register::SS => 0,
         _ => return None,
     })
-}
-
-/// The address from which the calling thread's static memory is addressed.
-pub(crate) fn thread_pointer() -> u64 {
-    let pointer;
-    // SAFETY: reads the first word of the thread's control block, where the ABI keeps its address.
-    unsafe { asm!("mov {pointer}, fs:[0]", pointer = out(reg) pointer, options(nostack, readonly, preserves_flags)) };
-    pointer
 }
