@@ -5,6 +5,7 @@
 
 mod aarch64;
 mod load_store;
+mod loongarch64;
 mod riscv64;
 pub mod x86_64;
 
@@ -19,6 +20,7 @@ const MACHINES: &[(&str, &dyn Machine)] = &[
     ("x86_64", &x86_64::X86_64),
     ("aarch64", &load_store::Steps(aarch64::Aarch64)),
     ("riscv64", &load_store::Steps(riscv64::Riscv64)),
+    ("loongarch64", &load_store::Steps(loongarch64::Loongarch64)),
 ];
 
 /// The emitter of this name.
