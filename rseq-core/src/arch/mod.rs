@@ -81,6 +81,12 @@ cfg_select! {
     all(target_arch = "aarch64", target_pointer_width = "64", target_endian = "little") => {
         by_stores!(aarch64 checked);
     }
+    all(target_arch = "riscv64", target_pointer_width = "64") => {
+        by_stores!(riscv64 checked);
+    }
+    all(target_arch = "loongarch64", target_pointer_width = "64") => {
+        by_stores!(loongarch64 checked);
+    }
     _ => {
         mod none;
         pub(crate) use none::*;

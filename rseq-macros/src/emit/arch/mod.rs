@@ -5,6 +5,8 @@
 
 mod aarch64;
 mod load_store;
+mod loongarch64;
+mod riscv64;
 pub mod x86_64;
 
 use proc_macro2::{Span, TokenStream};
@@ -14,8 +16,12 @@ use super::asm::Writer;
 use crate::ir::{Program, Register, Step};
 
 /// The emitters, under the names by which rseq-core's `arch` asks for them.
-const MACHINES: &[(&str, &dyn Machine)] =
-    &[("x86_64", &x86_64::X86_64), ("aarch64", &load_store::Steps(aarch64::Aarch64))];
+const MACHINES: &[(&str, &dyn Machine)] = &[
+    ("x86_64", &x86_64::X86_64),
+    ("aarch64", &load_store::Steps(aarch64::Aarch64)),
+    ("riscv64", &load_store::Steps(riscv64::Riscv64)),
+    ("loongarch64", &load_store::Steps(loongarch64::Loongarch64)),
+];
 
 /// The emitter of this name.
 pub fn named(name: &str) -> Option<&'static dyn Machine> {
