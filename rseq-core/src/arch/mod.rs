@@ -81,6 +81,12 @@ cfg_select! {
     all(target_arch = "aarch64", target_pointer_width = "64", target_endian = "little") => {
         by_stores!(aarch64 checked);
     }
+    all(target_arch = "powerpc64", target_endian = "little") => {
+        by_stores!(powerpc64 checked);
+    }
+    target_arch = "s390x" => {
+        by_stores!(s390x checked);
+    }
     _ => {
         mod none;
         pub(crate) use none::*;

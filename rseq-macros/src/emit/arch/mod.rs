@@ -5,6 +5,8 @@
 
 mod aarch64;
 mod load_store;
+mod powerpc64;
+mod s390x;
 pub mod x86_64;
 
 use proc_macro2::{Span, TokenStream};
@@ -14,8 +16,12 @@ use super::asm::Writer;
 use crate::ir::{Program, Register, Step};
 
 /// The emitters, under the names by which rseq-core's `arch` asks for them.
-const MACHINES: &[(&str, &dyn Machine)] =
-    &[("x86_64", &x86_64::X86_64), ("aarch64", &load_store::Steps(aarch64::Aarch64))];
+const MACHINES: &[(&str, &dyn Machine)] = &[
+    ("x86_64", &x86_64::X86_64),
+    ("aarch64", &load_store::Steps(aarch64::Aarch64)),
+    ("powerpc64", &load_store::Steps(powerpc64::Powerpc64)),
+    ("s390x", &load_store::Steps(s390x::S390x)),
+];
 
 /// The emitter of this name.
 pub fn named(name: &str) -> Option<&'static dyn Machine> {
@@ -47,6 +53,11 @@ pub trait Machine: Sync {
     /// Options of `asm!`.
     fn options(&self) -> TokenStream {
         quote_spanned!(Span::mixed_site()=> nostack)
+    }
+
+    /// Whether the operand `{fast}` is a register with the address of FAST, and not the symbol.
+    fn fast_in_register(&self) -> bool {
+        false
     }
 
     /// The directives around code that seldom runs: near enough for the branches of the window to reach.
