@@ -23,6 +23,7 @@
 
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no section is explored there"))]
 mod explorer;
+#[cfg(not(any(target_arch = "s390x", target_arch = "powerpc64")))]
 pub mod model;
 
 pub use explorer::{Event, Explorer, Failure, Phase, Ran, Report, Run, explore};

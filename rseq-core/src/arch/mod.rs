@@ -87,6 +87,12 @@ cfg_select! {
     all(target_arch = "loongarch64", target_pointer_width = "64") => {
         by_stores!(loongarch64 checked);
     }
+    all(target_arch = "powerpc64", target_endian = "little") => {
+        by_stores!(powerpc64 checked);
+    }
+    target_arch = "s390x" => {
+        by_stores!(s390x checked);
+    }
     _ => {
         mod none;
         pub(crate) use none::*;

@@ -247,7 +247,7 @@ fn block(
     let operands = allocation.contents.iter().enumerate();
     let class = machine.class();
     let operands = operands.map(|(slot, contents)| operand(slot, &class, contents, changes(program, contents), ways));
-    let constants = constants(program, lines, private);
+    let constants = constants(machine, program, lines, private);
     let word = hidden!(#private::core::primitive::usize);
     if let Ways::Number(way_slot) = ways {
         let results = allocation.contents.iter().enumerate().filter(|(_, contents)| contents.output.is_some());
@@ -304,7 +304,7 @@ fn operand(slot: usize, class: &TokenStream, contents: &Slot, changed: bool, way
 }
 
 /// The widths and signs of types, the sizes of slots and elements, and where the number of CPUs is: as far as the lines need them.
-fn constants(program: &Program, lines: &[String], private: &TokenStream) -> TokenStream {
+fn constants(machine: &dyn Machine, program: &Program, lines: &[String], private: &TokenStream) -> TokenStream {
     let needs = |name: &str| needs(lines, name);
     let mut tokens = TokenStream::new();
     for id in 0..types_count(program) {
@@ -324,7 +324,12 @@ fn constants(program: &Program, lines: &[String], private: &TokenStream) -> Toke
         });
     }
     if needs("fast") {
-        tokens.extend(hidden!(fast = sym #private::FAST, cpus_offset = const #private::CPUS_OFFSET,));
+        let class = machine.class();
+        tokens.extend(match machine.fast_in_register() {
+            true => hidden!(fast = in(#class) &raw const #private::FAST,),
+            false => hidden!(fast = sym #private::FAST,),
+        });
+        tokens.extend(hidden!(cpus_offset = const #private::CPUS_OFFSET,));
     }
     tokens
 }

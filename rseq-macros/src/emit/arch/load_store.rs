@@ -9,7 +9,7 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
 
 use super::Machine;
-use crate::emit::asm::{Writer, copies, signed, unsigned};
+use crate::emit::asm::{Writer, copies, shifts_by_register, signed, unsigned};
 use crate::ir::{Address, Index, Operand, Program, Register, Step, TypeId};
 use crate::syntax::ast::{Comparison, Operation, Order};
 
@@ -21,6 +21,10 @@ pub trait LoadStore: Sync {
     const GENERAL: usize;
     /// What always holds 0, if there is such a register.
     const ZERO: Option<&'static str> = None;
+    /// One register beside these that can hold numbers, but no addresses, if there is such a one.
+    const NUMBERS: Option<&'static str> = None;
+    /// Whether the address of FAST is in a register before the window, as the operand `{fast}`, and not the symbol.
+    const FAST_IN_REGISTER: bool = false;
     /// [`Machine::cold`].
     const COLD: [&'static str; 2];
     /// [`Machine::signature`].
@@ -52,6 +56,17 @@ pub trait LoadStore: Sync {
     fn load(&self, bits: u32, to: &str, base: &str, displacement: u32) -> String;
     /// What is so many bytes behind base = the lower bits of value.
     fn store(&self, bits: u32, value: &str, base: &str, displacement: u32) -> String;
+    /// What is so many bytes behind base = 0, with a register to use for it.
+    fn clear(&self, bits: u32, base: &str, displacement: u32, scratch: &str) -> Vec<String> {
+        match Self::ZERO {
+            Some(zero) => vec![self.store(bits, zero, base, displacement)], // base[displacement] = 0
+            None => {
+                let mut lines = self.number(scratch, "0", false); // scratch = 0
+                lines.push(self.store(bits, scratch, base, displacement)); // base[displacement] = 0
+                lines
+            }
+        }
+    }
     /// What comes before a store so that other CPUs see it after all earlier ones, and the store.
     fn store_release(&self, bits: u32, value: &str, base: &str) -> Vec<String>;
     /// to = left operation right, on whole registers. Shifts take all bits of the count, which is below the width. `to` may be `left`, not `right`.
@@ -83,7 +98,7 @@ impl<M: LoadStore> Machine for Steps<M> {
     }
 
     fn registers(&self, program: &Program) -> usize {
-        M::GENERAL - scratch_registers(program)
+        M::GENERAL + usize::from(self.numbers(program).is_some()) - scratch_registers(program)
     }
 
     fn scratch(&self, program: &Program, lines: &[String]) -> TokenStream {
@@ -91,11 +106,16 @@ impl<M: LoadStore> Machine for Steps<M> {
         let is_used = |name: &String| lines.iter().any(|line| line.contains(&format!("{{{name}")));
         let names = (0..scratch_registers(program)).map(|number| format!("t{number}")).filter(is_used);
         let names = names.map(|name| Ident::new(&name, Span::mixed_site()));
-        quote_spanned!(Span::mixed_site()=> #(#names = out(#class) _,)* #clobbers)
+        let numbers = self.numbers(program).map(|(_, register)| register.trim_start_matches('%')).into_iter();
+        quote_spanned!(Span::mixed_site()=> #(#names = out(#class) _,)* #(out(#numbers) _,)* #clobbers)
     }
 
     fn class(&self) -> TokenStream {
         self.0.class()
+    }
+
+    fn fast_in_register(&self) -> bool {
+        M::FAST_IN_REGISTER
     }
 
     fn cold(&self) -> [&'static str; 2] {
@@ -115,12 +135,38 @@ impl<M: LoadStore> Machine for Steps<M> {
     }
 
     fn disarm(&self, writer: &Writer<'_>, area: Register) -> Vec<String> {
-        let (mut lines, zero) = self.zero("t0");
-        lines.push(self.0.store(M::POINTER_BITS, &zero, &self.name(writer, area), 8)); // area->rseq_cs = NULL
-        lines
+        self.0.clear(M::POINTER_BITS, &self.name(writer, area), 8, &self.scratch_register("t0")) // area->rseq_cs = NULL
     }
 
     fn step(&self, writer: &Writer<'_>, step: &Step) -> Vec<String> {
+        let lines = self.lines(writer, step);
+        match self.numbers(writer.program) {
+            Some((scratch, register)) => lines.iter().map(|line| line.replace(&scratch, register)).collect(),
+            None => lines,
+        }
+    }
+
+    #[cfg(test)]
+    fn words(&self) -> &'static [&'static str] {
+        self.0.words()
+    }
+}
+
+/// Two for addresses and numbers, and two more for copies.
+fn scratch_registers(program: &Program) -> usize {
+    if copies(program) { 4 } else { 2 }
+}
+
+impl<M: LoadStore> Steps<M> {
+    /// What stands for the last scratch register of this window, and its name: where no address is ever in it, and no count of a shift (which is as good as one).
+    fn numbers(&self, program: &Program) -> Option<(String, &'static str)> {
+        let last = if copies(program) { "t3" } else { "t1" };
+        let register = M::NUMBERS.filter(|_| copies(program) || !shifts_by_register(program))?;
+        Some((self.scratch_register(last), register))
+    }
+
+    /// The instructions of a step.
+    fn lines(&self, writer: &Writer<'_>, step: &Step) -> Vec<String> {
         let name = |register| self.name(writer, register);
         match step {
             Step::Publish { descriptor } => self.publish(&name(*descriptor)),
@@ -175,18 +221,6 @@ impl<M: LoadStore> Machine for Steps<M> {
         }
     }
 
-    #[cfg(test)]
-    fn words(&self) -> &'static [&'static str] {
-        self.0.words()
-    }
-}
-
-/// Two for addresses and numbers, and two more for copies.
-fn scratch_registers(program: &Program) -> usize {
-    if copies(program) { 4 } else { 2 }
-}
-
-impl<M: LoadStore> Steps<M> {
     fn name(&self, writer: &Writer<'_>, register: Register) -> String {
         self.0.register(&writer.operand(register))
     }
@@ -244,8 +278,7 @@ impl<M: LoadStore> Steps<M> {
     fn publish(&self, descriptor: &str) -> Vec<String> {
         let bits = M::POINTER_BITS;
         let (from, word) = (self.scratch_register("t0"), self.scratch_register("t1"));
-        let (mut lines, zero) = self.zero("t0");
-        lines.push(self.0.store(bits, &zero, descriptor, 16)); // thread descriptor: length 0
+        let mut lines = self.0.clear(bits, descriptor, 16, &from); // thread descriptor: length 0
         lines.extend(self.0.address(&from, "22b")); // t0 = descriptor
         for field in [8, 24, 16] {
             lines.push(self.0.load(bits, &word, &from, field)); // t1 = descriptor: start, abort, post-commit offset
@@ -376,6 +409,9 @@ impl<M: LoadStore> Steps<M> {
     fn store(&self, writer: &Writer<'_>, at: Address, value: Operand, order: Order, ty: TypeId) -> Vec<String> {
         let (mut lines, base) = self.at(writer, at, "t0");
         lines.extend(writer.by_width(ty, |bits| {
+            if let (Operand::Immediate(0), Order::Relaxed) = (value, order) {
+                return self.0.clear(bits, &base, 0, &self.scratch_register("t1")); // *at = 0
+            }
             let (mut lines, value) = self.operand(writer, value, bits, "t1");
             match order {
                 Order::Relaxed => lines.push(self.0.store(bits, &value, &base, 0)), // *at = value

@@ -88,9 +88,9 @@ impl LoadStore for Loongarch64 {
 
     fn extend(&self, bits: u32, is_signed: bool, to: &str, from: &str) -> Vec<String> {
         vec![match (bits, is_signed) {
-            (8, true) => format!("ext.w.b {to}, {from}"),              // to = from, with its sign
-            (16, true) => format!("ext.w.h {to}, {from}"),             // to = from, with its sign
-            (_, true) => format!("slli.w {to}, {from}, 0"),            // to = from, with its sign
+            (8, true) => format!("ext.w.b {to}, {from}"),   // to = from, with its sign
+            (16, true) => format!("ext.w.h {to}, {from}"),  // to = from, with its sign
+            (_, true) => format!("slli.w {to}, {from}, 0"), // to = from, with its sign
             (_, false) => format!("bstrpick.d {to}, {from}, {}, 0", bits - 1), // to = from, zero-extended
         }]
     }

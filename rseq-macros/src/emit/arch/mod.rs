@@ -6,7 +6,9 @@
 mod aarch64;
 mod load_store;
 mod loongarch64;
+mod powerpc64;
 mod riscv64;
+mod s390x;
 pub mod x86_64;
 
 use proc_macro2::{Span, TokenStream};
@@ -21,6 +23,8 @@ const MACHINES: &[(&str, &dyn Machine)] = &[
     ("aarch64", &load_store::Steps(aarch64::Aarch64)),
     ("riscv64", &load_store::Steps(riscv64::Riscv64)),
     ("loongarch64", &load_store::Steps(loongarch64::Loongarch64)),
+    ("powerpc64", &load_store::Steps(powerpc64::Powerpc64)),
+    ("s390x", &load_store::Steps(s390x::S390x)),
 ];
 
 /// The emitter of this name.
@@ -53,6 +57,11 @@ pub trait Machine: Sync {
     /// Options of `asm!`.
     fn options(&self) -> TokenStream {
         quote_spanned!(Span::mixed_site()=> nostack)
+    }
+
+    /// Whether the operand `{fast}` is a register with the address of FAST, and not the symbol.
+    fn fast_in_register(&self) -> bool {
+        false
     }
 
     /// The directives around code that seldom runs: near enough for the branches of the window to reach.

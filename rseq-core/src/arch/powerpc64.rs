@@ -1,0 +1,112 @@
+//! 64-bit PowerPC, after the Power ISA, the 64-Bit ELF V2 ABI Specification (thread pointer, TLS) and the kernel's
+//! `tools/testing/selftests/rseq/rseq-ppc.h` (signature).
+//!
+//! What asm alone can name is found by constants in memory, which asm defines and Rust reads: so the compiler knows that it needs the TOC pointer.
+
+use core::arch::{asm, global_asm};
+
+pub(crate) use super::any::{WORDS_MAY_HAVE_GAPS, is_zero, valued};
+pub(crate) use super::by_stores::{area_for_windows, arm, disarm, locate};
+use crate::thread::ThreadBlock;
+
+/// Sections are restartable here.
+pub(crate) const SUPPORTED: bool = true;
+
+/// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `twui r5, 11`, which traps.
+pub(crate) const SIGNATURE: u32 = 0x0fe5_000b;
+
+/// The symbol of the distance from the thread pointer to the thread block.
+macro_rules! thread_offset_symbol {
+    () => {
+        concat!(thread_block_symbol!(), "_offset")
+    };
+}
+
+// Static TLS, not `thread_local!`: it is there before the first access, and needs no call from a shared object either.
+// Hidden, so that each image (the executable, every shared object) has its own: an image that is unloaded must not leave an
+// abort address behind in a descriptor that others go on using.
+global_asm!(
+    ".pushsection .text.unlikely.rseq_dsl, \"ax\", @progbits",
+    ".balign 4",
+    ".long {signature}",       // twui, the signature
+    "22: trap",                // abort handler of a thread that published no window yet: never gone to
+    ".popsection",
+    ".pushsection .tdata, \"awT\", @progbits",
+    ".balign 32",
+    concat!(".globl ", thread_block_symbol!()),
+    concat!(".hidden ", thread_block_symbol!()),
+    concat!(".type ", thread_block_symbol!(), ", @object"),
+    concat!(".size ", thread_block_symbol!(), ", {block}"),
+    concat!(thread_block_symbol!(), ":"),
+    ".long 0, 0",              // descriptor: version, flags
+    ".quad 22b, 0, 22b",       // descriptor: start, length 0, abort
+    ".long 0, -1",             // own area: cpu_id_start, cpu_id = uninitialised
+    ".quad 0",                 // own area: rseq_cs
+    ".long 0, 0, 0, 0",        // own area: flags, node_id, mm_cid, slice_ctrl
+    ".zero {block} - 64",      // audit: nothing remembered
+    ".popsection",
+    ".pushsection .data.rel.ro, \"aw\", @progbits",
+    ".balign 8",
+    concat!(".globl ", thread_offset_symbol!()),
+    concat!(".hidden ", thread_offset_symbol!()),
+    concat!(".type ", thread_offset_symbol!(), ", @object"),
+    concat!(".size ", thread_offset_symbol!(), ", 8"),
+    concat!(thread_offset_symbol!(), ":"),
+    concat!(".quad ", thread_block_symbol!(), "@tprel"), // the block's distance from the thread pointer
+    ".popsection",
+    signature = const SIGNATURE,
+    block = const size_of::<ThreadBlock>(),
+);
+
+unsafe extern "C" {
+    // SAFETY: defined above, a constant once the program is loaded.
+    #[link_name = thread_offset_symbol!()]
+    safe static THREAD_OFFSET: usize;
+}
+
+/// The address from which static TLS is addressed.
+#[inline(always)]
+pub(crate) fn thread_pointer() -> usize {
+    let pointer;
+    // SAFETY: reads a register.
+    unsafe {
+        asm!(
+            "mr {pointer}, 13",  // pointer = the thread pointer
+            pointer = out(reg) pointer,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    pointer
+}
+
+/// The addresses of glibc's `__rseq_offset` and `__rseq_size` in a static executable, where there is no dynamic symbol table
+/// to look them up in; null where the libc that was linked has none.
+pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
+    let (offset, size);
+    // SAFETY: loads two addresses from the global offset table, which the linker sets to 0 for an undefined weak symbol.
+    unsafe {
+        asm!(
+            ".weak __rseq_offset",
+            ".weak __rseq_size",
+            "bcl 20, 31, 22f",                            // lr = the next instruction
+            "22: mflr {size}",                            // size = that instruction
+            "addis {size}, {size}, .TOC. - 22b@ha",       // size = the TOC pointer, but for the lower half of the distance
+            "addi {size}, {size}, .TOC. - 22b@l",         // size = the TOC pointer
+            "addis {offset}, {size}, __rseq_offset@got@ha", // offset = its entry, but for the lower half of the distance
+            "ld {offset}, __rseq_offset@got@l({offset})", // offset = &__rseq_offset
+            "addis {size}, {size}, __rseq_size@got@ha",   // size = its entry, but for the lower half of the distance
+            "ld {size}, __rseq_size@got@l({size})",       // size = &__rseq_size
+            offset = out(reg_nonzero) offset,
+            size = out(reg_nonzero) size,
+            out("lr") _,
+            options(nostack, readonly),
+        );
+    }
+    (offset, size)
+}
+
+/// The calling thread's block.
+#[inline(always)]
+pub(crate) fn thread_block() -> *mut ThreadBlock {
+    core::ptr::with_exposed_provenance_mut(thread_pointer().wrapping_add(THREAD_OFFSET))
+}

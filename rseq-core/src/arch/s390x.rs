@@ -1,0 +1,92 @@
+//! s390x, after the z/Architecture Principles of Operation (SA22-7832), the ELF Application Binary Interface s390x Supplement (thread pointer, initial-exec TLS) and the kernel's
+//! `tools/testing/selftests/rseq/rseq-s390.h` (signature).
+
+use core::arch::{asm, global_asm};
+
+pub(crate) use super::any::{WORDS_MAY_HAVE_GAPS, is_zero, valued};
+pub(crate) use super::by_stores::{area_for_windows, arm, disarm, locate};
+use crate::thread::ThreadBlock;
+
+/// Sections are restartable here.
+pub(crate) const SUPPORTED: bool = true;
+
+/// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `trap4 4095`, which traps.
+pub(crate) const SIGNATURE: u32 = 0xb2ff_0fff;
+
+// Static TLS, not `thread_local!`: it is there before the first access, and needs no call from a shared object either.
+// Hidden, so that each image (the executable, every shared object) has its own: an image that is unloaded must not leave an
+// abort address behind in a descriptor that others go on using.
+global_asm!(
+    ".pushsection .text.unlikely.rseq_dsl, \"ax\", @progbits",
+    ".long {signature}",       // trap4, the signature
+    "22: trap4 0",             // abort handler of a thread that published no window yet: never gone to
+    ".popsection",
+    ".pushsection .tdata, \"awT\", @progbits",
+    ".balign 32",
+    concat!(".globl ", thread_block_symbol!()),
+    concat!(".hidden ", thread_block_symbol!()),
+    concat!(".type ", thread_block_symbol!(), ", @object"),
+    concat!(".size ", thread_block_symbol!(), ", {block}"),
+    concat!(thread_block_symbol!(), ":"),
+    ".long 0, 0",              // descriptor: version, flags
+    ".quad 22b, 0, 22b",       // descriptor: start, length 0, abort
+    ".long 0, -1",             // own area: cpu_id_start, cpu_id = uninitialised
+    ".quad 0",                 // own area: rseq_cs
+    ".long 0, 0, 0, 0",        // own area: flags, node_id, mm_cid, slice_ctrl
+    ".zero {block} - 64",      // audit: nothing remembered
+    ".popsection",
+    signature = const SIGNATURE,
+    block = const size_of::<ThreadBlock>(),
+);
+
+/// The address from which static TLS is addressed.
+#[inline(always)]
+pub(crate) fn thread_pointer() -> usize {
+    let pointer;
+    // SAFETY: reads two registers.
+    unsafe {
+        asm!(
+            "ear {pointer}, %a0",           // pointer = the thread pointer's upper half
+            "sllg {pointer}, {pointer}, 32", // pointer = the same, where it belongs
+            "ear {pointer}, %a1",           // pointer = the thread pointer
+            pointer = out(reg) pointer,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    pointer
+}
+
+/// The addresses of glibc's `__rseq_offset` and `__rseq_size` in a static executable, where there is no dynamic symbol table
+/// to look them up in; null where the libc that was linked has none.
+pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
+    let (offset, size);
+    // SAFETY: loads two addresses from the global offset table, which the linker sets to 0 for an undefined weak symbol.
+    unsafe {
+        asm!(
+            ".weak __rseq_offset",
+            ".weak __rseq_size",
+            "lgrl {offset}, __rseq_offset@GOT", // offset = &__rseq_offset
+            "lgrl {size}, __rseq_size@GOT",     // size = &__rseq_size
+            offset = out(reg) offset,
+            size = out(reg) size,
+            options(nostack, readonly, preserves_flags),
+        );
+    }
+    (offset, size)
+}
+
+/// The calling thread's block.
+#[inline(always)]
+pub(crate) fn thread_block() -> *mut ThreadBlock {
+    let offset: usize;
+    // SAFETY: reads the symbol's offset from the thread pointer.
+    unsafe {
+        asm!(
+            concat!("larl {offset}, ", thread_block_symbol!(), "@INDNTPOFF"), // offset = the address of its entry
+            "lg {offset}, 0({offset})",                                       // offset = that of the thread block
+            offset = out(reg_addr) offset,
+            options(nostack, readonly, pure, preserves_flags),
+        );
+    }
+    core::ptr::with_exposed_provenance_mut(thread_pointer().wrapping_add(offset))
+}
