@@ -245,8 +245,10 @@ fn block(
 ) -> TokenStream {
     let (scratch, options) = (machine.scratch(program, lines), machine.options());
     let operands = allocation.contents.iter().enumerate();
-    let class = machine.class();
-    let operands = operands.map(|(slot, contents)| operand(slot, &class, contents, changes(program, contents), ways));
+    let operands = operands.map(|(slot, contents)| {
+        let class = machine.class_of(&name(slot).to_string(), lines);
+        operand(slot, &class, contents, changes(program, contents), ways)
+    });
     let constants = constants(program, lines, private);
     let word = hidden!(#private::core::primitive::usize);
     if let Ways::Number(way_slot) = ways {
