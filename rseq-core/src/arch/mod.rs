@@ -81,6 +81,9 @@ cfg_select! {
     all(target_arch = "aarch64", target_pointer_width = "64", target_endian = "little") => {
         by_stores!(aarch64 checked);
     }
+    all(target_arch = "arm", target_endian = "little") => {
+        by_stores!(arm checked);
+    }
     // With a frame pointer there is no register for the index.
     all(target_arch = "x86", target_pointer_width = "32") => {
         by_stores!(i686);

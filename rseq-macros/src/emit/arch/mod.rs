@@ -4,6 +4,7 @@
 //! give the instructions. x86-64 and i686 compute in memory, and write their steps themselves.
 
 mod aarch64;
+mod arm;
 mod i686;
 mod load_store;
 pub mod x86_64;
@@ -16,7 +17,7 @@ use crate::ir::{Program, Register, Step};
 
 /// The emitters, under the names by which rseq-core's `arch` asks for them.
 const MACHINES: &[(&str, &dyn Machine)] =
-    &[("x86_64", &x86_64::X86_64), ("aarch64", &load_store::Steps(aarch64::Aarch64)), ("i686", &i686::I686)];
+    &[("x86_64", &x86_64::X86_64), ("aarch64", &load_store::Steps(aarch64::Aarch64)), ("i686", &i686::I686), ("arm", &load_store::Steps(arm::Arm))];
 
 /// The emitter of this name.
 pub fn named(name: &str) -> Option<&'static dyn Machine> {
