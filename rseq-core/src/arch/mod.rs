@@ -84,8 +84,8 @@ cfg_select! {
     all(target_arch = "arm", target_endian = "little") => {
         by_stores!(arm checked);
     }
-    // With a frame pointer there is no register for the index.
-    all(target_arch = "x86", target_pointer_width = "32") => {
+    // Windows of debug builds have no register to spare for the index.
+    all(target_arch = "x86", target_feature = "sse2") => {
         by_stores!(i686);
     }
     _ => {

@@ -165,6 +165,10 @@ fn input(program: &Program, register: Register, private: &TokenStream) -> TokenS
             let offset = offset(*number);
             hidden!(#offset)
         }
+        Some(Input::Frame(registers)) => {
+            let values = registers.iter().map(|register| input(program, *register, private));
+            hidden!((&raw const *&[#(#values),*]).expose_provenance())
+        }
         None => hidden!(0),
     }
 }
@@ -247,7 +251,8 @@ fn block(
     let operands = allocation.contents.iter().enumerate();
     let operands = operands.map(|(slot, contents)| {
         let class = machine.class_of(&name(slot).to_string(), lines);
-        operand(slot, &class, contents, changes(program, contents), ways)
+        let is_changed = changes(program, contents) || machine.borrows(program);
+        operand(slot, &class, contents, is_changed, ways)
     });
     let constants = constants(program, lines, private);
     let word = hidden!(#private::core::primitive::usize);

@@ -10,7 +10,7 @@
 //! There is no address relative to the instruction pointer: a call to the next instruction leaves that one's on the stack, and the linker knows the distance from there.
 //! In AT&T syntax, because LLVM's Intel syntax has no differences of symbols: sources come first.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
 
 use super::Machine;
@@ -29,14 +29,19 @@ impl Machine for I686 {
     /// All but the stack's two, and those that the steps need for themselves.
     fn registers(&self, program: &Program) -> usize {
         const GENERAL: usize = 6;
-        let copied = if copies(program) { 2 } else { 0 };
-        GENERAL - copied - usize::from(shifts_by_register(program)) - usize::from(checks_registration(program))
+        GENERAL - usize::from(shifts_by_register(program)) - usize::from(checks_registration(program))
     }
 
-    fn scratch(&self, program: &Program, _lines: &[String]) -> TokenStream {
+    fn scratch(&self, program: &Program, lines: &[String]) -> TokenStream {
         let mut scratch = TokenStream::new();
-        if copies(program) {
-            scratch.extend(quote_spanned!(Span::mixed_site()=> copied = out(reg_abcd) _, done = out(reg) _,));
+        let is_used = |name: &str| lines.iter().any(|line| line.contains(&format!("{{{name}")));
+        for name in ["t0", "t1"].into_iter().filter(|name| is_used(name)) {
+            let (class, name) = (self.class_of(name, lines), Ident::new(name, Span::mixed_site()));
+            scratch.extend(quote_spanned!(Span::mixed_site()=> #name = out(#class) _,));
+        }
+        for name in ["saved0", "saved1"].into_iter().filter(|name| is_used(name)) {
+            let name = Ident::new(name, Span::mixed_site());
+            scratch.extend(quote_spanned!(Span::mixed_site()=> #name = out(xmm_reg) _,));
         }
         if shifts_by_register(program) {
             scratch.extend(quote_spanned!(Span::mixed_site()=> out("ecx") _,));
@@ -45,6 +50,10 @@ impl Machine for I686 {
             scratch.extend(quote_spanned!(Span::mixed_site()=> cpus = out(reg) _,));
         }
         scratch
+    }
+
+    fn borrows(&self, program: &Program) -> bool {
+        copies(program)
     }
 
     /// Those of which the lowest byte is named are in the registers where it has a name.
@@ -179,6 +188,9 @@ impl Steps<'_> {
                 format!("cmpl {{cpus}}, {}", self.behind(*area, 4)), // area->cpu_id below the number of CPUs ?
                 format!("jae {aborted}"),                            // no: start again
             ],
+            Step::Fetch { to, frame, number } => {
+                vec![format!("movl {}, {}", self.behind(*frame, 4 * *number as u32), self.whole(*to))] // to = frame[number]
+            }
             Step::ReadIndex { to, area } => {
                 vec![format!("movl {}, {}", self.index(*area), self.whole(*to))] // to = area->cpu_id (or mm_cid)
             }
@@ -341,26 +353,49 @@ impl Steps<'_> {
     }
 
     /// By words as long as there are whole ones, then by bytes. An interruption finds `eip` in the window, wherever it is.
+    ///
+    /// Two registers that hold something else are borrowed for it, and distances of fields are added to what they are from, until it is done.
     fn copy(&self, from: Address, to: Address, length: Operand) -> Vec<String> {
-        let [source, target] = [from, to].map(|at| self.whole(at.base));
+        // What the two addresses are in, and what is added to it.
+        let mut places = [from, to].map(|at| match at.offset {
+            Some(offset) if from.base == to.base => (offset, Some(at.base)),
+            offset => (at.base, offset),
+        });
+        let [source, target] = places.map(|(place, _)| self.whole(place));
+        if places[0] == places[1] {
+            places[1].1 = None; // once is enough
+        }
+        let used: Vec<Register> = places.into_iter().map(|(place, _)| place).chain(length.register()).collect();
+        let borrowed: Vec<String> = self.0.others(&used).chain(["t0".into(), "t1".into()]).take(2).collect();
         let length = self.operand(length, 32);
-        vec![
-            "xorl {done}, {done}".into(),                     // done = 0
-            "62: leal 4({done}), {copied}".into(),            // copied = what is done with one more word
-            format!("cmpl {length}, {{copied}}"),             // more than there is ?
-            "ja 63f".into(),                                  // yes: by bytes
-            format!("movl ({source}, {{done}}), {{copied}}"), // copied = the next word
-            format!("movl {{copied}}, ({target}, {{done}})"), // store it
-            "addl $4, {done}".into(),                         // done, with it
-            "jmp 62b".into(),                                 // and on
-            format!("63: cmpl {length}, {{done}}"),           // all done ?
-            "je 64f".into(),                                  // yes
-            format!("movb ({source}, {{done}}), {{copied:l}}"), // copied = the next byte
-            format!("movb {{copied:l}}, ({target}, {{done}})"), // store it
-            "incl {done}".into(),                             // done, with it
-            "jmp 63b".into(),                                 // and on
+        let (copied, done) = (format!("{{{}}}", borrowed[0]), format!("{{{}}}", borrowed[1]));
+        let saved = || borrowed.iter().enumerate().filter(|(_, name)| name.starts_with('s'));
+        let distances = |change: &str| -> Vec<String> {
+            let added = places.into_iter().filter_map(|(place, added)| Some((place, added?)));
+            added.map(|(place, added)| format!("{change} {}, {}", self.whole(added), self.whole(place))).collect() // place += or -= distance
+        };
+        let mut lines = distances("addl");
+        lines.extend(saved().map(|(number, name)| format!("movd {{{name}}}, {{saved{number}}}"))); // saved = borrowed
+        lines.extend([
+            format!("movl $0, {done}"),                  // done = 0
+            format!("62: leal 4({done}), {copied}"),     // copied = what is done with one more word
+            format!("cmpl {length}, {copied}"),          // more than there is ?
+            "ja 63f".into(),                             // yes: by bytes
+            format!("movl ({source}, {done}), {copied}"), // copied = the next word
+            format!("movl {copied}, ({target}, {done})"), // store it
+            format!("addl $4, {done}"),                  // done, with it
+            "jmp 62b".into(),                            // and on
+            format!("63: cmpl {length}, {done}"),        // all done ?
+            "je 64f".into(),                             // yes
+            format!("movb ({source}, {done}), {{{}:l}}", borrowed[0]), // copied = the next byte
+            format!("movb {{{}:l}}, ({target}, {done})", borrowed[0]), // store it
+            format!("addl $1, {done}"),                  // done, with it
+            "jmp 63b".into(),                            // and on
             "64:".into(),
-        ]
+        ]);
+        lines.extend(saved().map(|(number, name)| format!("movd {{saved{number}}}, {{{name}}}"))); // borrowed = saved
+        lines.extend(distances("subl"));
+        lines
     }
 
     fn exit(&self, left: Operand, comparison: Comparison, right: Operand, ty: TypeId, exit: usize) -> Vec<String> {

@@ -38,6 +38,16 @@ pub trait Machine: Sync {
     /// How many registers the window of this program may use for its values.
     fn registers(&self, program: &Program) -> usize;
 
+    /// Whether windows that need more have what Rust computes fetched from memory.
+    fn has_few_registers(&self) -> bool {
+        self.pointer_bits() == 32
+    }
+
+    /// Whether the window changes registers of operands that it only reads, for a while: if it is left in between, they stay so.
+    fn borrows(&self, _program: &Program) -> bool {
+        false
+    }
+
     /// Registers that the window, these lines, changes beside these, as operands of `asm!`.
     fn scratch(&self, program: &Program, lines: &[String]) -> TokenStream;
 
