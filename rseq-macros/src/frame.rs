@@ -4,14 +4,15 @@
 //!
 //! To fetch is to read memory that no other thread knows, and that the window doesn't change: it may be interrupted and done again.
 
-use crate::ir::{Input, Program, Register, RegisterInfo, Step};
+use crate::ir::{Address, Input, Program, Register, RegisterInfo, Step};
 
 /// Has the inputs of the window fetched from a frame: all but the thread descriptor, which is read at its start alone.
 pub fn spread(program: &mut Program) {
     let frame = add(program, "the frame", program.area, Some(Input::Frame(Vec::new())));
     let mut waiting = Vec::new();
     let mut steps = Vec::new();
-    for mut step in std::mem::take(&mut program.steps) {
+    let whole: Vec<Step> = std::mem::take(&mut program.steps).into_iter().flat_map(|step| divide(program, step)).collect();
+    for mut step in whole {
         for input in inputs(program, &step) {
             let number = waiting.iter().position(|other| *other == input).unwrap_or_else(|| {
                 waiting.push(input);
@@ -30,6 +31,22 @@ pub fn spread(program: &mut Program) {
     }
     program.steps = steps;
     program.registers[frame].input = Some(Input::Frame(waiting));
+}
+
+/// A copy reads five registers at once: three, if its addresses are computed before.
+fn divide(program: &mut Program, step: Step) -> Vec<Step> {
+    let Step::Copy { from, to, length } = step else { return vec![step] };
+    let mut steps = Vec::new();
+    let [from, to] = [from, to].map(|at| match at.offset {
+        Some(_) => {
+            let to = add(program, "an address", at.base, None);
+            steps.push(Step::Field { to, at });
+            Address::at(to)
+        }
+        None => at,
+    });
+    steps.push(Step::Copy { from, to, length });
+    steps
 }
 
 /// The registers, each once, that a step of the window reads and Rust computes, but for the thread descriptor.
