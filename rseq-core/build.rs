@@ -1,10 +1,19 @@
-//! Sections compile to portable mode where a sanitizer is on that must see every access to memory, because it sees none of those in asm.
+//! Sections compile to portable mode where a sanitizer is on that must see every access to memory, because it sees none of those in asm; and for those of Arm's 32-bit
+//! instruction sets that the asm isn't written for.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     // Set by nightly compilers alone, as sanitizers are theirs; several are separated by commas.
     let sanitizers = std::env::var("CARGO_CFG_SANITIZE").unwrap_or_default();
-    if sanitizers.split(',').any(|sanitizer| matches!(sanitizer, "thread" | "memory")) {
+    let is_opaque = sanitizers.split(',').any(|sanitizer| matches!(sanitizer, "thread" | "memory"));
+    if is_opaque || is_other_arm() {
         println!("cargo::rustc-cfg=rseq_portable");
     }
+}
+
+/// Whether this is 32-bit Arm, but not version 7 in ARM state.
+fn is_other_arm() -> bool {
+    let of = |name| std::env::var(name).unwrap_or_default();
+    let is_thumb = of("CARGO_CFG_TARGET_FEATURE").split(',').any(|feature| feature == "thumb-mode");
+    of("CARGO_CFG_TARGET_ARCH") == "arm" && (is_thumb || !of("TARGET").starts_with("armv7"))
 }

@@ -3,11 +3,16 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::{AllocError, PerCpu, rseq};
+#[cfg(not(target_pointer_width = "64"))]
+use crate::current;
+#[cfg(target_pointer_width = "64")]
+use crate::rseq;
+use crate::{AllocError, PerCpu};
 
 /// A number that many threads add to and few read.
 ///
-/// An addition is one plain instruction on the CPU's own part, in a section; reading it sums up all parts.
+/// An addition is one plain instruction on the CPU's own part, in a section; reading it sums up all parts. (On machines of 32 bits, which have no such instruction for the
+/// 64 bits of a part, it is an atomic one on the same part, so it is slower there, though CPUs still don't wait for each other.)
 ///
 /// ```
 /// use rseq::Counter;
@@ -53,7 +58,10 @@ impl Counter {
     /// If this is its first use, [`Counter::allocate`] wasn't called, and there is no memory.
     #[inline(always)]
     pub fn inc(&self) {
+        #[cfg(target_pointer_width = "64")]
         rseq! { commit |cpu| add(&self.parts[cpu], 1) }
+        #[cfg(not(target_pointer_width = "64"))]
+        self.add(1);
     }
 
     /// Adds `number`, wrapping at 2^64.
@@ -62,7 +70,10 @@ impl Counter {
     /// As [`Counter::inc`].
     #[inline(always)]
     pub fn add(&self, number: u64) {
+        #[cfg(target_pointer_width = "64")]
         rseq! { commit |cpu| add(&self.parts[cpu], number) }
+        #[cfg(not(target_pointer_width = "64"))]
+        self.parts[current::cpu()].fetch_add(number, Relaxed);
     }
 
     /// All that was added: at least what every thread had added before whose additions this thread knows of (by joining it, say, or by a message), and

@@ -72,6 +72,8 @@ pub enum Input {
     Elements(OutsideId, Option<InsideId>),
     /// The distance of the field that this place names, from the start of what it is in.
     Offset(InsideId),
+    /// The address of memory that has these registers' values one after the other: they aren't there by themselves.
+    Frame(Vec<Register>),
 }
 
 /// Where the type comes from that a pointer points to.
@@ -136,6 +138,12 @@ pub enum Step {
     CheckIndex {
         area: Register,
         index: Register,
+    },
+    /// What Rust computed is fetched from memory, on machines of few registers.
+    Fetch {
+        to: Register,
+        frame: Register,
+        number: usize,
     },
     /// The thread is registered and its CPU has a slot, else it goes to the abort handler.
     CheckRegistered {
@@ -287,7 +295,8 @@ impl Step {
     pub fn writes(&self) -> Option<Register> {
         match self {
             Self::ArmWindow { scratch, .. } | Self::CheckRegistered { scratch, .. } => Some(*scratch),
-            Self::ReadIndex { to, .. }
+            Self::Fetch { to, .. }
+            | Self::ReadIndex { to, .. }
             | Self::Slot { to, .. }
             | Self::Element { to, .. }
             | Self::Field { to, .. }
@@ -305,6 +314,7 @@ impl Step {
             Self::Element { index, .. } => index.register().into_iter().collect(),
             Self::Slot { index, .. } => vec![index.register()],
             Self::ReadIndex { area, .. } => vec![*area],
+            Self::Fetch { frame, .. } => vec![*frame],
             _ => Vec::new(),
         }
     }
@@ -321,6 +331,7 @@ impl Step {
             | Self::Post
             | Self::Load { .. }
             | Self::Field { .. }
+            | Self::Fetch { .. }
             | Self::ReadIndex { .. } => Vec::new(),
             Self::Publish { descriptor } => vec![*descriptor],
             Self::ArmWindow { area, .. } | Self::CheckRegistered { area, .. } | Self::Disarm { area } => vec![*area],
@@ -342,6 +353,45 @@ impl Step {
     }
 }
 
+impl Step {
+    /// The registers that the step reads, so that it reads others.
+    pub fn reads_mut(&mut self) -> Vec<&mut Register> {
+        match self {
+            Self::Guard
+            | Self::Arm
+            | Self::Index { .. }
+            | Self::Prepare(_)
+            | Self::Outside
+            | Self::Start
+            | Self::Post => Vec::new(),
+            Self::Fetch { frame, .. } => vec![frame],
+            Self::Publish { descriptor } => vec![descriptor],
+            Self::ArmWindow { area, .. }
+            | Self::CheckRegistered { area, .. }
+            | Self::ReadIndex { area, .. }
+            | Self::Disarm { area } => vec![area],
+            Self::CheckArmed { area, descriptor } => vec![area, descriptor],
+            Self::CheckIndex { area, index } => vec![area, index],
+            Self::Slot { slots, index: Index::Read(index) | Index::InArea(index), .. } => vec![slots, index],
+            Self::Element { base, index, .. } => [base].into_iter().chain(index.register_mut()).collect(),
+            Self::Load { at, .. } | Self::Field { at, .. } => at.registers_mut(),
+            Self::Compute { left, right, .. } => left.register_mut().into_iter().chain(right.register_mut()).collect(),
+            Self::Store { at, value, .. }
+            | Self::CommitStore { at, value, .. }
+            | Self::CommitUpdate { at, value, .. } => {
+                at.registers_mut().into_iter().chain(value.register_mut()).collect()
+            }
+            Self::Copy { from, to, length } => {
+                let places = from.registers_mut().into_iter().chain(to.registers_mut());
+                places.chain(length.register_mut()).collect()
+            }
+            Self::Exit { left, right, area, .. } => {
+                left.register_mut().into_iter().chain(right.register_mut()).chain([area]).collect()
+            }
+        }
+    }
+}
+
 impl Index {
     fn register(self) -> Register {
         match self {
@@ -357,6 +407,13 @@ impl Operand {
             Self::Immediate(_) => None,
         }
     }
+
+    fn register_mut(&mut self) -> Option<&mut Register> {
+        match self {
+            Self::Register(register) => Some(register),
+            Self::Immediate(_) => None,
+        }
+    }
 }
 
 impl Address {
@@ -366,6 +423,10 @@ impl Address {
 
     fn registers(self) -> Vec<Register> {
         [self.base].into_iter().chain(self.offset).collect()
+    }
+
+    fn registers_mut(&mut self) -> Vec<&mut Register> {
+        [&mut self.base].into_iter().chain(&mut self.offset).collect()
     }
 }
 
@@ -429,6 +490,7 @@ impl Program {
             Step::CheckArmed { .. } => writeln!(f, "    armed, else to aborted"),
             Step::CheckIndex { .. } => writeln!(f, "    on the CPU of the index, else to aborted"),
             Step::CheckRegistered { .. } => writeln!(f, "    registered, else to aborted"),
+            Step::Fetch { to, .. } => writeln!(f, "    fetch {}", name(to)),
             Step::ReadIndex { to, .. } => writeln!(f, "    {} = index", name(to)),
             Step::Slot { to, slots, .. } => writeln!(f, "    {} = slot of {}, else to aborted", name(to), name(slots)),
             Step::Element { to, base, index, .. } => {

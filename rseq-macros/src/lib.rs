@@ -3,7 +3,7 @@
 //!
 //! What happens, in this order: `syntax` parses the clauses, `check` collects what is wrong with them, `resolve` finds out
 //! what the names in the window mean, `lower` turns all into the steps of the protocol (`ir`), `allocate` gives the values of the window their
-//! registers, `emit` writes the steps as Rust and, for the window, as asm of the target's architecture. `RSEQ_PRINT=1` in the environment of the compiler prints the steps of every section.
+//! registers (`frame`: where these are too few), `emit` writes the steps as Rust and, for the window, as asm of the target's architecture. `RSEQ_PRINT=1` in the environment of the compiler prints the steps of every section.
 
 extern crate proc_macro;
 
@@ -11,6 +11,7 @@ mod allocate;
 mod check;
 mod emit;
 mod error;
+mod frame;
 mod ir;
 mod lower;
 #[cfg(feature = "mutants")]
@@ -67,8 +68,8 @@ fn expand(tokens: TokenStream, change: impl FnOnce(Program, &[String]) -> Progra
     let Some(window) = resolve::window(&section, &mut errors) else {
         return errors.into_tokens(&emit::unresolved(&section, &context));
     };
-    let program = change(lower::program(section, window, context.checked), &options);
-    let registers = context.allocate(&program).unwrap_or_else(|error| {
+    let mut program = change(lower::program(section, window, context.checked), &options);
+    let registers = context.allocate(&mut program).unwrap_or_else(|error| {
         errors.push(error);
         emit::Registers::None
     });

@@ -16,7 +16,11 @@ use self::grid::{Grid, index};
 pub(crate) use self::snapshot::MOST_BUCKETS;
 #[cfg(feature = "alloc")]
 pub use self::snapshot::{DifferentParts, Snapshot};
-use crate::{AllocError, PerCpu, rseq};
+#[cfg(not(target_pointer_width = "64"))]
+use crate::current;
+#[cfg(target_pointer_width = "64")]
+use crate::rseq;
+use crate::{AllocError, PerCpu};
 
 /// How often which values occurred: many threads record, few look.
 ///
@@ -37,7 +41,7 @@ use crate::{AllocError, PerCpu, rseq};
 /// assert!(median.last() - median.first() <= 500 / 32);
 /// ```
 ///
-/// To record is one plain instruction on the CPU's own part, in a section, and a few to find the bucket. It may be done from everywhere but in the `prepare` of a section.
+/// To record is one plain instruction on the CPU's own part, in a section (on machines of 32 bits an atomic one, as of [`Counter`](crate::Counter)), and a few to find the bucket. It may be done from everywhere but in the `prepare` of a section.
 ///
 /// *Memory*: 512 × `PARTS` bytes of address space for each CPU, of which those pages (4 KiB) are taken whose buckets a CPU counts in: values within a factor of 64 take
 /// about three at 32 parts.
@@ -70,11 +74,16 @@ impl<const PARTS: usize> Histogram<PARTS> {
     /// If this is its first use, [`Histogram::allocate`] wasn't called, and there is no memory.
     #[inline]
     pub fn record(&self, value: u64) {
-        let index = index::<PARTS>(value);
-        // SAFETY: every value's index is that of a bucket.
-        unsafe {
-            rseq! { commit |cpu| add(&self.parts[cpu].counts[index], 1) }
+        #[cfg(target_pointer_width = "64")]
+        {
+            let index = index::<PARTS>(value);
+            // SAFETY: every value's index is that of a bucket.
+            unsafe {
+                rseq! { commit |cpu| add(&self.parts[cpu].counts[index], 1) }
+            }
         }
+        #[cfg(not(target_pointer_width = "64"))]
+        self.record_many(value, 1);
     }
 
     /// Counts a value so many times, at the cost of one.
@@ -91,9 +100,12 @@ impl<const PARTS: usize> Histogram<PARTS> {
     pub fn record_many(&self, value: u64, times: u64) {
         let index = index::<PARTS>(value);
         // SAFETY: every value's index is that of a bucket.
+        #[cfg(target_pointer_width = "64")]
         unsafe {
             rseq! { commit |cpu| add(&self.parts[cpu].counts[index], times) }
         }
+        #[cfg(not(target_pointer_width = "64"))]
+        self.parts[current::cpu()].counts()[index].fetch_add(times, Relaxed);
     }
 
     /// How many values were recorded, as of [`Counter::sum`](crate::Counter::sum).

@@ -93,6 +93,13 @@ cfg_select! {
     target_arch = "s390x" => {
         by_stores!(s390x checked);
     }
+    all(target_arch = "arm", target_endian = "little") => {
+        by_stores!(arm checked);
+    }
+    // Windows of debug builds have no register to spare for the index.
+    all(target_arch = "x86", target_feature = "sse2") => {
+        by_stores!(i686);
+    }
     _ => {
         mod none;
         pub(crate) use none::*;

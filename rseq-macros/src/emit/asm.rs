@@ -127,6 +127,12 @@ impl Writer<'_> {
         self.allocation.slots[one] == self.allocation.slots[other]
     }
 
+    /// Operands that are none of these registers, without braces.
+    pub fn others(&self, registers: &[Register]) -> impl Iterator<Item = String> {
+        let taken: Vec<usize> = registers.iter().map(|register| self.allocation.slots[*register]).collect();
+        (0..self.allocation.contents.len()).filter(move |slot| !taken.contains(slot)).map(|slot| format!("s{slot}"))
+    }
+
     fn step(&self, step: &Step) -> Vec<String> {
         match step {
             Step::Start => vec!["23:".into()],

@@ -17,6 +17,7 @@ use syn::{Block, Ident, Stmt, StmtMacro};
 use self::arch::Machine;
 pub use self::editor::editor;
 use crate::allocate::{self, Allocation};
+use crate::frame;
 use crate::ir::{OnAbort, Program, Step};
 use crate::resolve::{Outside, OutsideKind, Statement, ValueId};
 use crate::syntax::ast::Section;
@@ -104,11 +105,16 @@ impl Context {
     }
 
     /// The registers of the program's window on this target; an error if the target hasn't as many.
-    pub fn allocate(&self, program: &Program) -> syn::Result<Registers> {
+    pub fn allocate(&self, program: &mut Program) -> syn::Result<Registers> {
         match self.emitter {
             Emitter::Machine(machine) => {
                 let most = machine.registers(program);
-                let allocation = allocate::allocate(program, most).map_err(|too_many| too_many.error(most))?;
+                let mut allocation = allocate::allocate(program, most);
+                if allocation.is_err() && machine.has_few_registers() {
+                    frame::spread(program);
+                    allocation = allocate::allocate(program, most);
+                }
+                let allocation = allocation.map_err(|too_many| too_many.error(most))?;
                 Ok(Registers::Machine(machine, allocation))
             }
             Emitter::Model => Ok(Registers::Virtual),

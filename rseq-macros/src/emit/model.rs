@@ -244,7 +244,9 @@ impl<'p> Listing<'p> {
             | Step::Arm
             | Step::Index { .. }
             | Step::Prepare(_)
-            | Step::Outside => TokenStream::new(),
+            | Step::Outside
+            // The model has as many registers as it takes.
+            | Step::Fetch { .. } => TokenStream::new(),
         }
     }
 

@@ -165,6 +165,10 @@ fn input(program: &Program, register: Register, private: &TokenStream) -> TokenS
             let offset = offset(*number);
             hidden!(#offset)
         }
+        Some(Input::Frame(registers)) => {
+            let values = registers.iter().map(|register| input(program, *register, private));
+            hidden!((&raw const *&[#(#values),*]).expose_provenance())
+        }
         None => hidden!(0),
     }
 }
@@ -245,8 +249,11 @@ fn block(
 ) -> TokenStream {
     let (scratch, options) = (machine.scratch(program, lines), machine.options());
     let operands = allocation.contents.iter().enumerate();
-    let class = machine.class();
-    let operands = operands.map(|(slot, contents)| operand(slot, &class, contents, changes(program, contents), ways));
+    let operands = operands.map(|(slot, contents)| {
+        let class = machine.class_of(&name(slot).to_string(), lines);
+        let is_changed = changes(program, contents) || machine.borrows(program);
+        operand(slot, &class, contents, is_changed, ways)
+    });
     let constants = constants(machine, program, lines, private);
     let word = hidden!(#private::core::primitive::usize);
     if let Ways::Number(way_slot) = ways {

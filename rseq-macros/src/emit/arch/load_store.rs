@@ -195,6 +195,10 @@ impl<M: LoadStore> Steps<M> {
                 lines.extend(self.0.branch(Comparison::Ge, false, &cpu, &cpus, writer.aborted())); // not below: start again
                 lines
             }
+            Step::Fetch { to, frame, number } => {
+                let displacement = *number as u32 * M::POINTER_BITS / 8;
+                vec![self.0.load(M::POINTER_BITS, &name(*to), &name(*frame), displacement)] // to = frame[number]
+            }
             Step::ReadIndex { to, area } => vec![self.index(writer, &name(*to), *area)], // to = area->cpu_id (or mm_cid)
             Step::Slot { to, slots, index, pointee } => self.slot(writer, *to, *slots, *index, *pointee),
             Step::Element { to, base, index, pointee } => self.element(writer, *to, *base, *index, *pointee),

@@ -4,6 +4,8 @@
 //! give the instructions. x86-64 and i686 compute in memory, and write their steps themselves.
 
 mod aarch64;
+mod arm;
+mod i686;
 mod load_store;
 mod loongarch64;
 mod powerpc64;
@@ -25,6 +27,8 @@ const MACHINES: &[(&str, &dyn Machine)] = &[
     ("loongarch64", &load_store::Steps(loongarch64::Loongarch64)),
     ("powerpc64", &load_store::Steps(powerpc64::Powerpc64)),
     ("s390x", &load_store::Steps(s390x::S390x)),
+    ("i686", &i686::I686),
+    ("arm", &load_store::Steps(arm::Arm)),
 ];
 
 /// The emitter of this name.
@@ -46,12 +50,27 @@ pub trait Machine: Sync {
     /// How many registers the window of this program may use for its values.
     fn registers(&self, program: &Program) -> usize;
 
+    /// Whether windows that need more have what Rust computes fetched from memory.
+    fn has_few_registers(&self) -> bool {
+        self.pointer_bits() == 32
+    }
+
+    /// Whether the window changes registers of operands that it only reads, for a while: if it is left in between, they stay so.
+    fn borrows(&self, _program: &Program) -> bool {
+        false
+    }
+
     /// Registers that the window, these lines, changes beside these, as operands of `asm!`.
     fn scratch(&self, program: &Program, lines: &[String]) -> TokenStream;
 
     /// The class of the values' registers.
     fn class(&self) -> TokenStream {
         quote_spanned!(Span::mixed_site()=> reg)
+    }
+
+    /// The class of one operand's register, in a window of these lines.
+    fn class_of(&self, _operand: &str, _lines: &[String]) -> TokenStream {
+        self.class()
     }
 
     /// Options of `asm!`.

@@ -1,0 +1,104 @@
+//! Arm, in ARM state from version 7 on, after the Arm Architecture Reference Manual (DDI 0406; DDI 0487 for its AArch32), "ELF for the Arm Architecture" and
+//! "Addenda to the ABI" (initial-exec TLS, thread pointer) and the kernel's `tools/testing/selftests/rseq/rseq-arm.h` (signature).
+//!
+//! The build script leaves other versions, and Thumb, in portable mode: a read of `pc` gives the address of the instruction and 8 in ARM state alone.
+
+use core::arch::{asm, global_asm};
+
+pub(crate) use super::any::{WORDS_MAY_HAVE_GAPS, is_zero, valued};
+pub(crate) use super::by_stores::{area_for_windows, arm, disarm, locate};
+use crate::thread::ThreadBlock;
+
+/// Sections are restartable here.
+pub(crate) const SUPPORTED: bool = true;
+
+/// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `udf #24035`, which traps.
+pub(crate) const SIGNATURE: u32 = 0xe7f5_def3;
+
+// Static TLS, not `thread_local!`: it is there before the first access, and needs no call from a shared object either.
+// Hidden, so that each image (the executable, every shared object) has its own: an image that is unloaded must not leave an
+// abort address behind in a descriptor that others go on using.
+global_asm!(
+    ".pushsection .text.unlikely.rseq_dsl, \"ax\", %progbits",
+    ".balign 4",
+    ".inst {signature}",       // udf, the signature
+    "22: udf #0",              // abort handler of a thread that published no window yet: never gone to
+    ".popsection",
+    ".pushsection .tdata, \"awT\", %progbits",
+    ".balign 32",
+    concat!(".globl ", thread_block_symbol!()),
+    concat!(".hidden ", thread_block_symbol!()),
+    concat!(".type ", thread_block_symbol!(), ", %object"),
+    concat!(".size ", thread_block_symbol!(), ", {block}"),
+    concat!(thread_block_symbol!(), ":"),
+    ".long 0, 0",              // descriptor: version, flags
+    ".long 22b, 0",            // descriptor: start
+    ".long 0, 0",              // descriptor: length 0
+    ".long 22b, 0",            // descriptor: abort
+    ".long 0, -1",             // own area: cpu_id_start, cpu_id = uninitialised
+    ".long 0, 0",              // own area: rseq_cs
+    ".long 0, 0, 0, 0",        // own area: flags, node_id, mm_cid, slice_ctrl
+    ".zero {block} - 64",      // audit: nothing remembered
+    ".popsection",
+    signature = const SIGNATURE,
+    block = const size_of::<ThreadBlock>(),
+);
+
+/// The address from which static TLS is addressed.
+#[inline(always)]
+pub(crate) fn thread_pointer() -> usize {
+    let pointer;
+    // SAFETY: reads a register.
+    unsafe {
+        asm!(
+            "mrc p15, 0, {pointer}, c13, c0, 3",  // pointer = the thread pointer
+            pointer = out(reg) pointer,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    pointer
+}
+
+/// The addresses of glibc's `__rseq_offset` and `__rseq_size` in a static executable, where there is no dynamic symbol table
+/// to look them up in; null where the libc that was linked has none.
+pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
+    let (offset, size);
+    // SAFETY: loads two addresses from the global offset table, which the linker sets to 0 for an undefined weak symbol.
+    unsafe {
+        asm!(
+            ".weak __rseq_offset",
+            ".weak __rseq_size",
+            "ldr {offset}, 63f",                                   // offset = the distance of its entry
+            "61: ldr {offset}, [pc, {offset}]",                    // offset = &__rseq_offset
+            "ldr {size}, 64f",                                     // size = the distance of its entry
+            "62: ldr {size}, [pc, {size}]",                        // size = &__rseq_size
+            "b 65f",                                               // around the distances
+            "63: .long __rseq_offset(GOT_PREL) - ((61b + 8) - .)", // from the load at 61
+            "64: .long __rseq_size(GOT_PREL) - ((62b + 8) - .)",   // from the load at 62
+            "65:",
+            offset = out(reg) offset,
+            size = out(reg) size,
+            options(nostack, readonly, preserves_flags),
+        );
+    }
+    (offset, size)
+}
+
+/// The calling thread's block.
+#[inline(always)]
+pub(crate) fn thread_block() -> *mut ThreadBlock {
+    let offset: usize;
+    // SAFETY: reads the symbol's offset from the thread pointer.
+    unsafe {
+        asm!(
+            "ldr {offset}, 62f",                // offset = the distance of the symbol's entry in the global offset table
+            "61: ldr {offset}, [pc, {offset}]", // offset = that of the thread block
+            "b 63f",                            // around the distance
+            concat!("62: .long ", thread_block_symbol!(), "(gottpoff) - ((61b + 8) - .)"), // from the load at 61
+            "63:",
+            offset = out(reg) offset,
+            options(nostack, readonly, pure, preserves_flags),
+        );
+    }
+    core::ptr::with_exposed_provenance_mut(thread_pointer().wrapping_add(offset))
+}

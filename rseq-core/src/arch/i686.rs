@@ -1,0 +1,103 @@
+//! i686, after the Intel SDM (volume 2), the System V ABI's Intel386 supplement (global offset table, no red zone), "ELF handling for thread-local storage"
+//! (initial-exec, thread pointer in `gs:[0]`) and the kernel's `tools/testing/selftests/rseq/rseq-x86.h` (signature).
+//!
+//! There is no address relative to the instruction pointer: a call to the next instruction leaves that one's on the stack, and the linker knows the distance from there. The
+//! asm is written in AT&T syntax, because LLVM's Intel syntax has no differences of symbols.
+
+use core::arch::{asm, global_asm};
+
+pub(crate) use super::any::{WORDS_MAY_HAVE_GAPS, is_zero, valued};
+pub(crate) use super::by_stores::{area_for_windows, arm, disarm, locate};
+use crate::thread::ThreadBlock;
+
+/// Sections are restartable here.
+pub(crate) const SUPPORTED: bool = true;
+
+/// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else. With the three bytes
+/// `0f b9 3d` in front it decodes as `ud1 <sig>, %edi`, which traps if it is ever executed.
+pub(crate) const SIGNATURE: u32 = 0x5305_3053;
+
+// Static TLS, not `thread_local!`: it is there before the first access, and needs no call from a shared object either.
+// Hidden, so that each image (the executable, every shared object) has its own: an image that is unloaded must not leave an
+// abort address behind in a descriptor that others go on using.
+global_asm!(
+    ".pushsection .text.unlikely.rseq_dsl, \"ax\", @progbits",
+    ".byte 0x0f, 0xb9, 0x3d",  // ud1, with the signature as its displacement
+    ".long {signature}",       // the signature
+    "22: ud2",                 // abort handler of a thread that published no window yet: never gone to
+    ".popsection",
+    ".pushsection .tdata, \"awT\", @progbits",
+    ".balign 32",
+    concat!(".globl ", thread_block_symbol!()),
+    concat!(".hidden ", thread_block_symbol!()),
+    concat!(".type ", thread_block_symbol!(), ", @object"),
+    concat!(".size ", thread_block_symbol!(), ", {block}"),
+    concat!(thread_block_symbol!(), ":"),
+    ".long 0, 0",              // descriptor: version, flags
+    ".long 22b, 0",            // descriptor: start
+    ".long 0, 0",              // descriptor: length 0
+    ".long 22b, 0",            // descriptor: abort
+    ".long 0, -1",             // own area: cpu_id_start, cpu_id = uninitialised
+    ".long 0, 0",              // own area: rseq_cs
+    ".long 0, 0, 0, 0",        // own area: flags, node_id, mm_cid, slice_ctrl
+    ".zero {block} - 64",      // audit: nothing remembered
+    ".popsection",
+    signature = const SIGNATURE,
+    block = const size_of::<ThreadBlock>(),
+    options(att_syntax),
+);
+
+/// The address from which static TLS is addressed.
+#[inline(always)]
+pub(crate) fn thread_pointer() -> usize {
+    let pointer;
+    // SAFETY: reads the first word of the thread's control block, where the ABI keeps its address.
+    unsafe {
+        asm!(
+            "movl %gs:0, {pointer}",  // pointer = the thread pointer
+            pointer = out(reg) pointer,
+            options(att_syntax, nostack, readonly, preserves_flags),
+        );
+    }
+    pointer
+}
+
+/// The addresses of glibc's `__rseq_offset` and `__rseq_size` in a static executable, where there is no dynamic symbol table
+/// to look them up in; null where the libc that was linked has none.
+pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
+    let (offset, size);
+    // SAFETY: loads two addresses from the global offset table, which the linker sets to 0 for an undefined weak symbol.
+    unsafe {
+        asm!(
+            ".weak __rseq_offset",
+            ".weak __rseq_size",
+            "call 61f",                                       // the address of the next instruction is pushed
+            "61: popl {size}",                                // size = that address
+            "addl $_GLOBAL_OFFSET_TABLE_+(. - 61b), {size}",  // size = the table
+            "movl __rseq_offset@GOT({size}), {offset}",       // offset = &__rseq_offset
+            "movl __rseq_size@GOT({size}), {size}",           // size = &__rseq_size
+            offset = out(reg) offset,
+            size = out(reg) size,
+            options(att_syntax, readonly),
+        );
+    }
+    (offset, size)
+}
+
+/// The calling thread's block.
+#[inline(always)]
+pub(crate) fn thread_block() -> *mut ThreadBlock {
+    let offset: usize;
+    // SAFETY: reads the symbol's offset from the thread pointer.
+    unsafe {
+        asm!(
+            "call 61f",                                                              // the address of the next instruction is pushed
+            "61: popl {offset}",                                                     // offset = that address
+            "addl $_GLOBAL_OFFSET_TABLE_+(. - 61b), {offset}",                       // offset = the table
+            concat!("movl ", thread_block_symbol!(), "@gotntpoff({offset}), {offset}"), // offset = that of the thread block
+            offset = out(reg) offset,
+            options(att_syntax, readonly, pure),
+        );
+    }
+    core::ptr::with_exposed_provenance_mut(thread_pointer().wrapping_add(offset))
+}

@@ -1,0 +1,70 @@
+//! Where the registers of a machine are too few for a window, what Rust computes for it waits in memory: in a *frame*, words on the thread's own stack. One register has
+//! the frame's address, and each step fetches what it reads just before it. So a window takes no more registers at once than its most demanding step, and what the
+//! window computes itself.
+//!
+//! To fetch is to read memory that no other thread knows, and that the window doesn't change: it may be interrupted and done again.
+
+use crate::ir::{Address, Input, Program, Register, RegisterInfo, Step};
+
+/// Has the inputs of the window fetched from a frame: all but the thread descriptor, which is read at its start alone.
+pub fn spread(program: &mut Program) {
+    let frame = add(program, "the frame", program.area, Some(Input::Frame(Vec::new())));
+    let mut waiting = Vec::new();
+    let mut steps = Vec::new();
+    let whole: Vec<Step> =
+        std::mem::take(&mut program.steps).into_iter().flat_map(|step| divide(program, step)).collect();
+    for mut step in whole {
+        for input in inputs(program, &step) {
+            let number = waiting.iter().position(|other| *other == input).unwrap_or_else(|| {
+                waiting.push(input);
+                waiting.len() - 1
+            });
+            let name = program.registers[input].name.clone();
+            let to = add(program, &name, input, None);
+            steps.push(Step::Fetch { to, frame, number });
+            step.reads_mut().into_iter().filter(|register| **register == input).for_each(|register| *register = to);
+            // The last to read it is the step behind the window.
+            if input == program.area && matches!(step, Step::Disarm { .. }) {
+                program.area = to;
+            }
+        }
+        steps.push(step);
+    }
+    program.steps = steps;
+    program.registers[frame].input = Some(Input::Frame(waiting));
+}
+
+/// A copy reads five registers at once: three, if its addresses are computed before.
+fn divide(program: &mut Program, step: Step) -> Vec<Step> {
+    let Step::Copy { from, to, length } = step else { return vec![step] };
+    let mut steps = Vec::new();
+    let [from, to] = [from, to].map(|at| match at.offset {
+        Some(_) => {
+            let to = add(program, "an address", at.base, None);
+            steps.push(Step::Field { to, at });
+            Address::at(to)
+        }
+        None => at,
+    });
+    steps.push(Step::Copy { from, to, length });
+    steps
+}
+
+/// The registers, each once, that a step of the window reads and Rust computes, but for the thread descriptor.
+fn inputs(program: &Program, step: &Step) -> Vec<Register> {
+    if !step.is_in_window() {
+        return Vec::new();
+    }
+    let mut inputs: Vec<Register> = step.reads_first().into_iter().chain(step.reads_last()).collect();
+    inputs.retain(|register| !matches!(program.registers[*register].input, None | Some(Input::Descriptor)));
+    inputs.sort_unstable();
+    inputs.dedup();
+    inputs
+}
+
+/// Adds a register, which stands where another one does in the source.
+fn add(program: &mut Program, name: &str, at: Register, input: Option<Input>) -> Register {
+    let span = program.registers[at].span;
+    program.registers.push(RegisterInfo { name: name.into(), span, input });
+    program.registers.len() - 1
+}
