@@ -14,7 +14,7 @@ pub(crate) const SUPPORTED: bool = true;
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `brk #0x45e0`, which traps.
 pub(crate) const SIGNATURE: u32 = 0xd428_bc00;
 
-define_thread_block!(".inst", "brk #0", ".quad 22b, 0, 22b");
+define_thread_block!(".inst {signature}", "brk #0", ".quad 22b, 0, 22b");
 
 /// The address from which static TLS is addressed.
 #[inline(always)]

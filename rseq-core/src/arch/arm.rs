@@ -3,9 +3,10 @@
 //!
 //! The build script leaves other versions, and Thumb, in portable mode: a read of `pc` gives the address of the instruction and 8 in ARM state alone.
 
-use core::arch::{asm, global_asm};
+use core::arch::asm;
 
 pub(crate) use super::any::{WORDS_MAY_HAVE_GAPS, is_zero, valued};
+use super::by_stores::define_thread_block;
 pub(crate) use super::by_stores::{area_for_windows, arm, disarm, locate};
 use crate::thread::ThreadBlock;
 
@@ -15,34 +16,7 @@ pub(crate) const SUPPORTED: bool = true;
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `udf #24035`, which traps.
 pub(crate) const SIGNATURE: u32 = 0xe7f5_def3;
 
-// Static TLS, not `thread_local!`: it is there before the first access, and needs no call from a shared object either.
-// Hidden, so that each image (the executable, every shared object) has its own: an image that is unloaded must not leave an
-// abort address behind in a descriptor that others go on using.
-global_asm!(
-    ".pushsection .text.unlikely.rseq_dsl, \"ax\", %progbits",
-    ".balign 4",
-    ".inst {signature}",       // udf, the signature
-    "22: udf #0",              // abort handler of a thread that published no window yet: never gone to
-    ".popsection",
-    ".pushsection .tdata, \"awT\", %progbits",
-    ".balign 32",
-    concat!(".globl ", thread_block_symbol!()),
-    concat!(".hidden ", thread_block_symbol!()),
-    concat!(".type ", thread_block_symbol!(), ", %object"),
-    concat!(".size ", thread_block_symbol!(), ", {block}"),
-    concat!(thread_block_symbol!(), ":"),
-    ".long 0, 0",              // descriptor: version, flags
-    ".long 22b, 0",            // descriptor: start
-    ".long 0, 0",              // descriptor: length 0
-    ".long 22b, 0",            // descriptor: abort
-    ".long 0, -1",             // own area: cpu_id_start, cpu_id = uninitialised
-    ".long 0, 0",              // own area: rseq_cs
-    ".long 0, 0, 0, 0",        // own area: flags, node_id, mm_cid, slice_ctrl
-    ".zero {block} - 64",      // audit: nothing remembered
-    ".popsection",
-    signature = const SIGNATURE,
-    block = const size_of::<ThreadBlock>(),
-);
+define_thread_block!(".inst {signature}", "udf #0", ".long 22b, 0, 0, 0, 22b, 0");
 
 /// The address from which static TLS is addressed.
 #[inline(always)]

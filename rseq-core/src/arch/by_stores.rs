@@ -14,17 +14,18 @@ use super::thread_block;
 use crate::abi::{Descriptor, Rseq};
 use crate::thread::{Armed, FAST, Located};
 
-/// Defines the thread block of this image, with what the machine calls a word of an instruction, an instruction that traps, and the three addresses of a descriptor.
+/// Defines the thread block of this image, with the lines of a signature, an instruction that traps, and those of the descriptor's start, length 0 and abort, `22b`.
 ///
 /// Static TLS, not `thread_local!`: it is there before the first access, and needs no call from a shared object either.
 /// Hidden, so that each image (the executable, every shared object) has its own: an image that is unloaded must not leave an
 /// abort address behind in a descriptor that others go on using.
 macro_rules! define_thread_block {
-    ($word:literal, $trap:literal, $addresses:literal) => {
+    ($($signature:literal)*, $trap:literal, $($address:literal)*) => {
         core::arch::global_asm!(
             ".pushsection .text.unlikely.rseq_dsl, \"ax\"",
-            concat!($word, " {signature}"), // the signature
-            concat!("22: ", $trap),         // abort handler of a thread that published no window yet: never gone to
+            ".balign 4",
+            $($signature,)*         // the signature
+            concat!("22: ", $trap), // abort handler of a thread that published no window yet: never gone to
             ".popsection",
             ".pushsection .tdata, \"awT\"",
             ".balign {align}",
@@ -34,7 +35,7 @@ macro_rules! define_thread_block {
             concat!(".size ", thread_block_symbol!(), ", {block}"),
             concat!(thread_block_symbol!(), ":"),
             ".long 0, 0",                     // descriptor: version, flags
-            $addresses,                       // descriptor: start, length 0, abort
+            $($address,)*                     // descriptor: start, length 0, abort
             ".zero {own_area} - 32",          // a gap: areas are aligned
             ".long 0, -1",                    // own area: cpu_id_start, cpu_id = uninitialised
             ".zero {block} - {own_area} - 8", // own area: nothing registered, no descriptor in force

@@ -4,9 +4,10 @@
 //! There is no address relative to the instruction pointer: a call to the next instruction leaves that one's on the stack, and the linker knows the distance from there. The
 //! asm is written in AT&T syntax, because LLVM's Intel syntax has no differences of symbols.
 
-use core::arch::{asm, global_asm};
+use core::arch::asm;
 
 pub(crate) use super::any::{WORDS_MAY_HAVE_GAPS, is_zero, valued};
+use super::by_stores::define_thread_block;
 pub(crate) use super::by_stores::{area_for_windows, arm, disarm, locate};
 use crate::thread::ThreadBlock;
 
@@ -17,35 +18,7 @@ pub(crate) const SUPPORTED: bool = true;
 /// `0f b9 3d` in front it decodes as `ud1 <sig>, %edi`, which traps if it is ever executed.
 pub(crate) const SIGNATURE: u32 = 0x5305_3053;
 
-// Static TLS, not `thread_local!`: it is there before the first access, and needs no call from a shared object either.
-// Hidden, so that each image (the executable, every shared object) has its own: an image that is unloaded must not leave an
-// abort address behind in a descriptor that others go on using.
-global_asm!(
-    ".pushsection .text.unlikely.rseq_dsl, \"ax\", @progbits",
-    ".byte 0x0f, 0xb9, 0x3d",  // ud1, with the signature as its displacement
-    ".long {signature}",       // the signature
-    "22: ud2",                 // abort handler of a thread that published no window yet: never gone to
-    ".popsection",
-    ".pushsection .tdata, \"awT\", @progbits",
-    ".balign 32",
-    concat!(".globl ", thread_block_symbol!()),
-    concat!(".hidden ", thread_block_symbol!()),
-    concat!(".type ", thread_block_symbol!(), ", @object"),
-    concat!(".size ", thread_block_symbol!(), ", {block}"),
-    concat!(thread_block_symbol!(), ":"),
-    ".long 0, 0",              // descriptor: version, flags
-    ".long 22b, 0",            // descriptor: start
-    ".long 0, 0",              // descriptor: length 0
-    ".long 22b, 0",            // descriptor: abort
-    ".long 0, -1",             // own area: cpu_id_start, cpu_id = uninitialised
-    ".long 0, 0",              // own area: rseq_cs
-    ".long 0, 0, 0, 0",        // own area: flags, node_id, mm_cid, slice_ctrl
-    ".zero {block} - 64",      // audit: nothing remembered
-    ".popsection",
-    signature = const SIGNATURE,
-    block = const size_of::<ThreadBlock>(),
-    options(att_syntax),
-);
+define_thread_block!(".byte 0x0f, 0xb9, 0x3d" ".long {signature}", "ud2", ".long 22b, 0, 0, 0, 22b, 0");
 
 /// The address from which static TLS is addressed.
 #[inline(always)]

@@ -6,6 +6,7 @@
 use core::arch::{asm, global_asm};
 
 pub(crate) use super::any::{WORDS_MAY_HAVE_GAPS, is_zero, valued};
+use super::by_stores::define_thread_block;
 pub(crate) use super::by_stores::{area_for_windows, arm, disarm, locate};
 use crate::thread::ThreadBlock;
 
@@ -22,29 +23,9 @@ macro_rules! thread_offset_symbol {
     };
 }
 
-// Static TLS, not `thread_local!`: it is there before the first access, and needs no call from a shared object either.
-// Hidden, so that each image (the executable, every shared object) has its own: an image that is unloaded must not leave an
-// abort address behind in a descriptor that others go on using.
+define_thread_block!(".long {signature}", "trap", ".quad 22b, 0, 22b");
+
 global_asm!(
-    ".pushsection .text.unlikely.rseq_dsl, \"ax\", @progbits",
-    ".balign 4",
-    ".long {signature}",       // twui, the signature
-    "22: trap",                // abort handler of a thread that published no window yet: never gone to
-    ".popsection",
-    ".pushsection .tdata, \"awT\", @progbits",
-    ".balign 32",
-    concat!(".globl ", thread_block_symbol!()),
-    concat!(".hidden ", thread_block_symbol!()),
-    concat!(".type ", thread_block_symbol!(), ", @object"),
-    concat!(".size ", thread_block_symbol!(), ", {block}"),
-    concat!(thread_block_symbol!(), ":"),
-    ".long 0, 0",              // descriptor: version, flags
-    ".quad 22b, 0, 22b",       // descriptor: start, length 0, abort
-    ".long 0, -1",             // own area: cpu_id_start, cpu_id = uninitialised
-    ".quad 0",                 // own area: rseq_cs
-    ".long 0, 0, 0, 0",        // own area: flags, node_id, mm_cid, slice_ctrl
-    ".zero {block} - 64",      // audit: nothing remembered
-    ".popsection",
     ".pushsection .data.rel.ro, \"aw\", @progbits",
     ".balign 8",
     concat!(".globl ", thread_offset_symbol!()),
@@ -54,8 +35,6 @@ global_asm!(
     concat!(thread_offset_symbol!(), ":"),
     concat!(".quad ", thread_block_symbol!(), "@tprel"), // the block's distance from the thread pointer
     ".popsection",
-    signature = const SIGNATURE,
-    block = const size_of::<ThreadBlock>(),
 );
 
 unsafe extern "C" {

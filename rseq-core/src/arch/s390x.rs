@@ -1,9 +1,10 @@
 //! s390x, after the z/Architecture Principles of Operation (SA22-7832), the ELF Application Binary Interface s390x Supplement (thread pointer, initial-exec TLS) and the kernel's
 //! `tools/testing/selftests/rseq/rseq-s390.h` (signature).
 
-use core::arch::{asm, global_asm};
+use core::arch::asm;
 
 pub(crate) use super::any::{WORDS_MAY_HAVE_GAPS, is_zero, valued};
+use super::by_stores::define_thread_block;
 pub(crate) use super::by_stores::{area_for_windows, arm, disarm, locate};
 use crate::thread::ThreadBlock;
 
@@ -13,31 +14,7 @@ pub(crate) const SUPPORTED: bool = true;
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `trap4 4095`, which traps.
 pub(crate) const SIGNATURE: u32 = 0xb2ff_0fff;
 
-// Static TLS, not `thread_local!`: it is there before the first access, and needs no call from a shared object either.
-// Hidden, so that each image (the executable, every shared object) has its own: an image that is unloaded must not leave an
-// abort address behind in a descriptor that others go on using.
-global_asm!(
-    ".pushsection .text.unlikely.rseq_dsl, \"ax\", @progbits",
-    ".long {signature}",       // trap4, the signature
-    "22: trap4 0",             // abort handler of a thread that published no window yet: never gone to
-    ".popsection",
-    ".pushsection .tdata, \"awT\", @progbits",
-    ".balign 32",
-    concat!(".globl ", thread_block_symbol!()),
-    concat!(".hidden ", thread_block_symbol!()),
-    concat!(".type ", thread_block_symbol!(), ", @object"),
-    concat!(".size ", thread_block_symbol!(), ", {block}"),
-    concat!(thread_block_symbol!(), ":"),
-    ".long 0, 0",              // descriptor: version, flags
-    ".quad 22b, 0, 22b",       // descriptor: start, length 0, abort
-    ".long 0, -1",             // own area: cpu_id_start, cpu_id = uninitialised
-    ".quad 0",                 // own area: rseq_cs
-    ".long 0, 0, 0, 0",        // own area: flags, node_id, mm_cid, slice_ctrl
-    ".zero {block} - 64",      // audit: nothing remembered
-    ".popsection",
-    signature = const SIGNATURE,
-    block = const size_of::<ThreadBlock>(),
-);
+define_thread_block!(".long {signature}", "trap4 0", ".quad 22b, 0, 22b");
 
 /// The address from which static TLS is addressed.
 #[inline(always)]
