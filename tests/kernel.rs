@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering:
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::{env, io, thread};
 
-use rseq::abi::{AT_RSEQ_FEATURE_SIZE, Descriptor, FLAG_UNREGISTER, ORIGINAL_LENGTH};
+use rseq::abi::{AT_RSEQ_FEATURE_SIZE, Descriptor, FLAG_UNREGISTER, ORIGINAL_LENGTH, SLICE_AVAILABLE, SLICE_ENABLED};
 use support::{available_cpus, handle_signals, must_pass, outcome, run_on, with_own_registration};
 
 use Event::*;
@@ -723,5 +723,25 @@ fn stores_to_the_fields_of_the_kernel() {
             assert_eq!(fate_of(store), if kills { Fate::Killed } else { Fate::GoesOn }, "{field}");
         }
         assert_eq!(fate_of(&|_| ()), Fate::GoesOn, "the other assertions prove nothing");
+    });
+}
+
+/// The time-slice extension is refused to areas of the original length, and where the kernel isn't built with it; areas say whether it can be had.
+#[test]
+fn slice_extension() {
+    const PR_RSEQ_SLICE_EXTENSION: i32 = 79;
+    const SET: libc::c_ulong = 2;
+    const ENABLE: libc::c_ulong = 1;
+    const ENOTSUPP: i32 = 524;
+    for_each_length("slice_extension", |registered| {
+        let flags = || registered.fields().flags.load(SeqCst);
+        let available = flags() & SLICE_AVAILABLE != 0;
+        // SAFETY: takes no pointer.
+        let enabled = outcome(unsafe { libc::prctl(PR_RSEQ_SLICE_EXTENSION, SET, ENABLE, 0_usize, 0_usize) }.into());
+        println!("flags {:#x}: {enabled:?}", flags());
+        match enabled {
+            Ok(()) => assert!(available && registered.length > ORIGINAL_LENGTH && flags() & SLICE_ENABLED != 0),
+            Err(errno) => assert!(!available && [libc::EINVAL, ENOTSUPP].contains(&errno), "errno {errno}"),
+        }
     });
 }
