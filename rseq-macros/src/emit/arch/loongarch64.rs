@@ -1,4 +1,4 @@
-//! LoongArch with 64 bits, after the LoongArch Reference Manual (volume 1), the LoongArch ELF psABI (`la.pcrel`) and the kernel's `tools/testing/selftests/rseq/rseq-loongarch.h`
+//! LoongArch with 64 bits, after the LoongArch Reference Manual (volume 1), the LoongArch ELF psABI (`la.pcrel`, `la.got`) and the kernel's `tools/testing/selftests/rseq/rseq-loongarch.h`
 //! (signature) and `arch/loongarch/include/asm/barrier.h` (hints of `dbar`).
 
 use proc_macro2::{Span, TokenStream};
@@ -42,10 +42,11 @@ impl LoadStore for Loongarch64 {
         vec![format!("la.pcrel {to}, {label}")] // to = the label, from the program counter
     }
 
+    /// By the global offset table: a shared object may export the symbol, and then linkers refuse its distance from the program counter.
     fn cpus(&self, to: &str, _scratch: &str) -> Vec<String> {
         vec![
-            format!("pcalau12i {to}, %pc_hi20({{fast}} + {{cpus_offset}})"), // to = the page of FAST.cpus
-            format!("ld.d {to}, {to}, %pc_lo12({{fast}} + {{cpus_offset}})"), // to = FAST.cpus
+            format!("la.got {to}, {{fast}}"),            // to = FAST
+            format!("ld.d {to}, {to}, {{cpus_offset}}"), // to = FAST.cpus
         ]
     }
 
@@ -116,7 +117,7 @@ impl LoadStore for Loongarch64 {
     #[rustfmt::skip]
     fn words(&self) -> &'static [&'static str] {
         &[
-            "loongarch64", "pcrel", "pcalau12i", "pc_hi20", "pc_lo12", "dbar", "bstrpick", "slli", "srli", "srai", "sltu", "beqz", "bnez",
+            "loongarch64", "pcrel", "got", "dbar", "bstrpick", "slli", "srli", "srai", "sltu", "beqz", "bnez",
         ]
     }
 }

@@ -1,4 +1,4 @@
-//! RISC-V with 64 bits, after the RISC-V Instruction Set Manual, the RISC-V Assembly Programmer's Manual (`lla`, `li` and other pseudo-instructions) and the kernel's
+//! RISC-V with 64 bits, after the RISC-V Instruction Set Manual, the RISC-V Assembly Programmer's Manual (`lla`, `lga`, `li` and other pseudo-instructions) and the kernel's
 //! `tools/testing/selftests/rseq/rseq-riscv.h` (signature).
 //!
 //! Only instructions of the base and of `M`: others aren't in every such machine.
@@ -35,8 +35,12 @@ impl LoadStore for Riscv64 {
         vec![format!("lla {to}, {label}")] // to = the label, from the program counter
     }
 
+    /// By the global offset table: a shared object may export the symbol, and then linkers refuse its distance from the program counter.
     fn cpus(&self, to: &str, _scratch: &str) -> Vec<String> {
-        vec![format!("ld {to}, {{fast}} + {{cpus_offset}}")] // to = FAST.cpus, from the program counter
+        vec![
+            format!("lga {to}, {{fast}}"),             // to = FAST
+            format!("ld {to}, {{cpus_offset}}({to})"), // to = FAST.cpus
+        ]
     }
 
     fn number(&self, to: &str, expression: &str, _is_signed: bool) -> Vec<String> {
@@ -93,7 +97,7 @@ impl LoadStore for Riscv64 {
     #[rustfmt::skip]
     fn words(&self) -> &'static [&'static str] {
         &[
-            "riscv64", "lla", "lbu", "lhu", "lwu", "sd", "sll", "srl", "sra", "slli", "srli", "srai", "bltu", "bgeu", "bleu", "bgtu",
+            "riscv64", "lla", "lga", "lbu", "lhu", "lwu", "sd", "sll", "srl", "sra", "slli", "srli", "srai", "bltu", "bgeu", "bleu", "bgtu",
         ]
     }
 }
