@@ -14,6 +14,16 @@ pub(crate) unsafe fn is_zero(bytes: *const u8, count: usize) -> bool {
     unsafe { core::slice::from_raw_parts(bytes, count) }.iter().all(|byte| *byte == 0)
 }
 
+/// To the compiler a function that may load and store everything that another one can get at: it moves no access from one side to the other.
+///
+/// `compiler_fence` is more than that on PowerPC: LLVM makes a `sync` of it there, which waits for every earlier store.
+#[allow(dead_code, reason = "not every machine's sections are Rust outside of their windows")]
+#[inline(always)]
+pub(crate) fn compiler_fence() {
+    // SAFETY: no instruction.
+    unsafe { asm!("", options(nostack, preserves_flags)) };
+}
+
 /// Words of which bytes have no value can be passed on by [`valued`].
 pub(crate) const WORDS_MAY_HAVE_GAPS: bool = true;
 

@@ -8,8 +8,9 @@
 //!
 //! Between the compiler and an interruption on the same CPU it takes no more than fences for the compiler; the kernel sees a thread's stores in its order.
 
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst, compiler_fence};
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use super::any::compiler_fence;
 use super::thread_block;
 use crate::abi::{Descriptor, Rseq};
 use crate::thread::{Armed, FAST, Located};
@@ -83,12 +84,12 @@ pub(crate) unsafe fn arm(thread: Located) -> Armed {
     // SAFETY: the caller's: both are the thread's own, and valid while it runs.
     let cpu = unsafe {
         word(&raw mut (*descriptor).post_commit_offset).store(0, Relaxed);
-        compiler_fence(SeqCst);
+        compiler_fence();
         word(&raw mut (*area).rseq_cs).store(descriptor.expose_provenance(), Relaxed);
-        compiler_fence(SeqCst);
+        compiler_fence();
         (*area).cpu_id.load(Relaxed)
     };
-    compiler_fence(SeqCst);
+    compiler_fence();
     Armed { cpu: cpu as usize, cpus: FAST.cpus.load(Relaxed) }
 }
 
@@ -99,12 +100,12 @@ pub(crate) unsafe fn arm(thread: Located) -> Armed {
 #[inline(always)]
 pub(crate) unsafe fn disarm(area: *mut Rseq) {
     let descriptor: *mut Descriptor = thread_block().cast();
-    compiler_fence(SeqCst);
+    compiler_fence();
     // SAFETY: the caller's, and the calling thread's. Stores of one word each, so that the kernel sees the old value or 0.
     unsafe {
         word(&raw mut (*descriptor).post_commit_offset).store(0, Relaxed);
-        compiler_fence(SeqCst);
+        compiler_fence();
         word(&raw mut (*area).rseq_cs).store(0, Relaxed);
     }
-    compiler_fence(SeqCst);
+    compiler_fence();
 }
