@@ -344,10 +344,10 @@ impl Steps<'_> {
             self.0.by_width(ty, |bits| {
                 let unused = 32 - bits.ilog2();
                 let mut lines = vec![
-                    format!("movd {count}, {{x0}}"),   // x0 = count
+                    format!("movd {count}, {{x0}}"),    // x0 = count
                     format!("pslld ${unused}, {{x0}}"), // the bits that count, at the top
                     format!("psrld ${unused}, {{x0}}"), // x0 = count modulo the width
-                    format!("movd {to}, {{x1}}"),      // x1 = to
+                    format!("movd {to}, {{x1}}"),       // x1 = to
                 ];
                 if is_signed && bits < 32 {
                     lines.push(format!("pslld ${}, {{x1}}", 32 - bits)); // x1, at the top
