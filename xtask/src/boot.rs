@@ -127,7 +127,7 @@ fn watch(
     log: &Path,
     mut progress: impl FnMut(&Event),
 ) -> Result<(Transcript, Option<String>)> {
-    let mut log = BufWriter::new(File::create(log)?);
+    let mut log = File::create(log)?;
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Ended(command.spawn().with_context(|| format!("can't run {:?}", command.get_program()))?);
     let lines = lines(&mut child.0);
@@ -158,7 +158,6 @@ fn watch(
             Event::Up | Event::Off => {}
         }
     };
-    log.flush()?;
     let failure = failure.or_else(|| (!transcript.is_complete).then(|| "it ended before its last step".to_owned()));
     Ok((transcript, failure))
 }

@@ -47,7 +47,7 @@ impl Sysroot {
         let packages = repository.download(&["libc6-dev", &gcc])?;
         let directory = cache.join("libc").join(format!("{release}-{}", arch.debian));
         unpack(&packages, &directory, &[])?;
-        let version = packages[0].file_name().and_then(|name| name.to_str()?.split('_').nth(1)).unwrap_or("?").to_owned();
+        let version = packages.iter().find_map(|package| version_of(package, "libc6-dev")).context("there is no libc6-dev")?;
         let number = gcc.split('-').nth(1).unwrap_or_default();
         let libraries = directory.join("usr/lib");
         let multiarch = fs::read_dir(libraries.join("gcc"))?.next().context("libgcc has no directory")??.file_name();
@@ -80,6 +80,12 @@ impl Sysroot {
     }
 }
 
+/// The version in the name of a package's file, if it is this package's.
+fn version_of(file: &Path, package: &str) -> Option<String> {
+    let mut parts = file.file_name()?.to_str()?.split('_');
+    (parts.next()? == package).then(|| parts.next().map(str::to_owned)).flatten()
+}
+
 fn newest_libgcc(names: &[String]) -> Option<String> {
     let number = |name: &str| name.strip_prefix("libgcc-")?.strip_suffix("-dev")?.parse::<u32>().ok();
     names.iter().max_by_key(|name| number(name)).filter(|name| number(name).is_some()).cloned()
@@ -97,19 +103,19 @@ pub fn build(cache: &Path, arch: &Arch, libc: Libc, tests: &BTreeSet<&str>) -> R
     };
     flags.extend(["-Ctarget-feature=+crt-static", "-Clinker=rust-lld", "-Clinker-flavor=ld.lld"].map(str::to_owned));
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // Different flags have different libcs: programs of one must not pass for those of another.
+    // Programs of one libc must not take the place of those of another.
     cargo.args(["test", "--no-run", "--release", "--locked", "--message-format=json-render-diagnostics", "--target", &target]);
     cargo.arg("--target-dir").arg(cache.join("target").join(libc.to_string().replace(' ', "-")));
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     add_std(&mut cargo, &target)?;
-    cargo.args(["--package", "rseq-guest"]);
-    for test in tests {
+    // The guest's own program is built with any of its tests, so there must be one.
+    cargo.args(["--package", "rseq-guest", "--test", "nested"]);
+    for test in tests.iter().filter(|&&test| test != "nested") {
         match *test {
             CORE => cargo.args(["--package", "rseq-core", "--lib"]),
             test => cargo.args(["--test", test]),
         };
     }
-    // The guest's own program is built with any of its tests.
     programs(&run(cargo)?, version)
 }
 
@@ -173,6 +179,13 @@ mod tests {
         assert_eq!(programs.test("exact")?, Path::new("/t/deps/exact-1"));
         assert!(programs.test("window").is_err());
         Ok(())
+    }
+
+    #[test]
+    fn versions_in_the_names_of_files() {
+        let file = Path::new("/packages/libc6-dev_2.41-12+deb13u5_arm64.deb");
+        assert_eq!(version_of(file, "libc6-dev").as_deref(), Some("2.41-12+deb13u5"));
+        assert_eq!(version_of(file, "libc6"), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -87,8 +87,14 @@ impl Repository {
             sources += &format!("deb [signed-by={KEYRING}] {} {suite} main\n", mirror.find()?);
         }
         fs::write(self.root.join("etc/sources.list"), sources)?;
-        output(self.apt("apt-get").args(["update", "--error-on=any"]))?;
-        fs::write(stamp, format!("{:?}", SystemTime::now()))?;
+        // A mirror may be half-way through an update of its own: what it has then is enough if it has any packages.
+        let updated = output(self.apt("apt-get").args(["update", "--error-on=any"]));
+        match updated {
+            Err(error) if self.names("")?.is_empty() => return Err(error),
+            Err(error) => eprintln!("note: not all lists of Debian {} for {}: {error:#}", self.release, self.arch),
+            Ok(_) => {}
+        }
+        fs::write(stamp, "")?;
         Ok(())
     }
 

@@ -18,7 +18,6 @@ pub struct Outcome {
     /// `None` where the harness didn't come to an end.
     pub tally: Option<Tally>,
     pub failure: Option<String>,
-    pub seconds: f64,
 }
 
 impl Outcome {
