@@ -340,6 +340,8 @@ pub fn this_test(name: &str, mode: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("the executable has a path"));
     command.args(["--exact", name, "--include-ignored", "--nocapture", "--test-threads=1"]);
     command.env(EXPECTED_MODE, mode);
+    // Its mode is that one, whatever this process's is.
+    command.env_remove("RSEQ_MODE").env_remove("GLIBC_TUNABLES");
     command
 }
 

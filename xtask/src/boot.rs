@@ -25,7 +25,8 @@ pub struct Emulator {
 
 impl Emulator {
     pub fn unpack(cache: &Path, arch: &'static Arch) -> Result<Self> {
-        let packages = Repository::open(cache, "trixie", "amd64")?.download_with_dependencies(arch.emulator.packages)?;
+        let packages =
+            Repository::open(cache, "trixie", "amd64")?.download_with_dependencies(arch.emulator.packages)?;
         let root = cache.join("emulator").join(arch.emulator.program);
         unpack(&packages, &root, &[])?;
         Ok(Self { root, arch })
@@ -111,7 +112,11 @@ pub fn boot(
 }
 
 /// Runs the work on this machine's kernel.
-pub fn run_here(work: &Work<'_>, directory: &Path, progress: impl FnMut(&Event)) -> Result<(Transcript, Option<String>)> {
+pub fn run_here(
+    work: &Work<'_>,
+    directory: &Path,
+    progress: impl FnMut(&Event),
+) -> Result<(Transcript, Option<String>)> {
     fs::create_dir_all(directory)?;
     let commands = directory.join("commands");
     fs::write(&commands, work.commands())?;

@@ -1,7 +1,6 @@
 //! Builds the tests for a platform: static executables, by this machine's Rust and its linker, with a libc from Debian's packages.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -41,19 +40,28 @@ struct Sysroot {
 }
 
 impl Sysroot {
+    /// From packages that are made for cross compilers, so that x86-64's lists know them; this architecture's own are those of its compiler.
     fn unpack(cache: &Path, arch: &Arch, release: &'static str) -> Result<Self> {
-        let repository = Repository::open(cache, release, arch.debian)?;
-        let gcc = newest_libgcc(&repository.names("libgcc-")?).context("there is no libgcc-N-dev")?;
-        let packages = repository.download(&["libc6-dev", &gcc])?;
+        let repository = Repository::open(cache, release, "amd64")?;
+        let is_cross = arch.debian != "amd64";
+        let cross = if is_cross { format!("-{}-cross", arch.debian) } else { String::new() };
+        let gcc = newest_libgcc(&repository.names("libgcc-")?, &cross).context("there is no libgcc-N-dev")?;
+        let libc = format!("libc6-dev{cross}");
+        let packages = repository.download(&[&libc, &gcc])?;
         let directory = cache.join("libc").join(format!("{release}-{}", arch.debian));
         unpack(&packages, &directory, &[])?;
-        let version = packages.iter().find_map(|package| version_of(package, "libc6-dev")).context("there is no libc6-dev")?;
         let number = gcc.split('-').nth(1).unwrap_or_default();
-        let libraries = directory.join("usr/lib");
-        let multiarch = fs::read_dir(libraries.join("gcc"))?.next().context("libgcc has no directory")??.file_name();
+        let usr = directory.join("usr");
+        let (libraries, compiler) = if is_cross {
+            (usr.join(arch.multiarch).join("lib"), "gcc-cross")
+        } else {
+            (usr.join("lib").join(arch.multiarch), "gcc")
+        };
+        let version =
+            packages.iter().find_map(|package| version_of(package, &libc)).context("apt gave no libc6-dev")?;
         Ok(Self {
-            gcc: libraries.join("gcc").join(multiarch).join(number),
-            libc: libraries.join(arch.multiarch),
+            gcc: usr.join("lib").join(compiler).join(arch.multiarch).join(number),
+            libc: libraries,
             directory,
             version,
         })
@@ -86,25 +94,37 @@ fn version_of(file: &Path, package: &str) -> Option<String> {
     (parts.next()? == package).then(|| parts.next().map(str::to_owned)).flatten()
 }
 
-fn newest_libgcc(names: &[String]) -> Option<String> {
-    let number = |name: &str| name.strip_prefix("libgcc-")?.strip_suffix("-dev")?.parse::<u32>().ok();
+fn newest_libgcc(names: &[String], cross: &str) -> Option<String> {
+    let number =
+        |name: &str| name.strip_prefix("libgcc-")?.strip_suffix(cross)?.strip_suffix("-dev")?.parse::<u32>().ok();
     names.iter().max_by_key(|name| number(name)).filter(|name| number(name).is_some()).cloned()
 }
 
 /// Builds these tests of the facade, and the core's if it is among them.
 pub fn build(cache: &Path, arch: &Arch, libc: Libc, tests: &BTreeSet<&str>) -> Result<Programs> {
     let (target, mut flags, version) = match libc {
-        Libc::Musl => (arch.target.replace("gnu", "musl"), vec!["-Clink-self-contained=yes".to_owned()], "musl".to_owned()),
+        Libc::Musl => {
+            (arch.target.replace("gnu", "musl"), vec!["-Clink-self-contained=yes".to_owned()], "musl".to_owned())
+        }
         Libc::Glibc(release) => {
             let sysroot = Sysroot::unpack(cache, arch, release)?;
-            let arguments = sysroot.link_arguments().into_iter().map(|argument| format!("-Clink-arg={argument}")).collect();
+            let arguments =
+                sysroot.link_arguments().into_iter().map(|argument| format!("-Clink-arg={argument}")).collect();
             (arch.target.to_owned(), arguments, format!("glibc {}", sysroot.version))
         }
     };
     flags.extend(["-Ctarget-feature=+crt-static", "-Clinker=rust-lld", "-Clinker-flavor=ld.lld"].map(str::to_owned));
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // Programs of one libc must not take the place of those of another.
-    cargo.args(["test", "--no-run", "--release", "--locked", "--message-format=json-render-diagnostics", "--target", &target]);
+    cargo.args([
+        "test",
+        "--no-run",
+        "--release",
+        "--locked",
+        "--message-format=json-render-diagnostics",
+        "--target",
+        &target,
+    ]);
     cargo.arg("--target-dir").arg(cache.join("target").join(libc.to_string().replace(' ', "-")));
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     add_std(&mut cargo, &target)?;
@@ -143,7 +163,12 @@ fn run(mut cargo: Command) -> Result<Vec<Value>> {
     if !output.status.success() {
         bail!("cargo failed ({}):\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     }
-    output.stdout.split(|&byte| byte == b'\n').filter(|line| line.starts_with(b"{")).map(|line| Ok(serde_json::from_slice(line)?)).collect()
+    output
+        .stdout
+        .split(|&byte| byte == b'\n')
+        .filter(|line| line.starts_with(b"{"))
+        .map(|line| Ok(serde_json::from_slice(line)?))
+        .collect()
 }
 
 fn programs(messages: &[Value], libc: String) -> Result<Programs> {
@@ -190,8 +215,9 @@ mod tests {
 
     #[test]
     fn the_newest_libgcc() {
-        let names = ["libgcc-9-dev", "libgcc-14-dev", "libgcc-s1"].map(str::to_owned);
-        assert_eq!(newest_libgcc(&names).as_deref(), Some("libgcc-14-dev"));
-        assert_eq!(newest_libgcc(&names[2..]), None);
+        let names = ["libgcc-9-dev", "libgcc-14-dev", "libgcc-13-dev-arm64-cross", "libgcc-s1"].map(str::to_owned);
+        assert_eq!(newest_libgcc(&names, "").as_deref(), Some("libgcc-14-dev"));
+        assert_eq!(newest_libgcc(&names, "-arm64-cross").as_deref(), Some("libgcc-13-dev-arm64-cross"));
+        assert_eq!(newest_libgcc(&names, "-armhf-cross"), None);
     }
 }

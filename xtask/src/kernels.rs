@@ -74,8 +74,20 @@ fn newest(names: &[String], flavour: &str, series: Option<(u32, u32)>) -> Option
     packages.filter(|package| series.is_none_or(|series| package.is_of(series))).max()
 }
 
-/// The kernel's image; `None` if Debian has no such kernel.
-pub fn image(cache: &Path, arch: &Arch, kernel: Kernel) -> Result<Option<PathBuf>> {
+/// Debian has no such kernel, or not now.
+#[derive(Debug)]
+pub struct NotThere(String);
+
+impl fmt::Display for NotThere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotThere {}
+
+/// The kernel's image; the error is [`NotThere`] if there is none to be had.
+pub fn image(cache: &Path, arch: &Arch, kernel: Kernel) -> Result<PathBuf> {
     let (releases, series): (&[&'static str], _) = match &kernel {
         Kernel::Native => bail!("this machine's kernel needs no image"),
         Kernel::Release(release) => (std::slice::from_ref(release), None),
@@ -85,22 +97,23 @@ pub fn image(cache: &Path, arch: &Arch, kernel: Kernel) -> Result<Option<PathBuf
     // A 32-bit program runs on a 64-bit kernel.
     let debian = arch.flavour.strip_prefix("cloud-").unwrap_or(arch.debian);
     let mut found = None;
+    let mut reason = "not in Debian's packages".to_owned();
     for release in releases {
-        // Releases are dropped from mirrors, and architectures aren't in all of them.
+        // Releases are dropped from mirrors, architectures aren't in all of them, and a mirror may be in the midst of an update.
         let repository = match Repository::open(cache, release, debian) {
             Ok(repository) => repository,
-            Err(error) if releases.len() > 1 => {
+            Err(error) => {
                 eprintln!("note: {error:#}");
+                reason = format!("not in Debian's packages, as far as they could be read: not {error}");
                 continue;
             }
-            Err(error) => return Err(error),
         };
         let package = newest(&repository.names("linux-")?, arch.flavour, series);
         found = found.max(package.map(|package| (package, release)));
     }
-    let Some((package, release)) = found else { return Ok(None) };
+    let Some((package, release)) = found else { bail!(NotThere(reason)) };
     let files = Repository::open(cache, release, debian)?.download(&[&package.name])?;
-    unpacked(&files, &cache.join("kernels").join(package.name)).map(Some)
+    unpacked(&files, &cache.join("kernels").join(package.name))
 }
 
 fn unpacked(package: &[PathBuf], directory: &Path) -> Result<PathBuf> {
@@ -168,12 +181,16 @@ mod tests {
     fn the_package_with_the_image_is_taken() {
         let names = ["linux-image-7.3.4+deb13-cloud-amd64", "linux-binary-7.3.4+deb13-cloud-amd64"];
         assert_eq!(newest_name(&names, "cloud-amd64", None).as_deref(), Some(names[1]));
-        assert_eq!(newest_name(&["linux-image-6.12-cloud-amd64", "linux-image-cloud-amd64"], "cloud-amd64", None), None);
+        assert_eq!(
+            newest_name(&["linux-image-6.12-cloud-amd64", "linux-image-cloud-amd64"], "cloud-amd64", None),
+            None
+        );
     }
 
     #[test]
     fn other_series_and_flavours_are_not() {
-        let names = ["linux-image-6.12.118+deb13-cloud-amd64", "linux-image-6.1.0-56-rt-amd64", "linux-headers-6.1.0-56-amd64"];
+        let names =
+            ["linux-image-6.12.118+deb13-cloud-amd64", "linux-image-6.1.0-56-rt-amd64", "linux-headers-6.1.0-56-amd64"];
         assert_eq!(newest_name(&names, "cloud-amd64", Some((6, 1))), None);
         assert_eq!(newest_name(&names, "amd64", Some((6, 1))), None);
         assert_eq!(newest_name(&["linux-image-6.1.0-56-cloud-amd64-dbg"], "cloud-amd64", None), None);

@@ -75,27 +75,32 @@ impl Repository {
         if age.is_some_and(|age| age < LIFETIME) {
             return Ok(());
         }
-        for directory in ["lists/partial", "cache", "state", "etc/apt.conf.d", "etc/preferences.d", "etc/sources.list.d"] {
+        for directory in
+            ["lists/partial", "cache/partial", "state", "etc/apt.conf.d", "etc/preferences.d", "etc/sources.list.d"]
+        {
             fs::create_dir_all(self.root.join(directory))?;
         }
         fs::create_dir_all(self.packages.join("partial"))?;
         // As if nothing were installed.
         fs::write(self.root.join("state/status"), "")?;
         ensure!(Path::new(KEYRING).exists(), "there is no {KEYRING}: install debian-archive-keyring");
+        let suites = suites(self.release);
+        if let Err(error) = self.update_from(&suites) {
+            // The mirror of security updates may be half-way through an update of its own, and apt takes all lists or none.
+            let [main, _, ..] = suites.as_slice() else { return Err(error) };
+            eprintln!("note: no security updates of Debian {} for {}: {error:#}", self.release, self.arch);
+            self.update_from(std::slice::from_ref(main))?;
+        }
+        Ok(fs::write(stamp, "")?)
+    }
+
+    fn update_from(&self, suites: &[(Mirror, String)]) -> Result<()> {
         let mut sources = String::new();
-        for (mirror, suite) in suites(self.release) {
+        for (mirror, suite) in suites {
             sources += &format!("deb [signed-by={KEYRING}] {} {suite} main\n", mirror.find()?);
         }
         fs::write(self.root.join("etc/sources.list"), sources)?;
-        // A mirror may be half-way through an update of its own: what it has then is enough if it has any packages.
-        let updated = output(self.apt("apt-get").args(["update", "--error-on=any"]));
-        match updated {
-            Err(error) if self.names("")?.is_empty() => return Err(error),
-            Err(error) => eprintln!("note: not all lists of Debian {} for {}: {error:#}", self.release, self.arch),
-            Ok(_) => {}
-        }
-        fs::write(stamp, "")?;
-        Ok(())
+        output(self.apt("apt-get").args(["update", "--error-on=any"])).map(drop)
     }
 
     /// One of apt's programs on this repository.
@@ -146,9 +151,15 @@ impl Repository {
 
     fn fetch(&self, action: &[&str], packages: &[&str]) -> Result<Vec<PathBuf>> {
         let what = || format!("{} from Debian {} for {}", packages.join(", "), self.release, self.arch);
-        let uris = output(self.apt("apt-get").args(action).arg("--print-uris").args(packages)).with_context(what)?;
+        // It names what isn't there yet, so it is asked where nothing is.
+        let mut ask = self.apt("apt-get");
+        ask.current_dir(&self.root)
+            .arg("-o")
+            .arg(format!("Dir::Cache::archives={}", self.root.join("cache").display()));
+        let uris = output(ask.args(action).arg("--print-uris").args(packages)).with_context(what)?;
         let files: Vec<File> = uris.lines().filter_map(File::parse).collect();
-        let is_there = |file: &File| fs::metadata(self.packages.join(&file.name)).is_ok_and(|there| there.len() == file.size);
+        let is_there =
+            |file: &File| fs::metadata(self.packages.join(&file.name)).is_ok_and(|there| there.len() == file.size);
         if !files.iter().all(is_there) {
             output(self.apt("apt-get").args(action).args(packages)).with_context(what)?;
         }
@@ -172,7 +183,8 @@ impl File {
 /// Unpacks packages into a directory named for exactly these, if that isn't done yet. With patterns, only files that match one.
 pub fn unpack(packages: &[PathBuf], into: &Path, patterns: &[&str]) -> Result<()> {
     let stamp = into.join(".packages");
-    let names: BTreeSet<_> = packages.iter().filter_map(|package| package.file_name()).map(OsStr::to_string_lossy).collect();
+    let names: BTreeSet<_> =
+        packages.iter().filter_map(|package| package.file_name()).map(OsStr::to_string_lossy).collect();
     let names = names.into_iter().collect::<Vec<_>>().join("\n");
     if fs::read_to_string(&stamp).is_ok_and(|unpacked| unpacked == names) {
         return Ok(());
@@ -202,7 +214,9 @@ pub fn output(command: &mut Command) -> Result<String> {
     let output = match command.stdin(Stdio::null()).output() {
         Ok(output) => output,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            bail!("there is no {name}: the matrix needs Debian's or a derivative's apt-get, dpkg-deb and tar, and cargo")
+            bail!(
+                "there is no {name}: the matrix needs Debian's or a derivative's apt-get, dpkg-deb and tar, and cargo"
+            )
         }
         Err(error) => return Err(error).with_context(|| format!("can't run {name}")),
     };

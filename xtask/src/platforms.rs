@@ -13,10 +13,8 @@ pub struct Arch {
     pub target: &'static str,
     /// Debian's name.
     pub debian: &'static str,
-    /// The directory of its libraries, below `/usr/lib`.
+    /// The name of directories with its libraries.
     pub multiarch: &'static str,
-    /// Debian's release that has its libc.
-    pub release: &'static str,
     /// What the names of its kernels' packages end with.
     pub flavour: &'static str,
     pub emulator: Emulator,
@@ -51,7 +49,6 @@ pub const ARCHES: [Arch; 8] = [
         target: "x86_64-unknown-linux-gnu",
         debian: "amd64",
         multiarch: "x86_64-linux-gnu",
-        release: "trixie",
         flavour: "cloud-amd64",
         emulator: X86,
     },
@@ -59,8 +56,7 @@ pub const ARCHES: [Arch; 8] = [
         name: "i686",
         target: "i686-unknown-linux-gnu",
         debian: "i386",
-        multiarch: "i386-linux-gnu",
-        release: "trixie",
+        multiarch: "i686-linux-gnu",
         // Debian has no 32-bit kernel any more. A 64-bit one runs the same system calls.
         flavour: "cloud-amd64",
         emulator: X86,
@@ -70,7 +66,6 @@ pub const ARCHES: [Arch; 8] = [
         target: "aarch64-unknown-linux-gnu",
         debian: "arm64",
         multiarch: "aarch64-linux-gnu",
-        release: "trixie",
         flavour: "cloud-arm64",
         emulator: Emulator {
             packages: &["qemu-system-arm"],
@@ -85,7 +80,6 @@ pub const ARCHES: [Arch; 8] = [
         target: "armv7-unknown-linux-gnueabihf",
         debian: "armhf",
         multiarch: "arm-linux-gnueabihf",
-        release: "trixie",
         flavour: "armmp",
         emulator: Emulator {
             packages: &["qemu-system-arm"],
@@ -100,7 +94,6 @@ pub const ARCHES: [Arch; 8] = [
         target: "riscv64gc-unknown-linux-gnu",
         debian: "riscv64",
         multiarch: "riscv64-linux-gnu",
-        release: "trixie",
         flavour: "riscv64",
         emulator: Emulator {
             packages: &["qemu-system-riscv", "opensbi"],
@@ -115,7 +108,6 @@ pub const ARCHES: [Arch; 8] = [
         target: "s390x-unknown-linux-gnu",
         debian: "s390x",
         multiarch: "s390x-linux-gnu",
-        release: "trixie",
         flavour: "s390x",
         emulator: Emulator {
             packages: &["qemu-system-s390x"],
@@ -130,7 +122,6 @@ pub const ARCHES: [Arch; 8] = [
         target: "powerpc64le-unknown-linux-gnu",
         debian: "ppc64el",
         multiarch: "powerpc64le-linux-gnu",
-        release: "trixie",
         flavour: "powerpc64le",
         emulator: Emulator {
             packages: &["qemu-system-ppc"],
@@ -146,7 +137,6 @@ pub const ARCHES: [Arch; 8] = [
         target: "loongarch64-unknown-linux-gnu",
         debian: "loong64",
         multiarch: "loongarch64-linux-gnu",
-        release: "sid",
         flavour: "loong64",
         emulator: Emulator {
             packages: &["qemu-system-misc"],
@@ -196,11 +186,14 @@ const SERIES: [(u32, u32); 9] = [(5, 10), (6, 1), (6, 12), (6, 18), (6, 19), (7,
 
 /// All rows. The first of an architecture is the one to try first.
 pub fn platforms() -> Vec<Platform> {
-    ARCHES.iter().flat_map(|arch| rows(arch).into_iter().map(move |(libc, kernel)| Platform { arch, libc, kernel })).collect()
+    ARCHES
+        .iter()
+        .flat_map(|arch| rows(arch).into_iter().map(move |(libc, kernel)| Platform { arch, libc, kernel }))
+        .collect()
 }
 
 fn rows(arch: &Arch) -> Vec<(Libc, Kernel)> {
-    let libc = Libc::Glibc(arch.release);
+    let libc = Libc::Glibc("trixie");
     let stable = Kernel::Release("trixie");
     let series = SERIES.map(|(major, minor)| (libc, Kernel::Series(major, minor)));
     match arch.name {

@@ -101,7 +101,8 @@ impl Report {
     pub fn table(&self) -> String {
         let mut table = vec![Self::header()];
         table.extend(self.rows.iter().map(Row::cells));
-        let widths: Vec<usize> = (0..table[0].len()).map(|column| table.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
+        let widths: Vec<usize> =
+            (0..table[0].len()).map(|column| table.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
         let line = |row: &Vec<String>| {
             let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
             format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
@@ -122,7 +123,10 @@ impl Report {
             }
             for (suite, outcome) in &row.suites {
                 for reason in outcome.tally.iter().flat_map(|tally| &tally.skipped) {
-                    reasons.entry(reason).or_default().push(format!("{} {} ({suite})", row.platform.arch.name, row.platform.kernel));
+                    reasons
+                        .entry(reason)
+                        .or_default()
+                        .push(format!("{} {} ({suite})", row.platform.arch.name, row.platform.kernel));
                 }
             }
         }
@@ -139,7 +143,8 @@ impl Report {
     pub fn write(&self, file: &Path, command: &str, host: &str, date: &str) -> Result<()> {
         let text = fs::read_to_string(file).unwrap_or_else(|_| format!("# Platforms\n\n{BEGIN}\n{END}\n"));
         let body = format!("`{command}`, {date}, on {host}:\n\n{}\n{}", self.table(), self.notes());
-        let text = between_markers(&text, &body).with_context(|| format!("{} has no {BEGIN} .. {END}", file.display()))?;
+        let text =
+            between_markers(&text, &body).with_context(|| format!("{} has no {BEGIN} .. {END}", file.display()))?;
         fs::write(file, text).with_context(|| format!("can't write {}", file.display()))
     }
 }

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::boot::{Emulator, Task, Work, boot, run_here};
 use crate::build::{Programs, build};
 use crate::guest::{Event, STATUS, Tally, Transcript};
-use crate::kernels::{self, Kernel};
+use crate::kernels::{self, Kernel, NotThere};
 use crate::platforms::{Libc, Platform};
 use crate::report::{Outcome, Report, Row, Skip};
 use crate::suites::Suite;
@@ -75,11 +75,14 @@ impl<'a> Runner<'a> {
         ensure!(cfg!(all(target_arch = "x86_64", target_os = "linux")), "the emulators are those for x86-64 Linux");
         let cache = match std::env::var_os("RSEQ_XTASK_CACHE") {
             Some(cache) => PathBuf::from(cache),
-            None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().context("it is in a workspace")?.join("target/xtask"),
+            None => {
+                PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().context("it is in a workspace")?.join("target/xtask")
+            }
         };
         std::fs::create_dir_all(&cache).with_context(|| format!("the cache {}", cache.display()))?;
         let cache = cache.canonicalize()?;
-        let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}")?);
+        let bar =
+            ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}")?);
         bar.enable_steady_tick(Duration::from_millis(200));
         let progress = Progress { bar, platform: String::new(), times: Vec::new(), since: Instant::now() };
         Ok(Self { cache, suites, arguments, built: HashMap::new(), progress, report: Report::default() })
@@ -94,10 +97,11 @@ impl<'a> Runner<'a> {
     pub fn run(&mut self, platform: &Platform) {
         self.progress.begin(platform);
         match self.try_run(platform) {
-            Ok(Some(row)) => self.report.rows.push(row),
-            Ok(None) => {
-                let reason = "not in Debian's packages".to_owned();
-                self.report.skips.push(Skip { platform: *platform, reason });
+            Ok(row) => self.report.rows.push(row),
+            Err(error) if error.is::<NotThere>() => {
+                self.progress.say(&format!("skipped: {error}"));
+                self.report.skips.push(Skip { platform: *platform, reason: error.to_string() });
+                return;
             }
             Err(error) => self.report.rows.push(Row {
                 platform: *platform,
@@ -116,15 +120,14 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn try_run(&mut self, platform: &Platform) -> Result<Option<Row>> {
+    fn try_run(&mut self, platform: &Platform) -> Result<Row> {
         let machine = if platform.kernel == Kernel::Native {
             None
         } else {
             self.progress.step("packages");
             let emulator = Emulator::unpack(&self.cache, platform.arch)?;
             self.progress.step("kernel");
-            let Some(image) = kernels::image(&self.cache, platform.arch, platform.kernel)? else { return Ok(None) };
-            Some((emulator, image))
+            Some((emulator, kernels::image(&self.cache, platform.arch, platform.kernel)?))
         };
         self.progress.step("build");
         let programs = self.build(platform)?;
@@ -146,7 +149,7 @@ impl<'a> Runner<'a> {
             format!("{failure}{during}; the last lines:\n{}", transcript.last_lines(15).join("\n"))
         });
         let times = self.progress.end();
-        Ok(Some(row(*platform, &programs.libc, self.suites, &transcript, failure, times)?))
+        row(*platform, &programs.libc, self.suites, &transcript, failure, times)
     }
 
     fn build(&mut self, platform: &Platform) -> Result<Rc<Programs>> {
@@ -250,7 +253,9 @@ mod tests {
     #[test]
     fn the_broken_kernels_of_arm64() {
         assert!(["6.19.6+deb13-cloud-arm64", "7.0.13+deb13-arm64", "7.0.0"].iter().all(|release| is_broken(release)));
-        assert!(!["6.18.15+deb13", "7.0.14+deb13", "7.1.0", "5.10.0-46-arm64"].iter().any(|release| is_broken(release)));
+        assert!(
+            !["6.18.15+deb13", "7.0.14+deb13", "7.1.0", "5.10.0-46-arm64"].iter().any(|release| is_broken(release))
+        );
     }
 
     #[test]
