@@ -120,6 +120,9 @@ impl Repository {
         for option in [
             &format!("APT::Architecture={}", self.arch),
             &format!("APT::Architectures={}", self.arch),
+            // Containers switch these off, and then each call reads all lists.
+            "Dir::Cache::pkgcache=pkgcache.bin",
+            "Dir::Cache::srcpkgcache=srcpkgcache.bin",
             "APT::Sandbox::User=root",
             "APT::Update::Post-Invoke-Success=",
             "APT::Update::Post-Invoke=",

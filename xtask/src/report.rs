@@ -35,13 +35,18 @@ impl Outcome {
     }
 }
 
+/// The steps of a row, which are timed.
+pub const STEPS: [&str; 5] = ["packages", "kernel", "build", "boot", "tests"];
+
 /// A row that was run.
 #[derive(Debug)]
 pub struct Row {
     pub platform: Platform,
     pub libc: String,
-    pub release: String,
-    pub mode: String,
+    /// As the kernel gave it; `None` if none ran.
+    pub release: Option<String>,
+    /// As `rseq::status()` gave it.
+    pub mode: Option<String>,
     pub suites: BTreeMap<&'static str, Outcome>,
     /// Everything that is wrong with this row.
     pub failures: Vec<String>,
@@ -54,19 +59,21 @@ impl Row {
         self.suites.values().filter_map(|outcome| Some(outcome.tally.as_ref()?.aborts)).sum()
     }
 
-    fn total(&self) -> Duration {
-        self.times.iter().map(|(_, time)| *time).sum()
+    /// The seconds of each step.
+    fn seconds(&self) -> String {
+        let of = |step| self.times.iter().find(|(name, _)| *name == step).map_or(0, |(_, time)| time.as_secs());
+        STEPS.map(|step| of(step).to_string()).join("+")
     }
 
     fn cells(&self) -> Vec<String> {
         let mut cells = vec![
             self.platform.arch.name.to_owned(),
             self.libc.clone(),
-            format!("{} ({})", self.release, self.platform.kernel),
-            self.mode.clone(),
+            format!("{} ({})", self.release.as_deref().unwrap_or("none"), self.platform.kernel),
+            self.mode.clone().unwrap_or_else(|| "unknown".to_owned()),
         ];
         cells.extend(SUITES.iter().map(|suite| self.suites.get(suite.name).map_or_else(String::new, Outcome::cell)));
-        cells.extend([self.aborts().to_string(), format!("{} s", self.total().as_secs())]);
+        cells.extend([self.aborts().to_string(), self.seconds()]);
         cells
     }
 }
@@ -93,7 +100,7 @@ impl Report {
     fn header() -> Vec<String> {
         let mut header = ["architecture", "libc", "kernel", "mode"].map(str::to_owned).to_vec();
         header.extend(SUITES.iter().map(|suite| suite.name.to_owned()));
-        header.extend(["aborts", "time"].map(str::to_owned));
+        header.extend(["aborts".to_owned(), format!("s of {}", STEPS.join("+"))]);
         header
     }
 
@@ -119,7 +126,7 @@ impl Report {
         let mut reasons: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for row in &self.rows {
             for failure in &row.failures {
-                let _infallible = writeln!(notes, "- {} failed: {failure}", row.platform);
+                let _infallible = writeln!(notes, "- {} failed: {}", row.platform, failure.replace('\n', "\n  "));
             }
             for (suite, outcome) in &row.suites {
                 for reason in outcome.tally.iter().flat_map(|tally| &tally.skipped) {

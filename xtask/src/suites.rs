@@ -28,16 +28,16 @@ const fn plain(name: &'static str) -> Suite {
 
 const NO_LIBC: &str = "GLIBC_TUNABLES=glibc.pthread.rseq=0";
 
-pub const SUITES: [Suite; 15] = [
+pub const SUITES: [Suite; 14] = [
     Suite { name: "core", test: CORE, ..PLAIN },
     plain("exact"),
     Suite { name: "exact-own", test: "exact", environment: NO_LIBC, ..PLAIN },
     Suite { name: "exact-portable", test: "exact", environment: "RSEQ_MODE=portable", ..PLAIN },
-    plain("window"),
+    // Its windows are straight lines. The explorer's steps are slow in an emulator, and `exact` takes them with shorter sections.
+    Suite { arguments: "--skip at_every_instruction", stepwise: true, ..plain("window") },
     plain("nested"),
     plain("registration"),
     Suite { name: "registration-own", test: "registration", environment: NO_LIBC, ..PLAIN },
-    plain("random"),
     plain("drain"),
     plain("types"),
     plain("histogram"),
