@@ -74,9 +74,15 @@ fn newest(names: &[String], flavour: &str, series: Option<(u32, u32)>) -> Option
     packages.filter(|package| series.is_none_or(|series| package.is_of(series))).max()
 }
 
-/// Debian has no such kernel, or not now.
+/// Debian has no such kernel, or not now, or it is that of another row.
 #[derive(Debug)]
 pub struct NotThere(String);
+
+impl NotThere {
+    pub fn another_row() -> Self {
+        Self("its kernel is another row's".to_owned())
+    }
+}
 
 impl fmt::Display for NotThere {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,6 @@
 //! Runs platforms: packages, kernel, build, boot and tests, one after another.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -24,6 +24,8 @@ pub struct Runner<'a> {
     arguments: &'a [String],
     /// What is built serves all kernels.
     built: HashMap<(&'static str, Libc), Rc<Programs>>,
+    /// The newest kernel may be that of a series too.
+    seen: HashSet<(&'static str, Libc, PathBuf)>,
     progress: Progress,
     report: Report,
 }
@@ -85,7 +87,15 @@ impl<'a> Runner<'a> {
             ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}")?);
         bar.enable_steady_tick(Duration::from_millis(200));
         let progress = Progress { bar, platform: String::new(), times: Vec::new(), since: Instant::now() };
-        Ok(Self { cache, suites, arguments, built: HashMap::new(), progress, report: Report::default() })
+        Ok(Self {
+            cache,
+            suites,
+            arguments,
+            built: HashMap::new(),
+            seen: HashSet::new(),
+            progress,
+            report: Report::default(),
+        })
     }
 
     pub fn report(self) -> Report {
@@ -127,7 +137,9 @@ impl<'a> Runner<'a> {
             self.progress.step("packages");
             let emulator = Emulator::unpack(&self.cache, platform.arch)?;
             self.progress.step("kernel");
-            Some((emulator, kernels::image(&self.cache, platform.arch, platform.kernel)?))
+            let image = kernels::image(&self.cache, platform.arch, platform.kernel)?;
+            ensure!(self.seen.insert((platform.arch.name, platform.libc, image.clone())), NotThere::another_row());
+            Some((emulator, image))
         };
         self.progress.step("build");
         let programs = self.build(platform)?;
