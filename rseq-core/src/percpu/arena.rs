@@ -334,9 +334,11 @@ mod tests {
         assert_eq!(error.bytes(), usize::MAX, "the size of all slots is no number");
         #[cfg(target_pointer_width = "64")]
         {
-            let error = NONE.allocate(layout(1 << 46, 8)).unwrap_err();
-            assert_eq!(error.bytes(), slots() << 46);
-            assert_eq!(error.to_string(), std::format!("no memory for slots of {} bytes", slots() << 46));
+            // More than programs have anywhere: 56 bits, with five levels of page tables.
+            let each = ((1_usize << 57) / slots()).next_multiple_of(UNIT);
+            let error = NONE.allocate(layout(each, 8)).unwrap_err();
+            assert_eq!(error.bytes(), each * slots());
+            assert_eq!(error.to_string(), std::format!("no memory for slots of {} bytes", each * slots()));
         }
     }
 
