@@ -136,7 +136,7 @@ fn watch(
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Ended(command.spawn().with_context(|| format!("can't run {:?}", command.get_program()))?);
     let lines = lines(&mut child.0);
-    let (mut transcript, mut limit) = (Transcript::default(), PATIENCE);
+    let (mut transcript, mut limit, mut stepped) = (Transcript::default(), PATIENCE, None);
     let failure = loop {
         let line = match lines.recv_timeout(limit) {
             Ok(line) => line,
@@ -150,14 +150,16 @@ fn watch(
             Event::Begin(name) => {
                 let task = work.tasks.iter().find(|task| task.name == *name);
                 limit = PATIENCE + task.map_or(Duration::ZERO, |task| task.limit);
-                if let (Some(monitor), Some(true)) = (monitor, task.map(|task| task.stepwise)) {
+                stepped = monitor.filter(|_| task.is_some_and(|task| task.stepwise));
+                if let Some(monitor) = stepped {
                     step_by_step(monitor, true)?;
                 }
             }
             Event::End => {
                 limit = PATIENCE;
-                if let Some(monitor) = monitor {
-                    step_by_step(monitor, false)?;
+                if let Some(monitor) = stepped.take() {
+                    // After the last step the machine may be off by now.
+                    let _is_off = step_by_step(monitor, false);
                 }
             }
             Event::Up | Event::Off => {}
