@@ -335,7 +335,7 @@ mod tests {
         #[cfg(target_pointer_width = "64")]
         {
             // More than programs have anywhere: 56 bits, with five levels of page tables.
-            let each = ((1_usize << 57) / slots()).next_multiple_of(UNIT);
+            let each = ((1_usize << 57) / slots()).next_power_of_two();
             let error = NONE.allocate(layout(each, 8)).unwrap_err();
             assert_eq!(error.bytes(), each * slots());
             assert_eq!(error.to_string(), std::format!("no memory for slots of {} bytes", each * slots()));
