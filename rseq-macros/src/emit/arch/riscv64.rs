@@ -22,6 +22,8 @@ impl LoadStore for Riscv64 {
     /// x1, x5 to x7 and x10 to x31, less one: without x0 (zero), x2 to x4 (the platform's), x8 and x9 (the compiler's).
     const GENERAL: usize = 25;
     const ZERO: Option<&'static str> = Some("zero");
+    /// Immediates have 12 bits and a sign.
+    const IMMEDIATES: u64 = 1 << 11;
     /// Conditional branches reach 4 KiB; for what is farther the assembler puts the opposite one around a jump, which reaches 1 MiB: the end of the function.
     const COLD: [&'static str; 2] = [".subsection 1", ".previous"];
     /// Aligned, because not all machines read words that aren't, and the kernel reads it.
@@ -68,7 +70,11 @@ impl LoadStore for Riscv64 {
     }
 
     fn compute(&self, operation: Operation, is_signed: bool, to: &str, left: &str, right: &str) -> Vec<String> {
-        vec![format!("{} {to}, {left}, {right}", mnemonic(operation, is_signed))] // to = left operation right
+        vec![match (operation, right.parse::<u16>()) {
+            (Operation::Sub, Ok(number)) => format!("addi {to}, {left}, -{number}"), // to = left - number
+            (_, Ok(number)) => format!("{}i {to}, {left}, {number}", mnemonic(operation, is_signed)), // to = left operation number
+            (_, Err(_)) => format!("{} {to}, {left}, {right}", mnemonic(operation, is_signed)), // to = left operation right
+        }]
     }
 
     fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: u32) -> Vec<String> {
@@ -97,7 +103,7 @@ impl LoadStore for Riscv64 {
     #[rustfmt::skip]
     fn words(&self) -> &'static [&'static str] {
         &[
-            "riscv64", "lla", "lga", "lbu", "lhu", "lwu", "sd", "sll", "srl", "sra", "slli", "srli", "srai", "bltu", "bgeu", "bleu", "bgtu",
+            "riscv64", "lla", "lga", "addi", "lbu", "lhu", "lwu", "sd", "sll", "srl", "sra", "slli", "srli", "srai", "bltu", "bgeu", "bleu", "bgtu",
         ]
     }
 }
