@@ -4,13 +4,14 @@
 //! Windows take their operands as numbers and give pointers back as numbers (see `bits` and `from_bits` in rseq-core): asm knows no others. So the provenance of
 //! pointers is exposed on purpose, and `MIRIFLAGS=-Zmiri-permissive-provenance` keeps Miri from warning of it; strict provenance isn't to be had.
 
+#[cfg(not(target_arch = "x86"))]
 use std::array;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{
-    AtomicBool, AtomicI8, AtomicI32, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize,
-    Ordering::Relaxed, Ordering::SeqCst,
+    AtomicBool, AtomicI8, AtomicI32, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering::Relaxed,
+    Ordering::SeqCst,
 };
 use std::thread;
 

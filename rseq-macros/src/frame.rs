@@ -11,7 +11,8 @@ pub fn spread(program: &mut Program) {
     let frame = add(program, "the frame", program.area, Some(Input::Frame(Vec::new())));
     let mut waiting = Vec::new();
     let mut steps = Vec::new();
-    let whole: Vec<Step> = std::mem::take(&mut program.steps).into_iter().flat_map(|step| divide(program, step)).collect();
+    let whole: Vec<Step> =
+        std::mem::take(&mut program.steps).into_iter().flat_map(|step| divide(program, step)).collect();
     for mut step in whole {
         for input in inputs(program, &step) {
             let number = waiting.iter().position(|other| *other == input).unwrap_or_else(|| {

@@ -82,7 +82,7 @@ impl LoadStore for Arm {
 
     fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: u32) -> Vec<String> {
         vec![match count {
-            0 => self.copy(to, left),                                                   // to = left
+            0 => self.copy(to, left),                                                  // to = left
             _ => format!("{} {to}, {left}, #{count}", mnemonic(operation, is_signed)), // to = left operation count
         }]
     }

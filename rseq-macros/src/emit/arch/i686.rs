@@ -221,7 +221,7 @@ impl Steps<'_> {
     fn arm(&self, area: Register, scratch: Register) -> Vec<String> {
         let scratch = self.whole(scratch);
         let mut lines = vec![
-            "call 61f".into(),           // the address of the next instruction is pushed
+            "call 61f".into(),             // the address of the next instruction is pushed
             format!("61: popl {scratch}"), // scratch = that address
         ];
         if checks_registration(self.0.program) {
@@ -241,10 +241,10 @@ impl Steps<'_> {
             Index::InArea(area) => self.index(area),
         };
         vec![
-            format!("imull ${{p{pointee}}}, {index}, {to}"),     // to = index * size
-            format!("cmpl {}, {to}", self.behind(slots, 4)),     // to < slots->limit ?
-            format!("jae {}", self.0.aborted()),                 // no: start again
-            format!("addl {}, {to}", self.behind(slots, 0)),     // to += slots->first
+            format!("imull ${{p{pointee}}}, {index}, {to}"), // to = index * size
+            format!("cmpl {}, {to}", self.behind(slots, 4)), // to < slots->limit ?
+            format!("jae {}", self.0.aborted()),             // no: start again
+            format!("addl {}, {to}", self.behind(slots, 0)), // to += slots->first
         ]
     }
 
@@ -344,10 +344,10 @@ impl Steps<'_> {
             self.0.by_width(ty, |bits| {
                 let unused = 32 - bits.ilog2();
                 let mut lines = vec![
-                    format!("movd {count}, {{x0}}"),   // x0 = count
+                    format!("movd {count}, {{x0}}"),    // x0 = count
                     format!("pslld ${unused}, {{x0}}"), // the bits that count, at the top
                     format!("psrld ${unused}, {{x0}}"), // x0 = count modulo the width
-                    format!("movd {to}, {{x1}}"),      // x1 = to
+                    format!("movd {to}, {{x1}}"),       // x1 = to
                 ];
                 if is_signed && bits < 32 {
                     lines.push(format!("pslld ${}, {{x1}}", 32 - bits)); // x1, at the top
@@ -400,20 +400,20 @@ impl Steps<'_> {
         let mut lines = distances("addl");
         lines.extend(kept().map(|(number, name)| format!("movd {{{name}}}, {{x{number}}}"))); // kept = borrowed
         lines.extend([
-            format!("movl $0, {done}"),                  // done = 0
-            format!("62: leal 4({done}), {copied}"),     // copied = what is done with one more word
-            format!("cmpl {length}, {copied}"),          // more than there is ?
-            "ja 63f".into(),                             // yes: by bytes
-            format!("movl ({source}, {done}), {copied}"), // copied = the next word
-            format!("movl {copied}, ({target}, {done})"), // store it
-            format!("addl $4, {done}"),                  // done, with it
-            "jmp 62b".into(),                            // and on
-            format!("63: cmpl {length}, {done}"),        // all done ?
-            "je 64f".into(),                             // yes
+            format!("movl $0, {done}"),                                // done = 0
+            format!("62: leal 4({done}), {copied}"),                   // copied = what is done with one more word
+            format!("cmpl {length}, {copied}"),                        // more than there is ?
+            "ja 63f".into(),                                           // yes: by bytes
+            format!("movl ({source}, {done}), {copied}"),              // copied = the next word
+            format!("movl {copied}, ({target}, {done})"),              // store it
+            format!("addl $4, {done}"),                                // done, with it
+            "jmp 62b".into(),                                          // and on
+            format!("63: cmpl {length}, {done}"),                      // all done ?
+            "je 64f".into(),                                           // yes
             format!("movb ({source}, {done}), {{{}:l}}", borrowed[0]), // copied = the next byte
             format!("movb {{{}:l}}, ({target}, {done})", borrowed[0]), // store it
-            format!("addl $1, {done}"),                  // done, with it
-            "jmp 63b".into(),                            // and on
+            format!("addl $1, {done}"),                                // done, with it
+            "jmp 63b".into(),                                          // and on
             "64:".into(),
         ]);
         lines.extend(kept().map(|(number, name)| format!("movd {{x{number}}}, {{{name}}}"))); // borrowed = kept

@@ -16,8 +16,12 @@ use super::asm::Writer;
 use crate::ir::{Program, Register, Step};
 
 /// The emitters, under the names by which rseq-core's `arch` asks for them.
-const MACHINES: &[(&str, &dyn Machine)] =
-    &[("x86_64", &x86_64::X86_64), ("aarch64", &load_store::Steps(aarch64::Aarch64)), ("i686", &i686::I686), ("arm", &load_store::Steps(arm::Arm))];
+const MACHINES: &[(&str, &dyn Machine)] = &[
+    ("x86_64", &x86_64::X86_64),
+    ("aarch64", &load_store::Steps(aarch64::Aarch64)),
+    ("i686", &i686::I686),
+    ("arm", &load_store::Steps(arm::Arm)),
+];
 
 /// The emitter of this name.
 pub fn named(name: &str) -> Option<&'static dyn Machine> {
