@@ -8,7 +8,7 @@ mod explored;
 mod support;
 
 use std::panic::{catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use std::{hint, thread};
 
@@ -26,7 +26,7 @@ macro_rules! counter {
         mod $name {
             use super::*;
 
-            static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
+            static SLOTS: PerCpu<AtomicUsize> = PerCpu::new();
             static ABORTS: AtomicU64 = AtomicU64::new(0);
 
             pub fn add(spin: u32) {
@@ -77,7 +77,7 @@ macro_rules! counter {
 
             #[allow(dead_code)]
             pub fn slots() -> impl Iterator<Item = u64> {
-                SLOTS.iter().map(|slot| slot.load(Relaxed))
+                SLOTS.iter().map(|slot| slot.load(Relaxed) as u64)
             }
 
             pub fn sum() -> u64 {
@@ -256,7 +256,7 @@ macro_rules! drained {
         mod $name {
             use super::*;
 
-            static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
+            static SLOTS: PerCpu<AtomicUsize> = PerCpu::new();
 
             pub fn add_unless(stop: &AtomicBool) {
                 $($section)::+! {
@@ -277,7 +277,7 @@ macro_rules! drained {
 
             #[allow(dead_code)]
             pub fn slots() -> impl Iterator<Item = u64> {
-                SLOTS.iter().map(|slot| slot.load(Relaxed))
+                SLOTS.iter().map(|slot| slot.load(Relaxed) as u64)
             }
 
             pub fn sum() -> u64 {
@@ -349,7 +349,7 @@ fn exact_where_seccomp_refuses() {
 #[test]
 #[cfg(debug_assertions)]
 fn moved_by_a_system_call_in_prepare() {
-    static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
+    static SLOTS: PerCpu<AtomicUsize> = PerCpu::new();
     let cpus = support::available_cpus();
     if !restartable() || cpus.len() < 2 {
         println!("skipped: needs two CPUs and restartable sequences");

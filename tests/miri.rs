@@ -4,6 +4,7 @@
 //! Windows take their operands as numbers and give pointers back as numbers (see `bits` and `from_bits` in rseq-core): asm knows no others. So the provenance of
 //! pointers is exposed on purpose, and `MIRIFLAGS=-Zmiri-permissive-provenance` keeps Miri from warning of it; strict provenance isn't to be had.
 
+#[cfg(not(target_arch = "x86"))]
 use std::array;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::{self, NonNull};

@@ -6,7 +6,7 @@
 mod explored;
 mod support;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
 use explored::Explored;
@@ -25,7 +25,7 @@ macro_rules! counter {
         mod $name {
             use super::*;
 
-            static SLOTS: PerCpu<AtomicU64, rseq::$kind> = PerCpu::new();
+            static SLOTS: PerCpu<AtomicUsize, rseq::$kind> = PerCpu::new();
             static ABORTS: AtomicU64 = AtomicU64::new(0);
 
             #[allow(unused_unsafe, unused_variables, reason = "not every section copies")]
@@ -41,7 +41,7 @@ macro_rules! counter {
             }
 
             pub fn sum() -> u64 {
-                SLOTS.iter().map(|slot| slot.load(Relaxed)).sum()
+                SLOTS.iter().map(|slot| slot.load(Relaxed) as u64).sum()
             }
 
             #[allow(dead_code)]
@@ -269,7 +269,7 @@ fn exact_where_seccomp_refuses() {
 /// A concurrency id is below the number of threads that run, and no two threads have one at a time.
 #[test]
 fn concurrency_ids_are_few() {
-    static SEEN: PerCpu<AtomicU64, MmCid> = PerCpu::new();
+    static SEEN: PerCpu<AtomicUsize, MmCid> = PerCpu::new();
     println!("mode: {:?}", mode());
     let most = thread::available_parallelism().map_or(1, usize::from);
     for _ in 0..100 {
@@ -284,5 +284,5 @@ fn concurrency_ids_are_few() {
         }
         assert!(SEEN[cid].load(Relaxed) > 0);
     }
-    assert_eq!(SEEN.iter().map(|slot| slot.load(Relaxed)).sum::<u64>(), 100);
+    assert_eq!(SEEN.iter().map(|slot| slot.load(Relaxed)).sum::<usize>(), 100);
 }

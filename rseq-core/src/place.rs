@@ -45,6 +45,12 @@ pub unsafe trait Word: Copy {
     label = "not a place: write `&` in front of an atomic, or give a raw pointer `*mut T`",
     note = "places are references to atomics, and raw pointers inside `unsafe {{ rseq! {{ .. }} }}`"
 )]
+#[cfg_attr(
+    target_pointer_width = "32",
+    diagnostic::on_unimplemented(
+        note = "places of 64 bits are for targets with pointers of 64 bits: elsewhere use `AtomicUsize` or `AtomicU32`"
+    )
+)]
 pub trait Place: sealed::Sealed {
     /// What is stored there.
     type Value: Word;

@@ -96,9 +96,8 @@ cfg_select! {
     all(target_arch = "arm", target_endian = "little") => {
         by_stores!(arm checked);
     }
-    // Windows of debug builds have no register to spare for the index.
     all(target_arch = "x86", target_feature = "sse2") => {
-        by_stores!(i686);
+        by_stores!(i686 checked);
     }
     _ => {
         mod none;
