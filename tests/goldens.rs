@@ -1,14 +1,15 @@
 //! The machine code of the canonical sections on other architectures, in `tests/codegen/<architecture>`: `BLESS=1 cargo test --test goldens` writes it anew, to be read before
 //! it is committed. (`tests/codegen.rs` has x86-64's, and looks closer.)
 //!
-//! Compiles for these targets, and is skipped where one isn't installed (`rustup target add`), or no `llvm-objdump` (`rustup component add llvm-tools`).
+//! Compiles for these targets, and is skipped where one is neither installed (`rustup target add`) nor can be built (`rustup component add rust-src`), or there is no
+//! `llvm-objdump` (`rustup component add llvm-tools`).
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 #[path = "support/fixture.rs"]
 mod fixture;
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use fixture::{Fixture, print_of};
@@ -22,11 +23,11 @@ const SECTIONS: [&str; 5] = ["counter", "counter_window", "list_push", "list_pop
 /// Compares the sections' code for a target with its goldens, or writes them.
 fn check(architecture: &str, target: &str) {
     let version = print_of(Command::new("rustc").arg("--version"));
-    let objdump = sysroot().join("lib/rustlib/x86_64-unknown-linux-gnu/bin/llvm-objdump");
+    let objdump = fixture::sysroot().join("lib/rustlib/x86_64-unknown-linux-gnu/bin/llvm-objdump");
     if !version.starts_with(COMPILER) {
         println!("skipped: the goldens are of {COMPILER}x, and this is {version}");
-    } else if !sysroot().join("lib/rustlib").join(target).exists() {
-        println!("skipped: {target} isn't installed: rustup target add {target}");
+    } else if !fixture::is_installed(target) && !fixture::can_be_built() {
+        println!("skipped: {target} isn't installed: rustup target add {target}, or rustup component add rust-src");
     } else if !objdump.exists() {
         println!("skipped: there is no llvm-objdump: rustup component add llvm-tools");
     } else {
@@ -37,19 +38,17 @@ fn check(architecture: &str, target: &str) {
     }
 }
 
-fn sysroot() -> PathBuf {
-    PathBuf::from(print_of(Command::new("rustc").args(["--print", "sysroot"])))
-}
-
 /// A function's instructions, without addresses. What lies at the end of its section is the cold part of its window.
 fn text(objdump: &Path, object: &Path, function: &str) -> String {
     let options = ["--disassemble", "--no-show-raw-insn", "--no-leading-addr", "--disassemble-zeroes"];
-    let listing =
-        print_of(Command::new(objdump).args(options).arg(format!("--disassemble-symbols={function}")).arg(object));
-    let (_, listing) = listing.split_once(&format!("<{function}>:\n")).expect("the fixture has the function");
+    let listing = print_of(Command::new(objdump).args(options).arg(format!("--section=.text.{function}")).arg(object));
+    let mut lines = listing.lines().skip_while(|line| !line.ends_with(&format!("<{function}>:"))).peekable();
+    assert!(lines.peek().is_some(), "the fixture has {function}:\n{listing}");
+    let is_instruction = |line: &&str| line.starts_with(char::is_whitespace);
     let mut text = String::new();
-    for line in listing.lines().map(str::trim).take_while(|line| !line.is_empty()) {
-        let words: Vec<&str> = line.split_whitespace().collect();
+    for line in lines.filter(is_instruction) {
+        // The assembler counts its own labels through the whole file.
+        let words: Vec<&str> = line.split_whitespace().filter(|word| !word.starts_with("<.L")).collect();
         writeln!(text, "{}", words.join(" ")).expect("a string takes everything");
     }
     text
@@ -66,7 +65,21 @@ fn compare(architecture: &str, section: &str, found: &str) {
     assert_eq!(found, golden, "{architecture}: read what changed, then BLESS=1 cargo test --test goldens");
 }
 
-#[test]
-fn aarch64() {
-    check("aarch64", "aarch64-unknown-linux-gnu");
+macro_rules! architectures {
+    ($($architecture:ident $target:literal)*) => {$(
+        #[test]
+        fn $architecture() {
+            check(stringify!($architecture), $target);
+        }
+    )*};
+}
+
+architectures! {
+    i686 "i686-unknown-linux-gnu"
+    aarch64 "aarch64-unknown-linux-gnu"
+    arm "armv7-unknown-linux-gnueabihf"
+    riscv64 "riscv64gc-unknown-linux-gnu"
+    s390x "s390x-unknown-linux-gnu"
+    powerpc64 "powerpc64le-unknown-linux-gnu"
+    loongarch64 "loongarch64-unknown-linux-gnu"
 }

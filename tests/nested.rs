@@ -6,15 +6,15 @@ mod explored;
 mod support;
 
 use std::hint;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 use explored::{Explored, is_counted};
 use rseq::{PerCpu, rseq};
 use support::{Steps, forced_portable, in_child, mode, must_pass};
 
-static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
+static SLOTS: PerCpu<AtomicUsize> = PerCpu::new();
 
-fn sum() -> u64 {
+fn sum() -> usize {
     SLOTS.iter().map(|slot| slot.load(Relaxed)).sum()
 }
 
@@ -32,7 +32,7 @@ fn inner_window() {
 /// The sections that others run in their `prepare`, whatever instruction they are interrupted at.
 #[test]
 fn at_every_instruction() {
-    let slots = || SLOTS.iter().map(|slot| slot.load(Relaxed));
+    let slots = || SLOTS.iter().map(|slot| slot.load(Relaxed) as u64);
     let reset = || SLOTS.iter().for_each(|slot| slot.store(0, Relaxed));
     let sections: [(&str, fn()); 2] = [("inner", inner), ("inner window", inner_window)];
     for (name, section) in sections {

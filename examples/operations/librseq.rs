@@ -3,7 +3,7 @@
 //! Each reads its CPU inside the window, so the caller neither names a CPU nor retries.
 
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicPtr, AtomicUsize};
 
 use rseq::PerCpu;
 
@@ -23,7 +23,7 @@ pub fn compare_and_store(v: &PerCpu<AtomicUsize>, expect: usize, new: usize) -> 
 }
 
 /// Adds to a count.
-pub fn add(v: &PerCpu<AtomicU64>, count: u64) {
+pub fn add(v: &PerCpu<AtomicUsize>, count: usize) {
     rseq! {
         commit |cpu| add(&v[cpu], count)
     }
@@ -35,7 +35,7 @@ pub struct Node {
     /// The next one of its list. While the node is in none, it says nothing.
     pub next: AtomicPtr<Node>,
     /// Whatever the user keeps in a node.
-    pub value: AtomicU64,
+    pub value: AtomicUsize,
 }
 
 /// Makes a node the first of a list.
@@ -126,7 +126,7 @@ pub struct Record {
     /// Changes with each record.
     pub version: AtomicUsize,
     /// Means something together with the version alone, as the second word of [`compare_and_store_both`].
-    pub words: [AtomicU64; WORDS],
+    pub words: [AtomicUsize; WORDS],
 }
 
 /// Copies a record and gives it its version, if the present one is as expected. Says whether it did.
@@ -136,7 +136,7 @@ pub struct Record {
 ///
 /// # Panics
 /// If there are too many words.
-pub unsafe fn compare_copy_and_store(v: &PerCpu<Record>, expect: usize, words: &[u64], new: usize) -> bool {
+pub unsafe fn compare_copy_and_store(v: &PerCpu<Record>, expect: usize, words: &[usize], new: usize) -> bool {
     assert!(words.len() <= WORDS, "a record has {WORDS} words");
     let (from, bytes) = (words.as_ptr(), size_of_val(words));
     // SAFETY: as many bytes as were just compared with those of a record, which nobody else accesses.
@@ -154,13 +154,13 @@ pub unsafe fn compare_copy_and_store(v: &PerCpu<Record>, expect: usize, words: &
 }
 
 /// A CPU's pointers to its counters.
-pub type Table = AtomicPtr<AtomicPtr<AtomicU64>>;
+pub type Table = AtomicPtr<AtomicPtr<AtomicUsize>>;
 
 /// Adds to the counter that an entry of the CPU's table points to: finds the table, then the entry, then the counter.
 ///
 /// # Safety
 /// The tables have more entries than `entry`, which point to counters. All stay valid; no two tables share a counter.
-pub unsafe fn add_behind(tables: &PerCpu<Table>, entry: usize, count: u64) {
+pub unsafe fn add_behind(tables: &PerCpu<Table>, entry: usize, count: usize) {
     // SAFETY: the caller's.
     unsafe {
         rseq! {

@@ -34,7 +34,7 @@ pub enum Reason {
     Refused(i32),
     /// The thread that asked first has an area of somebody else's (another library, or an image with its own copy of this crate).
     OtherArea,
-    /// The kernel is one of those that neither clear nor abort: arm64 from 6.19 up to 7.0.13.
+    /// The kernel is one of those that neither clear nor abort, as a test of it showed: arm64 from 6.19 up to 7.0.13. (Kernels of other versions aren't tested.)
     BrokenKernel,
 }
 

@@ -16,7 +16,7 @@
 //!   rseq_explore::explore(hit, hit, |ran| assert_eq!(hits(), ran.total() as u64));
 //!   ```
 //!
-//! - [`mod@model`] takes the steps that the section is compiled to, and runs them on a machine that doesn't exist, by every schedule with a few events. It works everywhere.
+//! - [`mod@model`] takes the steps that the section is compiled to, and runs them on a machine that doesn't exist, by every schedule with a few events. It works everywhere but on s390x and PowerPC, for which the coroutines that it needs don't exist.
 //!
 //! The explorer sees what compilers and assemblers make of a section; the model sees what several threads do together. Neither shows that `prepare` keeps its rules:
 //! for that there is the feature `audit` of rseq-dsl.

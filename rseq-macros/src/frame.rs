@@ -23,12 +23,18 @@ pub fn spread(program: &mut Program) {
             let to = add(program, &name, input, None);
             steps.push(Step::Fetch { to, frame, number });
             step.reads_mut().into_iter().filter(|register| **register == input).for_each(|register| *register = to);
-            // The last to read it is the step behind the window.
-            if input == program.area && matches!(step, Step::Disarm { .. }) {
+            // The last to read it is the step behind the window. The ways out have the same register, which they fetch by themselves.
+            if matches!(step, Step::Disarm { .. }) {
                 program.area = to;
+                program.area_fetched = steps.last().cloned();
             }
         }
         steps.push(step);
+    }
+    for step in &mut steps {
+        if let Step::Exit { area, .. } = step {
+            *area = program.area;
+        }
     }
     program.steps = steps;
     program.registers[frame].input = Some(Input::Frame(waiting));
@@ -50,13 +56,15 @@ fn divide(program: &mut Program, step: Step) -> Vec<Step> {
     steps
 }
 
-/// The registers, each once, that a step of the window reads and Rust computes, but for the thread descriptor.
+/// The registers, each once, that a step of the window reads and Rust computes, but for the thread descriptor, and for what exits read away from the window.
 fn inputs(program: &Program, step: &Step) -> Vec<Register> {
     if !step.is_in_window() {
         return Vec::new();
     }
     let mut inputs: Vec<Register> = step.reads_first().into_iter().chain(step.reads_last()).collect();
+    let is_exit = matches!(step, Step::Exit { .. });
     inputs.retain(|register| !matches!(program.registers[*register].input, None | Some(Input::Descriptor)));
+    inputs.retain(|register| !(is_exit && *register == program.area));
     inputs.sort_unstable();
     inputs.dedup();
     inputs

@@ -21,6 +21,8 @@ pub struct Program {
     pub steps: Vec<Step>,
     /// The register of the thread's area: the last that a window needs.
     pub area: Register,
+    /// How it comes there, if it isn't there by itself.
+    pub area_fetched: Option<Step>,
     /// What the steps of the window keep in registers: the index is the number of a [`Register`].
     pub registers: Vec<RegisterInfo>,
     /// The window as Rust has it, for types and for the portable mode.

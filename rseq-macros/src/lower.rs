@@ -47,6 +47,7 @@ pub fn program(section: Section, window: Window, checked: bool) -> Program {
         mm_cid,
         steps,
         area,
+        area_fetched: None,
         registers,
         window,
         pointees,

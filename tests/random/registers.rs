@@ -12,16 +12,30 @@ pub fn fits(section: &Section, spare: usize) -> bool {
     window.most_at_once() + spare <= available(section)
 }
 
-/// How many there are: on x86-64, the only architecture with windows so far.
+/// The registers that a window may have, as the files in `rseq-macros/src/emit/arch` know them.
+const GENERAL: usize = cfg_select! {
+    target_arch = "aarch64" => 27,
+    target_arch = "riscv64" => 25,
+    target_arch = "loongarch64" => 24,
+    target_arch = "powerpc64" => 23,
+    _ => 13,
+};
+
+/// How many there are for values, without those that the machine sets aside.
 fn available(section: &Section) -> usize {
-    const GENERAL: usize = 13;
     let copies = section.steps.iter().any(|step| matches!(step, Step::Copy { .. }));
     let shifts = section.steps.iter().any(|step| match step {
         Step::Compute { operation, right, .. } => operation.is_shift() && !is_immediate(right),
         _ => false,
     });
-    let reserved = if copies { 3 } else { usize::from(shifts) };
-    GENERAL - reserved - usize::from(section.prepare)
+    let computes_in_memory = cfg!(target_arch = "x86_64");
+    let reserved = match (computes_in_memory, copies) {
+        (true, true) => 3 + usize::from(section.prepare),
+        (true, false) => usize::from(shifts) + usize::from(section.prepare),
+        (false, true) => 4,
+        (false, false) => 2,
+    };
+    GENERAL - reserved
 }
 
 /// Whether an operand is part of the instruction.

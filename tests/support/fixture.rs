@@ -50,6 +50,10 @@ impl Fixture {
     pub fn object_for(&self, target: &str) -> PathBuf {
         let (mut cargo, folder) = self.cargo("rustc");
         let object = folder.join(format!("{target}.o"));
+        if !is_installed(target) {
+            // Stable, but for cargo's option: the library is this compiler's own.
+            cargo.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_abort");
+        }
         cargo.args(["--lib", "--crate-type", "lib", "--target", target, "--", "--emit"]);
         print_of(cargo.arg(format!("obj={}", object.display())));
         object
@@ -77,6 +81,20 @@ impl Fixture {
         let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         print_of(&mut Command::new(self.build().join(program)))
     }
+}
+
+/// Whether the standard library of a target is there.
+pub fn is_installed(target: &str) -> bool {
+    sysroot().join("lib/rustlib").join(target).exists()
+}
+
+/// Whether its source is.
+pub fn can_be_built() -> bool {
+    sysroot().join("lib/rustlib/src/rust/library").exists()
+}
+
+pub fn sysroot() -> PathBuf {
+    PathBuf::from(print_of(Command::new("rustc").args(["--print", "sysroot"])))
 }
 
 /// What a command prints; panics with all of it if it fails.

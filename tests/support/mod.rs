@@ -93,6 +93,18 @@ impl Steps {
     }
 }
 
+/// How many times slower than a machine of today the one is that runs the tests: `RSEQ_TEST_SLOWNESS`, or 1. An emulator needs it: tests
+/// that take their strength from many repetitions repeat less, and disturb less often, because a thread that is interrupted faster than
+/// it handles that gets nowhere.
+pub fn slowness() -> u32 {
+    std::env::var("RSEQ_TEST_SLOWNESS").map_or(1, |text| text.parse().expect("RSEQ_TEST_SLOWNESS is a number"))
+}
+
+/// A pause, longer on a slow machine.
+fn pause(time: Duration) {
+    thread::sleep(time * slowness());
+}
+
 /// Twice the CPUs, and enough of them on any machine.
 pub fn threads() -> usize {
     (2 * thread::available_parallelism().map_or(2, usize::from)).max(8)
@@ -126,7 +138,7 @@ pub fn handle_signals(handler: extern "C" fn(libc::c_int)) {
     }
 }
 
-/// Lets [`threads`] threads add `each` times while `disturbance` goes on, and handlers add on top of that.
+/// Lets [`threads`] threads add `each` times (fewer on a slow machine) while `disturbance` goes on, and handlers add on top of that.
 pub fn disturbed(count: Count, disturbance: Disturbance, each: u64) -> Outcome {
     static HANDLED: AtomicU64 = AtomicU64::new(0);
     /// The functions for the handler, which can take no lock.
@@ -149,6 +161,7 @@ pub fn disturbed(count: Count, disturbance: Disturbance, each: u64) -> Outcome {
         leave();
     }
 
+    let each = each / u64::from(slowness());
     let _run = ONE_RUN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let before = ((count.sum)(), (count.aborts)());
     HANDLED.store(0, SeqCst);
@@ -196,25 +209,25 @@ pub fn disturbed(count: Count, disturbance: Disturbance, each: u64) -> Outcome {
 /// One round of disturbance.
 fn disturb(disturbance: Disturbance, ids: &[AtomicU64], turn: usize) {
     match disturbance {
-        Disturbance::Preemption => thread::sleep(Duration::from_millis(5)),
+        Disturbance::Preemption => pause(Duration::from_millis(5)),
         Disturbance::Signals | Disturbance::SignalsLeftEarly | Disturbance::SignalsPanicking => {
             each_thread(ids, |thread, _| {
                 // SAFETY: the thread waits for all others to finish before it ends, so its id is valid.
                 unsafe { libc::pthread_kill(thread, libc::SIGUSR1) };
             });
-            thread::sleep(Duration::from_micros(100));
+            pause(Duration::from_micros(100));
         }
         Disturbance::Migration => {
             let cpus = available_cpus();
             each_thread(ids, |thread, index| pin(thread, &[cpus[(turn + index) % cpus.len()]]));
-            thread::sleep(Duration::from_micros(300));
+            pause(Duration::from_micros(300));
         }
         Disturbance::Fences => {
             rseq::fence::all().expect("the kernel has fences");
             for cpu in available_cpus() {
                 rseq::fence::cpu(rseq::CpuId::new(cpu).expect("the CPU has a slot")).expect("the kernel has fences");
             }
-            thread::sleep(Duration::from_micros(50));
+            pause(Duration::from_micros(50));
         }
     }
 }
@@ -327,6 +340,8 @@ pub fn this_test(name: &str, mode: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("the executable has a path"));
     command.args(["--exact", name, "--include-ignored", "--nocapture", "--test-threads=1"]);
     command.env(EXPECTED_MODE, mode);
+    // Its mode is that one, whatever this process's is.
+    command.env_remove("RSEQ_MODE").env_remove("GLIBC_TUNABLES");
     command
 }
 

@@ -62,6 +62,7 @@ impl Writer<'_> {
             if let Step::Exit { exit, area, .. } = step {
                 lines.push(format!("{}:", 30 + exit));
                 if disarms {
+                    lines.extend(self.program.area_fetched.iter().flat_map(|fetch| self.step(fetch))); // area, if it isn't there
                     lines.extend(self.machine.disarm(self, *area)); // area->rseq_cs = NULL
                 }
                 lines.extend(self.leave(*exit));

@@ -14,7 +14,7 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
 
 use super::Machine;
-use crate::emit::asm::{Writer, copies, shifts_by_register, unsigned};
+use crate::emit::asm::{Writer, copies, unsigned};
 use crate::ir::{Address, Index, Operand, Program, Register, Step, TypeId};
 use crate::syntax::ast::{Comparison, Operation};
 
@@ -27,27 +27,20 @@ impl Machine for I686 {
     }
 
     /// All but the stack's two, and those that the steps need for themselves.
-    fn registers(&self, program: &Program) -> usize {
-        const GENERAL: usize = 6;
-        GENERAL - usize::from(shifts_by_register(program)) - usize::from(checks_registration(program))
+    fn registers(&self, _program: &Program) -> usize {
+        6
     }
 
-    fn scratch(&self, program: &Program, lines: &[String]) -> TokenStream {
+    fn scratch(&self, _program: &Program, lines: &[String]) -> TokenStream {
+        let is_used = |name: &&str| lines.iter().any(|line| line.contains(&format!("{{{name}")));
         let mut scratch = TokenStream::new();
-        let is_used = |name: &str| lines.iter().any(|line| line.contains(&format!("{{{name}")));
-        for name in ["t0", "t1"].into_iter().filter(|name| is_used(name)) {
+        for name in ["t0", "t1"].into_iter().filter(is_used) {
             let (class, name) = (self.class_of(name, lines), Ident::new(name, Span::mixed_site()));
             scratch.extend(quote_spanned!(Span::mixed_site()=> #name = out(#class) _,));
         }
-        for name in ["saved0", "saved1"].into_iter().filter(|name| is_used(name)) {
+        for name in ["x0", "x1", "cpus"].into_iter().filter(is_used) {
             let name = Ident::new(name, Span::mixed_site());
             scratch.extend(quote_spanned!(Span::mixed_site()=> #name = out(xmm_reg) _,));
-        }
-        if shifts_by_register(program) {
-            scratch.extend(quote_spanned!(Span::mixed_site()=> out("ecx") _,));
-        }
-        if checks_registration(program) {
-            scratch.extend(quote_spanned!(Span::mixed_site()=> cpus = out(reg) _,));
         }
         scratch
     }
@@ -103,8 +96,8 @@ impl Machine for I686 {
     #[rustfmt::skip]
     fn words(&self) -> &'static [&'static str] {
         &[
-            "i686", "eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp", "cl", "gs", "reg_abcd", "att_syntax", "movl", "movw", "movb", "movzbl",
-            "movzwl", "leal", "pushl", "popl", "addl", "imull", "cmpl", "cmpw", "cmpb", "testl", "andl", "shll", "sarl", "shrl",
+            "i686", "eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp", "gs", "reg_abcd", "att_syntax", "movl", "movw", "movb", "movzbl",
+            "movzwl", "leal", "pushl", "popl", "addl", "imull", "cmpl", "cmpw", "cmpb", "movd", "pslld", "psrld", "psrad", "andl", "shll", "sarl", "shrl",
         ]
     }
 }
@@ -184,9 +177,10 @@ impl Steps<'_> {
                 format!("cmpl {}, {}", self.whole(*index), self.index(*area)), // area->cpu_id (or mm_cid) == index ?
                 format!("jne {aborted}"),                                      // no: start again
             ],
-            Step::CheckRegistered { area, .. } => vec![
-                format!("cmpl {{cpus}}, {}", self.behind(*area, 4)), // area->cpu_id below the number of CPUs ?
-                format!("jae {aborted}"),                            // no: start again
+            Step::CheckRegistered { area, scratch } => vec![
+                format!("movd {{cpus}}, {}", self.whole(*scratch)), // scratch = the number of CPUs
+                format!("cmpl {}, {}", self.whole(*scratch), self.behind(*area, 4)), // area->cpu_id below it ?
+                format!("jae {aborted}"),                           // no: start again
             ],
             Step::Fetch { to, frame, number } => {
                 vec![format!("movl {}, {}", self.behind(*frame, 4 * *number as u32), self.whole(*to))] // to = frame[number]
@@ -231,7 +225,7 @@ impl Steps<'_> {
             format!("61: popl {scratch}"), // scratch = that address
         ];
         if checks_registration(self.0.program) {
-            lines.push(format!("movl ({{fast}} + {{cpus_offset}} - 61b)({scratch}), {{cpus}}")); // cpus = FAST.cpus
+            lines.push(format!("movd ({{fast}} + {{cpus_offset}} - 61b)({scratch}), {{cpus}}")); // cpus = FAST.cpus
         }
         lines.push(format!("addl $(22b - 61b), {scratch}")); // scratch = descriptor
         lines.push(format!("movl {scratch}, {}", self.behind(area, 8))); // area->rseq_cs = scratch: armed
@@ -318,38 +312,67 @@ impl Steps<'_> {
         lines
     }
 
-    /// A shift by the lower bits of a count: the machine looks at five, which are too many for the narrow types.
+    /// A shift by the lower bits of a count. By one in a register it is done beside the general registers, of which one alone could have the count: there shifts
+    /// look at all bits of it, so it loses the upper ones.
     fn shift(&self, to: &str, operation: Operation, count: Operand, ty: TypeId) -> Vec<String> {
-        let mut lines = Vec::new();
-        if let Operand::Register(count) = count {
-            lines.push(format!("movl {}, %ecx", self.whole(count))); // ecx = count
-            lines.extend(self.0.by_width(ty, |bits| vec![format!("andl ${}, %ecx", bits - 1)])); // count modulo the width
-        }
-        let shift = |mnemonic: &str, bits: u32| match count {
-            Operand::Register(_) => format!("{mnemonic} %cl, {to}"), // to op= count
-            Operand::Immediate(number) => format!("{mnemonic} ${}, {to}", number & i64::from(bits - 1)), // to op= count
+        let count = match count {
+            Operand::Register(count) => return self.shift_by_register(to, operation, &self.whole(count), ty),
+            Operand::Immediate(count) => count,
         };
-        if operation == Operation::Shl {
-            lines.extend(self.0.by_width(ty, |bits| {
-                let mut lines = vec![shift("shll", bits)];
+        let by_width = |is_signed: bool| {
+            self.0.by_width(ty, |bits| {
+                let mut lines = Vec::new();
+                if is_signed && bits < 32 {
+                    lines.push(format!("shll ${}, {to}", 32 - bits)); // to, at the top
+                    lines.push(format!("sarl ${}, {to}", 32 - bits)); // to, with its sign
+                }
+                let mnemonic = match operation {
+                    Operation::Shl => "shll",
+                    _ if is_signed => "sarl",
+                    _ => "shrl",
+                };
+                lines.push(format!("{mnemonic} ${}, {to}", count & i64::from(bits - 1))); // to op= count
                 lines.extend(zero_extend(to, bits));
                 lines
-            }));
-            return lines;
+            })
+        };
+        self.by_sign_of_shift(operation, ty, by_width)
+    }
+
+    fn shift_by_register(&self, to: &str, operation: Operation, count: &str, ty: TypeId) -> Vec<String> {
+        let by_width = |is_signed: bool| {
+            self.0.by_width(ty, |bits| {
+                let unused = 32 - bits.ilog2();
+                let mut lines = vec![
+                    format!("movd {count}, {{x0}}"),    // x0 = count
+                    format!("pslld ${unused}, {{x0}}"), // the bits that count, at the top
+                    format!("psrld ${unused}, {{x0}}"), // x0 = count modulo the width
+                    format!("movd {to}, {{x1}}"),       // x1 = to
+                ];
+                if is_signed && bits < 32 {
+                    lines.push(format!("pslld ${}, {{x1}}", 32 - bits)); // x1, at the top
+                    lines.push(format!("psrad ${}, {{x1}}", 32 - bits)); // x1, with its sign
+                }
+                let mnemonic = match operation {
+                    Operation::Shl => "pslld",
+                    _ if is_signed => "psrad",
+                    _ => "psrld",
+                };
+                lines.push(format!("{mnemonic} {{x0}}, {{x1}}")); // x1 op= x0
+                lines.push(format!("movd {{x1}}, {to}")); // to = x1
+                lines.extend(zero_extend(to, bits));
+                lines
+            })
+        };
+        self.by_sign_of_shift(operation, ty, by_width)
+    }
+
+    /// The lines for types with a sign, and for those without; to the left there is no difference.
+    fn by_sign_of_shift(&self, operation: Operation, ty: TypeId, lines: impl Fn(bool) -> Vec<String>) -> Vec<String> {
+        match operation {
+            Operation::Shl => lines(false),
+            _ => self.0.by_sign(ty, lines(true), lines(false)),
         }
-        let signed = self.0.by_width(ty, |bits| {
-            let mut lines = Vec::new();
-            if bits < 32 {
-                lines.push(format!("shll ${}, {to}", 32 - bits)); // to, at the top
-                lines.push(format!("sarl ${}, {to}", 32 - bits)); // to, with its sign
-            }
-            lines.push(shift("sarl", bits));
-            lines.extend(zero_extend(to, bits));
-            lines
-        });
-        let unsigned = self.0.by_width(ty, |bits| vec![shift("shrl", bits)]);
-        lines.extend(self.0.by_sign(ty, signed, unsigned));
-        lines
     }
 
     /// By words as long as there are whole ones, then by bytes. An interruption finds `eip` in the window, wherever it is.
@@ -369,13 +392,13 @@ impl Steps<'_> {
         let borrowed: Vec<String> = self.0.others(&used).chain(["t0".into(), "t1".into()]).take(2).collect();
         let length = self.operand(length, 32);
         let (copied, done) = (format!("{{{}}}", borrowed[0]), format!("{{{}}}", borrowed[1]));
-        let saved = || borrowed.iter().enumerate().filter(|(_, name)| name.starts_with('s'));
+        let kept = || borrowed.iter().enumerate().filter(|(_, name)| name.starts_with('s'));
         let distances = |change: &str| -> Vec<String> {
             let added = places.into_iter().filter_map(|(place, added)| Some((place, added?)));
             added.map(|(place, added)| format!("{change} {}, {}", self.whole(added), self.whole(place))).collect() // place += or -= distance
         };
         let mut lines = distances("addl");
-        lines.extend(saved().map(|(number, name)| format!("movd {{{name}}}, {{saved{number}}}"))); // saved = borrowed
+        lines.extend(kept().map(|(number, name)| format!("movd {{{name}}}, {{x{number}}}"))); // kept = borrowed
         lines.extend([
             format!("movl $0, {done}"),                                // done = 0
             format!("62: leal 4({done}), {copied}"),                   // copied = what is done with one more word
@@ -393,7 +416,7 @@ impl Steps<'_> {
             "jmp 63b".into(),                                          // and on
             "64:".into(),
         ]);
-        lines.extend(saved().map(|(number, name)| format!("movd {{saved{number}}}, {{{name}}}"))); // borrowed = saved
+        lines.extend(kept().map(|(number, name)| format!("movd {{x{number}}}, {{{name}}}"))); // borrowed = kept
         lines.extend(distances("subl"));
         lines
     }

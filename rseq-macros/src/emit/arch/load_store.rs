@@ -21,6 +21,8 @@ pub trait LoadStore: Sync {
     const GENERAL: usize;
     /// What always holds 0, if there is such a register.
     const ZERO: Option<&'static str> = None;
+    /// `compute` takes numbers below this one, other than counts of shifts, as they are in the place of `right`.
+    const IMMEDIATES: u64 = 0;
     /// One register beside these that can hold numbers, but no addresses, if there is such a one.
     const NUMBERS: Option<&'static str> = None;
     /// Whether the address of FAST is in a register before the window, as the operand `{fast}`, and not the symbol.
@@ -256,6 +258,16 @@ impl<M: LoadStore> Steps<M> {
         }
     }
 
+    /// The same for the right side of a computation: small numbers get into no register.
+    fn right(&self, writer: &Writer<'_>, operand: Operand, bits: u32, scratch: &str) -> (Vec<String>, String) {
+        match operand {
+            Operand::Immediate(number) if unsigned(number, bits) < M::IMMEDIATES => {
+                (Vec::new(), unsigned(number, bits).to_string())
+            }
+            operand => self.operand(writer, operand, bits, scratch),
+        }
+    }
+
     /// A number, zero-extended from so many bits.
     fn immediate(&self, to: &str, number: i64, bits: u32) -> Vec<String> {
         if bits == 64 {
@@ -357,7 +369,7 @@ impl<M: LoadStore> Steps<M> {
         }
         writer.by_width(ty, |bits| {
             let (mut lines, left) = self.operand(writer, left, bits, "t0");
-            let (number, right) = self.operand(writer, right, bits, "t1");
+            let (number, right) = self.right(writer, right, bits, "t1");
             lines.extend(number); // t1 = right
             lines.extend(self.0.compute(operation, false, &to, &left, &right)); // to = left operation right
             if bits < M::POINTER_BITS && matches!(operation, Operation::Add | Operation::Sub) {
@@ -438,7 +450,7 @@ impl<M: LoadStore> Steps<M> {
         let (base, word) = (self.name(writer, at.base), self.scratch_register("t0"));
         writer.by_width(ty, |bits| {
             let mut lines = vec![self.0.load(bits, &word, &base, 0)]; // t0 = *at
-            let (number, value) = self.operand(writer, value, bits, "t1");
+            let (number, value) = self.right(writer, value, bits, "t1");
             lines.extend(number); // t1 = value
             lines.extend(self.0.compute(operation, false, &word, &word, &value)); // t0 = t0 operation value
             lines.push(self.0.store(bits, &word, &base, 0)); // *at = t0

@@ -1,4 +1,4 @@
-//! LoongArch with 64 bits, after the LoongArch Reference Manual (volume 1), the LoongArch ELF psABI (`la.pcrel`) and the kernel's `tools/testing/selftests/rseq/rseq-loongarch.h`
+//! LoongArch with 64 bits, after the LoongArch Reference Manual (volume 1), the LoongArch ELF psABI (`la.pcrel`, `la.got`) and the kernel's `tools/testing/selftests/rseq/rseq-loongarch.h`
 //! (signature) and `arch/loongarch/include/asm/barrier.h` (hints of `dbar`).
 
 use proc_macro2::{Span, TokenStream};
@@ -26,6 +26,8 @@ impl LoadStore for Loongarch64 {
     /// r1, r4 to r20 and r23 to r30, less one and what branches compare in: without r0 (zero), r2, r3 and r21 (the platform's), r22 and r31 (the compiler's).
     const GENERAL: usize = 24;
     const ZERO: Option<&'static str> = Some("$zero");
+    /// Immediates have 12 bits, in additions with a sign.
+    const IMMEDIATES: u64 = 1 << 11;
     /// Branches on one register reach 4 MiB, those on two only 128 KiB: the end of the function.
     const COLD: [&'static str; 2] = [".subsection 1", ".previous"];
     const SIGNATURE: &'static [&'static str] = &[".4byte 0x002a0010"]; // break 0x10: the signature
@@ -42,10 +44,11 @@ impl LoadStore for Loongarch64 {
         vec![format!("la.pcrel {to}, {label}")] // to = the label, from the program counter
     }
 
+    /// By the global offset table: a shared object may export the symbol, and then linkers refuse its distance from the program counter.
     fn cpus(&self, to: &str, _scratch: &str) -> Vec<String> {
         vec![
-            format!("pcalau12i {to}, %pc_hi20({{fast}} + {{cpus_offset}})"), // to = the page of FAST.cpus
-            format!("ld.d {to}, {to}, %pc_lo12({{fast}} + {{cpus_offset}})"), // to = FAST.cpus
+            format!("la.got {to}, {{fast}}"),            // to = FAST
+            format!("ld.d {to}, {to}, {{cpus_offset}}"), // to = FAST.cpus
         ]
     }
 
@@ -74,12 +77,15 @@ impl LoadStore for Loongarch64 {
     }
 
     fn compute(&self, operation: Operation, is_signed: bool, to: &str, left: &str, right: &str) -> Vec<String> {
-        vec![format!("{} {to}, {left}, {right}", mnemonic(operation, is_signed))] // to = left operation right
+        vec![match (operation, right.parse::<u16>()) {
+            (Operation::Sub, Ok(number)) => format!("addi.d {to}, {left}, -{number}"), // to = left - number
+            (_, Ok(number)) => format!("{} {to}, {left}, {number}", by_number(operation, is_signed)), // to = left operation number
+            (_, Err(_)) => format!("{} {to}, {left}, {right}", mnemonic(operation, is_signed)), // to = left operation right
+        }]
     }
 
     fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: u32) -> Vec<String> {
-        let by_register = mnemonic(operation, is_signed);
-        vec![format!("{} {to}, {left}, {count}", by_register.replace('.', "i."))] // to = left operation count
+        vec![format!("{} {to}, {left}, {count}", by_number(operation, is_signed))] // to = left operation count
     }
 
     fn multiply(&self, to: &str, left: &str, right: &str) -> Vec<String> {
@@ -116,7 +122,7 @@ impl LoadStore for Loongarch64 {
     #[rustfmt::skip]
     fn words(&self) -> &'static [&'static str] {
         &[
-            "loongarch64", "pcrel", "pcalau12i", "pc_hi20", "pc_lo12", "dbar", "bstrpick", "slli", "srli", "srai", "sltu", "beqz", "bnez",
+            "loongarch64", "pcrel", "got", "dbar", "bstrpick", "slli", "srli", "srai", "sltu", "beqz", "bnez",
         ]
     }
 }
@@ -131,5 +137,13 @@ fn mnemonic(operation: Operation, is_signed: bool) -> &'static str {
         Operation::Shl => "sll.d",
         Operation::Shr if is_signed => "sra.d",
         Operation::Shr => "srl.d",
+    }
+}
+
+/// The same with a number in the place of the second register: `slli.d`, `andi`.
+fn by_number(operation: Operation, is_signed: bool) -> String {
+    match mnemonic(operation, is_signed).split_once('.') {
+        Some((name, width)) => format!("{name}i.{width}"),
+        None => format!("{}i", mnemonic(operation, is_signed)),
     }
 }

@@ -1,4 +1,4 @@
-//! RISC-V with 64 bits, after the RISC-V Instruction Set Manual, the RISC-V Assembly Programmer's Manual (`lla`, `li` and other pseudo-instructions) and the kernel's
+//! RISC-V with 64 bits, after the RISC-V Instruction Set Manual, the RISC-V Assembly Programmer's Manual (`lla`, `lga`, `li` and other pseudo-instructions) and the kernel's
 //! `tools/testing/selftests/rseq/rseq-riscv.h` (signature).
 //!
 //! Only instructions of the base and of `M`: others aren't in every such machine.
@@ -22,6 +22,8 @@ impl LoadStore for Riscv64 {
     /// x1, x5 to x7 and x10 to x31, less one: without x0 (zero), x2 to x4 (the platform's), x8 and x9 (the compiler's).
     const GENERAL: usize = 25;
     const ZERO: Option<&'static str> = Some("zero");
+    /// Immediates have 12 bits and a sign.
+    const IMMEDIATES: u64 = 1 << 11;
     /// Conditional branches reach 4 KiB; for what is farther the assembler puts the opposite one around a jump, which reaches 1 MiB: the end of the function.
     const COLD: [&'static str; 2] = [".subsection 1", ".previous"];
     /// Aligned, because not all machines read words that aren't, and the kernel reads it.
@@ -35,8 +37,12 @@ impl LoadStore for Riscv64 {
         vec![format!("lla {to}, {label}")] // to = the label, from the program counter
     }
 
+    /// By the global offset table: a shared object may export the symbol, and then linkers refuse its distance from the program counter.
     fn cpus(&self, to: &str, _scratch: &str) -> Vec<String> {
-        vec![format!("ld {to}, {{fast}} + {{cpus_offset}}")] // to = FAST.cpus, from the program counter
+        vec![
+            format!("lga {to}, {{fast}}"),             // to = FAST
+            format!("ld {to}, {{cpus_offset}}({to})"), // to = FAST.cpus
+        ]
     }
 
     fn number(&self, to: &str, expression: &str, _is_signed: bool) -> Vec<String> {
@@ -64,7 +70,11 @@ impl LoadStore for Riscv64 {
     }
 
     fn compute(&self, operation: Operation, is_signed: bool, to: &str, left: &str, right: &str) -> Vec<String> {
-        vec![format!("{} {to}, {left}, {right}", mnemonic(operation, is_signed))] // to = left operation right
+        vec![match (operation, right.parse::<u16>()) {
+            (Operation::Sub, Ok(number)) => format!("addi {to}, {left}, -{number}"), // to = left - number
+            (_, Ok(number)) => format!("{}i {to}, {left}, {number}", mnemonic(operation, is_signed)), // to = left operation number
+            (_, Err(_)) => format!("{} {to}, {left}, {right}", mnemonic(operation, is_signed)), // to = left operation right
+        }]
     }
 
     fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: u32) -> Vec<String> {
@@ -93,7 +103,7 @@ impl LoadStore for Riscv64 {
     #[rustfmt::skip]
     fn words(&self) -> &'static [&'static str] {
         &[
-            "riscv64", "lla", "lbu", "lhu", "lwu", "sd", "sll", "srl", "sra", "slli", "srli", "srai", "bltu", "bgeu", "bleu", "bgtu",
+            "riscv64", "lla", "lga", "addi", "lbu", "lhu", "lwu", "sd", "sll", "srl", "sra", "slli", "srli", "srai", "bltu", "bgeu", "bleu", "bgtu",
         ]
     }
 }

@@ -1,0 +1,152 @@
+//! Tasks of the project's own: `cargo xtask matrix` runs the tests on every architecture, libc and kernel that can be had here,
+//! and `cargo xtask test` on one.
+
+mod boot;
+mod build;
+mod guest;
+mod initramfs;
+mod kernels;
+mod packages;
+mod platforms;
+mod report;
+mod run;
+mod suites;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Parser, Subcommand};
+
+use crate::packages::output;
+use crate::platforms::{ARCHES, Platform, platforms};
+use crate::report::Report;
+use crate::run::Runner;
+use crate::suites::{SUITES, Suite};
+
+/// Tasks of the project's own.
+///
+/// Kernels, emulators and libcs are Debian's packages, which are unpacked in a cache (`RSEQ_XTASK_CACHE`, or `target/xtask`); nothing is
+/// installed. No root is needed.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Runs the tests on all platforms and prints a table
+    Matrix {
+        #[command(flatten)]
+        chosen: Chosen,
+        /// Write the table to this file too
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+        /// Print the platforms, and run nothing
+        #[arg(long)]
+        list: bool,
+    },
+    /// Runs the tests on one platform, the first one that fits
+    Test {
+        #[command(flatten)]
+        chosen: Chosen,
+        /// Arguments of each test executable
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+}
+
+/// Which platforms, and what of them; all by default.
+#[derive(Args)]
+struct Chosen {
+    /// Architectures, separated by commas
+    #[arg(long, value_name = "A,..", value_delimiter = ',', value_parser = ARCHES.map(|arch| arch.name))]
+    arch: Vec<String>,
+    /// Kernels, as `--list` has them: `native`, `trixie`, `6.12`, `newest`
+    #[arg(long, value_name = "K,..", value_delimiter = ',')]
+    kernel: Vec<String>,
+    /// Suites
+    #[arg(long, value_name = "SUITE,..", value_delimiter = ',', num_args = 1.., value_parser = SUITES.each_ref().map(|suite| suite.name))]
+    only: Vec<String>,
+}
+
+impl Chosen {
+    fn platforms(&self) -> Result<Vec<Platform>> {
+        let fits = |chosen: &[String], name: &str| chosen.is_empty() || chosen.iter().any(|one| one == name);
+        let all = platforms().into_iter();
+        let chosen: Vec<Platform> = all
+            .filter(|platform| fits(&self.arch, platform.arch.name) && fits(&self.kernel, &platform.kernel.to_string()))
+            .collect();
+        ensure!(!chosen.is_empty(), "no platform is of these: see `cargo xtask matrix --list`");
+        Ok(chosen)
+    }
+
+    fn suites(&self) -> Vec<&'static Suite> {
+        SUITES.iter().filter(|suite| self.only.is_empty() || self.only.iter().any(|name| name == suite.name)).collect()
+    }
+}
+
+fn main() -> ExitCode {
+    match perform(&Cli::parse().task) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says whether all went well.
+fn perform(task: &Task) -> Result<bool> {
+    match task {
+        Task::Matrix { chosen, list: true, .. } => {
+            chosen.platforms()?.iter().for_each(|platform| println!("{platform}"));
+            Ok(true)
+        }
+        Task::Matrix { chosen, report: file, list: false } => {
+            let report = matrix(&chosen.platforms()?, &chosen.suites(), &[])?;
+            if let Some(file) = file {
+                report.write(file, &command_line(), &host()?, &today())?;
+            }
+            Ok(!report.has_failed())
+        }
+        Task::Test { chosen, arguments } => {
+            Ok(!matrix(&chosen.platforms()?[..1], &chosen.suites(), arguments)?.has_failed())
+        }
+    }
+}
+
+fn matrix(platforms: &[Platform], suites: &[&'static Suite], arguments: &[String]) -> Result<Report> {
+    let mut runner = Runner::new(suites, arguments)?;
+    for platform in platforms {
+        runner.run(platform);
+    }
+    let report = runner.report();
+    println!("\n{}\n{}", report.table(), report.notes());
+    for arch in ARCHES.iter().filter(|arch| platforms.iter().any(|platform| platform.arch.name == arch.name)) {
+        let mut of_it = report.rows.iter().filter(|row| row.platform.arch.name == arch.name);
+        ensure!(of_it.any(|row| row.release.is_some()), "no kernel of {} ran", arch.name);
+    }
+    Ok(report)
+}
+
+fn command_line() -> String {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    format!("cargo xtask {}", arguments.join(" "))
+}
+
+/// What this machine is, without its name.
+fn host() -> Result<String> {
+    let information = std::fs::read_to_string("/proc/cpuinfo").context("Linux has it")?;
+    let model = information.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let rust = output(std::process::Command::new("rustc").arg("--version"))?;
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(format!("{cpus} CPUs ({}), {}", model.map_or("unknown", |(_, model)| model), rust.trim()))
+}
+
+fn today() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%d").to_string()
+}

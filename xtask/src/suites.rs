@@ -1,0 +1,48 @@
+//! The suites: which tests run on a platform, and how.
+
+/// One run of one test executable.
+#[derive(Debug)]
+pub struct Suite {
+    pub name: &'static str,
+    /// The test of the facade, or the library, whose unit tests these are.
+    pub test: &'static str,
+    /// `NAME=VALUE`s, in words.
+    pub environment: &'static str,
+    /// What the executable is told besides, in words.
+    pub arguments: &'static str,
+    /// Seconds after which it is killed.
+    pub limit: u64,
+    /// The emulator translates instruction by instruction. It takes interrupts between what it translated at once, which is otherwise a
+    /// straight line up to the next jump: a window of its own would never be interrupted.
+    pub stepwise: bool,
+}
+
+/// The package whose unit tests run.
+pub const CORE: &str = "rseq_core";
+
+const PLAIN: Suite = Suite { name: "", test: "", environment: "", arguments: "", limit: 600, stepwise: false };
+
+const fn plain(name: &'static str) -> Suite {
+    Suite { name, test: name, ..PLAIN }
+}
+
+const NO_LIBC: &str = "GLIBC_TUNABLES=glibc.pthread.rseq=0";
+
+pub const SUITES: [Suite; 14] = [
+    Suite { name: "core", test: CORE, ..PLAIN },
+    plain("exact"),
+    Suite { name: "exact-own", test: "exact", environment: NO_LIBC, ..PLAIN },
+    Suite { name: "exact-portable", test: "exact", environment: "RSEQ_MODE=portable", ..PLAIN },
+    // Its windows are straight lines. Whatever takes its time is left out: the explorer's steps, which `exact` takes with shorter sections,
+    // and the same in other modes.
+    Suite { arguments: "--skip at_every_instruction --skip exact_", stepwise: true, ..plain("window") },
+    plain("nested"),
+    plain("registration"),
+    Suite { name: "registration-own", test: "registration", environment: NO_LIBC, ..PLAIN },
+    plain("drain"),
+    plain("types"),
+    plain("histogram"),
+    plain("per_cpu"),
+    plain("miri"),
+    Suite { environment: "RSEQ_SOAK_OPERATIONS=2000000", ..plain("soak") },
+];
