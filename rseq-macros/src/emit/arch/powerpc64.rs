@@ -152,7 +152,7 @@ impl LoadStore for Powerpc64 {
     #[rustfmt::skip]
     fn words(&self) -> &'static [&'static str] {
         &[
-            "powerpc64", "reg_nonzero", "bcl", "mflr", "lr", "cr0", "xer", "addis", "addi", "lis", "ori", "ld", "lwz", "lhz", "lbz", "std", "stw", "stb",
+            "powerpc64", "reg_nonzero", "bcl", "mflr", "lr", "cr0", "xer", "addis", "addi", "lis", "ori", "ld", "lwz", "lhz", "lbz", "stw", "stb",
             "lwsync", "sld", "srad", "srd", "sldi", "sradi", "srdi", "mulld", "extsb", "extsh", "extsw", "clrldi", "cmpd", "cmpld", "beq", "bne", "twui",
         ]
     }
