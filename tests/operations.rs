@@ -21,7 +21,7 @@ use std::panic::catch_unwind;
 use std::path::Path;
 use std::process::Command;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 use std::{array, thread};
 
 use machine_code::{COMPILER, Code, section};
@@ -152,8 +152,8 @@ fn compares_and_stores() {
 fn adds() {
     on_one_slot(|| {
         let slots = PerCpu::new();
-        let now = || value(&slots, |count: &AtomicU64| count.load(Relaxed), 0);
-        for (count, sum) in [(5, 5), (1 << 40, (1 << 40) + 5), (u64::MAX - (1 << 40), 4)] {
+        let now = || value(&slots, |count: &AtomicUsize| count.load(Relaxed), 0);
+        for (count, sum) in [(5, 5), (1 << 40, (1 << 40) + 5), (usize::MAX - (1 << 40), 4)] {
             librseq::add(&slots, count);
             assert_eq!(now(), sum);
         }
@@ -227,14 +227,14 @@ fn compares_copies_and_stores() {
             value(&slots, |record: &Record| (record.version.load(Relaxed), words(record)), (0, [0; WORDS]))
         };
         // SAFETY: nobody reads the records while sections change them.
-        let copy = |expect, words: &[u64], new| unsafe { librseq::compare_copy_and_store(&slots, expect, words, new) };
+        let copy = |expect, words: &[usize], new| unsafe { librseq::compare_copy_and_store(&slots, expect, words, new) };
         assert!(!copy(1, &[9; WORDS], 2));
         assert_eq!(now(), (0, [0; WORDS]));
-        let all: [u64; WORDS] = array::from_fn(|word| 1 + word as u64);
+        let all: [usize; WORDS] = array::from_fn(|word| 1 + word as usize);
         assert!(copy(0, &all, 1));
         assert_eq!(now(), (1, all));
         assert!(copy(1, &[9, 10], 2));
-        assert_eq!(now(), (2, array::from_fn(|word| if word < 2 { 9 + word as u64 } else { all[word] })));
+        assert_eq!(now(), (2, array::from_fn(|word| if word < 2 { 9 + word as usize } else { all[word] })));
         let before = now();
         assert!(copy(2, &[], 3));
         assert_eq!(now(), (3, before.1));
@@ -252,16 +252,16 @@ fn copies_no_more_than_there_is_room_for() {
 #[test]
 fn adds_behind_pointers() {
     on_one_slot(|| {
-        let counters: Vec<[AtomicU64; 3]> = (0..rseq::slots()).map(|_| Default::default()).collect();
-        let entry = |counter: &AtomicU64| AtomicPtr::new(ptr::from_ref(counter).cast_mut());
-        let tables: Vec<[AtomicPtr<AtomicU64>; 3]> = counters.iter().map(|all| all.each_ref().map(entry)).collect();
+        let counters: Vec<[AtomicUsize; 3]> = (0..rseq::slots()).map(|_| Default::default()).collect();
+        let entry = |counter: &AtomicUsize| AtomicPtr::new(ptr::from_ref(counter).cast_mut());
+        let tables: Vec<[AtomicPtr<AtomicUsize>; 3]> = counters.iter().map(|all| all.each_ref().map(entry)).collect();
         let slots: PerCpu<Table> = PerCpu::with(|slot| AtomicPtr::new(tables[slot].as_ptr().cast_mut()));
-        for (entry, count) in [(0, 1), (2, 30), (2, 3), (1, u64::MAX)] {
+        for (entry, count) in [(0, 1), (2, 30), (2, 3), (1, usize::MAX)] {
             // SAFETY: each slot has a table of three pointers to counters of its own, and all of them are there to the end of the test.
             unsafe { librseq::add_behind(&slots, entry, count) };
         }
         let counts = counters.iter().map(|all| all.each_ref().map(|count| count.load(Relaxed)));
-        assert_eq!(counts.filter(|all| *all != [0; 3]).collect::<Vec<_>>(), [[1, u64::MAX, 33]]);
+        assert_eq!(counts.filter(|all| *all != [0; 3]).collect::<Vec<_>>(), [[1, usize::MAX, 33]]);
     });
 }
 

@@ -28,8 +28,10 @@ const fn plain(name: &'static str) -> Suite {
 
 const NO_LIBC: &str = "GLIBC_TUNABLES=glibc.pthread.rseq=0";
 
-pub const SUITES: [Suite; 14] = [
+pub const SUITES: [Suite; 16] = [
     Suite { name: "core", test: CORE, ..PLAIN },
+    plain("kernel"),
+    plain("steps"),
     plain("exact"),
     Suite { name: "exact-own", test: "exact", environment: NO_LIBC, ..PLAIN },
     Suite { name: "exact-portable", test: "exact", environment: "RSEQ_MODE=portable", ..PLAIN },
