@@ -33,8 +33,12 @@ impl LoadStore for S390x {
         vec![format!("larl {to}, {label}")] // to = the label
     }
 
+    /// By the global offset table: a shared object may export the symbol, and then its distance isn't known to the linker.
     fn cpus(&self, to: &str, _scratch: &str) -> Vec<String> {
-        vec![format!("lgrl {to}, {{fast}} + {{cpus_offset}}")] // to = FAST.cpus
+        vec![
+            format!("lgrl {to}, {{fast}}@GOT"),        // to = FAST
+            format!("lg {to}, {{cpus_offset}}({to})"), // to = FAST.cpus
+        ]
     }
 
     fn number(&self, to: &str, expression: &str, is_signed: bool) -> Vec<String> {
