@@ -11,7 +11,7 @@ use std::array;
 use std::collections::BTreeSet;
 use std::ptr::{self, NonNull};
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 use explored::{Explored, is_counted};
 use rseq::{CpuId, PerCpu, rseq};
@@ -71,8 +71,8 @@ fn doctor_counts() {
 
 #[test]
 fn add() {
-    static COUNTS: PerCpu<AtomicU64> = PerCpu::new();
-    counts("add", || librseq::add(&COUNTS, 1), || COUNTS.iter().map(|count| count.load(Relaxed)));
+    static COUNTS: PerCpu<AtomicUsize> = PerCpu::new();
+    counts("add", || librseq::add(&COUNTS, 1), || COUNTS.iter().map(|count| count.load(Relaxed) as u64));
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn compare_copy_and_store() {
     static RECORDS: PerCpu<Record> = PerCpu::new();
     const COPY: fn(usize, usize) -> bool = |from, to| {
         // SAFETY: nobody reads the words.
-        unsafe { librseq::compare_copy_and_store(&RECORDS, from, &[to as u64; WORDS], to) }
+        unsafe { librseq::compare_copy_and_store(&RECORDS, from, &[to; WORDS], to) }
     };
     counts(
         "compare_copy_and_store",
@@ -112,10 +112,10 @@ fn compare_copy_and_store() {
 
 #[test]
 fn add_behind() {
-    static COUNTERS: LazyLock<Vec<AtomicU64>> =
-        LazyLock::new(|| (0..rseq::slots()).map(|_| AtomicU64::new(0)).collect());
-    static ENTRIES: LazyLock<Vec<[AtomicPtr<AtomicU64>; 2]>> = LazyLock::new(|| {
-        let entry = |counter: &AtomicU64| [AtomicPtr::default(), AtomicPtr::new(ptr::from_ref(counter).cast_mut())];
+    static COUNTERS: LazyLock<Vec<AtomicUsize>> =
+        LazyLock::new(|| (0..rseq::slots()).map(|_| AtomicUsize::new(0)).collect());
+    static ENTRIES: LazyLock<Vec<[AtomicPtr<AtomicUsize>; 2]>> = LazyLock::new(|| {
+        let entry = |counter: &AtomicUsize| [AtomicPtr::default(), AtomicPtr::new(ptr::from_ref(counter).cast_mut())];
         COUNTERS.iter().map(entry).collect()
     });
     static TABLES: LazyLock<PerCpu<Table>> =
@@ -124,7 +124,7 @@ fn add_behind() {
     counts(
         "add_behind",
         || unsafe { librseq::add_behind(&TABLES, 1, 1) },
-        || COUNTERS.iter().map(|count| count.load(Relaxed)),
+        || COUNTERS.iter().map(|count| count.load(Relaxed) as u64),
     );
 }
 

@@ -227,7 +227,8 @@ fn compares_copies_and_stores() {
             value(&slots, |record: &Record| (record.version.load(Relaxed), words(record)), (0, [0; WORDS]))
         };
         // SAFETY: nobody reads the records while sections change them.
-        let copy = |expect, words: &[usize], new| unsafe { librseq::compare_copy_and_store(&slots, expect, words, new) };
+        let copy =
+            |expect, words: &[usize], new| unsafe { librseq::compare_copy_and_store(&slots, expect, words, new) };
         assert!(!copy(1, &[9; WORDS], 2));
         assert_eq!(now(), (0, [0; WORDS]));
         let all: [usize; WORDS] = array::from_fn(|word| 1 + word as usize);

@@ -301,7 +301,10 @@ fn register(register: Register) -> TokenStream {
 fn operand(operand: Operand) -> TokenStream {
     match operand {
         Operand::Register(number) => register(number),
-        Operand::Immediate(number) => hidden!((#number).cast_unsigned()),
+        Operand::Immediate(number) => {
+            let number = number as isize;
+            hidden!((#number).cast_unsigned())
+        }
     }
 }
 
