@@ -73,7 +73,7 @@ fn add() -> Done {
     let counts = PerCpu::new();
     librseq::add(&counts, 5);
     librseq::add(&counts, 37);
-    let sum: u64 = counts.iter().map(|count| count.load(Relaxed)).sum();
+    let sum: usize = counts.iter().map(|count| count.load(Relaxed)).sum();
     done("add", format!("5 + 37 = {sum}"), sum == 42)
 }
 
@@ -144,13 +144,13 @@ fn compare_copy_and_store() -> Done {
 }
 
 fn add_behind() -> Done {
-    let counters: Vec<[AtomicU64; 2]> = (0..rseq::slots()).map(|_| Default::default()).collect();
-    let entry = |counter: &AtomicU64| AtomicPtr::new(ptr::from_ref(counter).cast_mut());
-    let tables: Vec<[AtomicPtr<AtomicU64>; 2]> = counters.iter().map(|two| two.each_ref().map(entry)).collect();
+    let counters: Vec<[AtomicUsize; 2]> = (0..rseq::slots()).map(|_| Default::default()).collect();
+    let entry = |counter: &AtomicUsize| AtomicPtr::new(ptr::from_ref(counter).cast_mut());
+    let tables: Vec<[AtomicPtr<AtomicUsize>; 2]> = counters.iter().map(|two| two.each_ref().map(entry)).collect();
     let slots: PerCpu<Table> = PerCpu::with(|slot| AtomicPtr::new(tables[slot].as_ptr().cast_mut()));
     // SAFETY: each slot has a table of two pointers to counters of its own, and all of them are there until the end.
     unsafe { librseq::add_behind(&slots, 1, 42) };
-    let sums = [0, 1].map(|entry| counters.iter().map(|two| two[entry].load(Relaxed)).sum::<u64>());
+    let sums = [0, 1].map(|entry| counters.iter().map(|two| two[entry].load(Relaxed)).sum::<usize>());
     done("find and add", format!("second of two counters: {sums:?}"), sums == [0, 42])
 }
 

@@ -101,7 +101,7 @@ fn compare_copy_and_store() {
     static RECORDS: PerCpu<Record> = PerCpu::new();
     const COPY: fn(usize, usize) -> bool = |from, to| {
         // SAFETY: nobody reads the words.
-        unsafe { librseq::compare_copy_and_store(&RECORDS, from, &[to; WORDS], to) }
+        unsafe { librseq::compare_copy_and_store(&RECORDS, from, &[to as u64; WORDS], to) }
     };
     counts(
         "compare_copy_and_store",

@@ -240,14 +240,14 @@ fn lists_whose_nodes_are_freed() {
     // SAFETY: only who popped a node frees it; the lists hold such nodes.
     let pop = || unsafe { librseq::list_pop(&lists).map(|node| Box::from_raw(node.as_ptr()).value.into_inner()) };
     let push = |value: usize| {
-        let node = Box::new(Node { value: value.into(), ..Node::default() });
+        let node = Box::new(Node { value: (value as u64).into(), ..Node::default() });
         // SAFETY: valid until it is popped.
         unsafe { librseq::list_push(&lists, NonNull::from(Box::leak(node))) };
     };
     in_threads(|_| {
         for value in 1..=EACH {
             push(value);
-            popped.fetch_add(pop().unwrap_or(0), Relaxed);
+            popped.fetch_add(pop().unwrap_or(0) as usize, Relaxed);
         }
     });
     // What other slots hold, taken without sections: none is on its way.
@@ -256,7 +256,7 @@ fn lists_whose_nodes_are_freed() {
         while let Some(node) = NonNull::new(next) {
             // SAFETY: made by `push`, and not popped.
             let node = unsafe { Box::from_raw(node.as_ptr()) };
-            popped.fetch_add(node.value.load(Relaxed), Relaxed);
+            popped.fetch_add(node.value.load(Relaxed) as usize, Relaxed);
             next = node.next.load(Relaxed);
         }
     }
@@ -283,7 +283,7 @@ fn operations_of_librseq() {
         note(librseq::compare_and_store_both(&two, 0, [1, number]));
         // SAFETY: nobody reads the words until all threads have ended; each table has one pointer, to a counter of its own.
         unsafe {
-            note(librseq::compare_copy_and_store(&records, 0, &[1, 2, number], 1));
+            note(librseq::compare_copy_and_store(&records, 0, &[1, 2, number as u64], 1));
             librseq::add_behind(&tables, 0, 1);
         }
     });

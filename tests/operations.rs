@@ -227,15 +227,14 @@ fn compares_copies_and_stores() {
             value(&slots, |record: &Record| (record.version.load(Relaxed), words(record)), (0, [0; WORDS]))
         };
         // SAFETY: nobody reads the records while sections change them.
-        let copy =
-            |expect, words: &[usize], new| unsafe { librseq::compare_copy_and_store(&slots, expect, words, new) };
+        let copy = |expect, words: &[u64], new| unsafe { librseq::compare_copy_and_store(&slots, expect, words, new) };
         assert!(!copy(1, &[9; WORDS], 2));
         assert_eq!(now(), (0, [0; WORDS]));
-        let all: [usize; WORDS] = array::from_fn(|word| 1 + word as usize);
+        let all: [u64; WORDS] = array::from_fn(|word| 1 + word as u64);
         assert!(copy(0, &all, 1));
         assert_eq!(now(), (1, all));
         assert!(copy(1, &[9, 10], 2));
-        assert_eq!(now(), (2, array::from_fn(|word| if word < 2 { 9 + word as usize } else { all[word] })));
+        assert_eq!(now(), (2, array::from_fn(|word| if word < 2 { 9 + word as u64 } else { all[word] })));
         let before = now();
         assert!(copy(2, &[], 3));
         assert_eq!(now(), (3, before.1));

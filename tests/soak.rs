@@ -306,9 +306,9 @@ mod compared {
     }
 
     /// The counters behind the pointers: two for each slot.
-    static COUNTERS: LazyLock<Vec<[AtomicU64; 2]>> =
+    static COUNTERS: LazyLock<Vec<[AtomicUsize; 2]>> =
         LazyLock::new(|| (0..rseq::slots()).map(|_| Default::default()).collect());
-    static POINTERS: LazyLock<Vec<[AtomicPtr<AtomicU64>; 2]>> = LazyLock::new(|| {
+    static POINTERS: LazyLock<Vec<[AtomicPtr<AtomicUsize>; 2]>> = LazyLock::new(|| {
         COUNTERS.iter().map(|two| two.each_ref().map(|counter| AtomicPtr::new(counter.as_ptr().cast()))).collect()
     });
     static TABLES: LazyLock<PerCpu<Table>> =
@@ -322,7 +322,7 @@ mod compared {
     fn sum_behind() -> u64 {
         // Before any handler comes, which can't wait for somebody else to make them.
         LazyLock::force(&TABLES);
-        COUNTERS.iter().flatten().map(|count| count.load(Relaxed)).sum()
+        COUNTERS.iter().flatten().map(|count| count.load(Relaxed) as u64).sum()
     }
 
     fn sum<T>(kind: usize, slots: &PerCpu<T>, of: fn(&T) -> &AtomicUsize) -> u64 {

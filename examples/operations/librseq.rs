@@ -3,7 +3,7 @@
 //! Each reads its CPU inside the window, so the caller neither names a CPU nor retries.
 
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicUsize};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
 
 use rseq::PerCpu;
 
@@ -35,7 +35,7 @@ pub struct Node {
     /// The next one of its list. While the node is in none, it says nothing.
     pub next: AtomicPtr<Node>,
     /// Whatever the user keeps in a node.
-    pub value: AtomicUsize,
+    pub value: AtomicU64,
 }
 
 /// Makes a node the first of a list.
@@ -126,7 +126,7 @@ pub struct Record {
     /// Changes with each record.
     pub version: AtomicUsize,
     /// Means something together with the version alone, as the second word of [`compare_and_store_both`].
-    pub words: [AtomicUsize; WORDS],
+    pub words: [AtomicU64; WORDS],
 }
 
 /// Copies a record and gives it its version, if the present one is as expected. Says whether it did.
@@ -136,7 +136,7 @@ pub struct Record {
 ///
 /// # Panics
 /// If there are too many words.
-pub unsafe fn compare_copy_and_store(v: &PerCpu<Record>, expect: usize, words: &[usize], new: usize) -> bool {
+pub unsafe fn compare_copy_and_store(v: &PerCpu<Record>, expect: usize, words: &[u64], new: usize) -> bool {
     assert!(words.len() <= WORDS, "a record has {WORDS} words");
     let (from, bytes) = (words.as_ptr(), size_of_val(words));
     // SAFETY: as many bytes as were just compared with those of a record, which nobody else accesses.

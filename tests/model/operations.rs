@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 use rseq::PerCpu;
 use rseq_explore::model::{Bounds, Done, Failure, Model, Report};
@@ -92,8 +92,8 @@ fn is_stored(words: impl Iterator<Item = usize>, stored: &[usize]) {
     assert!(!words.is_empty(), "the first one finds nothing");
 }
 
-fn is_counted(counts: &PerCpu<AtomicU64>, done: Done) {
-    assert_eq!(counts.iter().map(|count| count.load(Relaxed)).sum::<u64>(), done.all() as u64);
+fn is_counted(counts: &PerCpu<AtomicUsize>, done: Done) {
+    assert_eq!(counts.iter().map(|count| count.load(Relaxed)).sum::<usize>(), done.all() as usize);
 }
 
 /// Each item is there once, and they were moved as often as somebody moved one.
@@ -219,14 +219,14 @@ impl Records {
 /// On each CPU a pointer to a table of pointers to counters.
 struct Tables {
     tables: PerCpu<Table>,
-    counters: Rc<[AtomicU64]>,
-    _entries: Rc<[[AtomicPtr<AtomicU64>; 2]]>,
+    counters: Rc<[AtomicUsize]>,
+    _entries: Rc<[[AtomicPtr<AtomicUsize>; 2]]>,
 }
 
 impl Tables {
     fn new() -> Self {
-        let counters: Rc<[AtomicU64]> = (0..rseq::slots()).map(|_| AtomicU64::new(0)).collect();
-        let entry = |counter: &AtomicU64| [AtomicPtr::default(), AtomicPtr::new(ptr::from_ref(counter).cast_mut())];
+        let counters: Rc<[AtomicUsize]> = (0..rseq::slots()).map(|_| AtomicUsize::new(0)).collect();
+        let entry = |counter: &AtomicUsize| [AtomicPtr::default(), AtomicPtr::new(ptr::from_ref(counter).cast_mut())];
         let entries: Rc<[_]> = counters.iter().map(entry).collect();
         let tables = PerCpu::with(|slot| AtomicPtr::new(entries[slot].as_ptr().cast_mut()));
         Self { tables, counters, _entries: entries }
@@ -238,7 +238,7 @@ impl Tables {
     }
 
     fn check(&self, done: Done) {
-        assert_eq!(self.counters.iter().map(|counter| counter.load(Relaxed)).sum::<u64>(), done.all() as u64);
+        assert_eq!(self.counters.iter().map(|counter| counter.load(Relaxed)).sum::<usize>(), done.all() as usize);
     }
 }
 
