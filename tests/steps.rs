@@ -268,15 +268,15 @@ fn elements() {
 #[test]
 fn slots() {
     static SMALL: PerCpu<AtomicUsize> = PerCpu::new();
-    static LARGE: std::sync::LazyLock<PerCpu<[AtomicUsize; 40_000]>> =
-        std::sync::LazyLock::new(|| PerCpu::with(|_| [const { AtomicUsize::new(0) }; 40_000]));
+    static LARGE: std::sync::LazyLock<PerCpu<[AtomicUsize; 20_000]>> =
+        std::sync::LazyLock::new(|| PerCpu::with(|_| [const { AtomicUsize::new(0) }; 20_000]));
     const EACH: usize = 100;
     let large = &*LARGE;
     for _ in 0..EACH {
         rseq! { commit |cpu| add(&SMALL[cpu], 1) }
         // SAFETY: below the number of elements.
         unsafe {
-            rseq! { commit |cpu| add(&large[cpu][39_999], 1) }
+            rseq! { commit |cpu| add(&large[cpu][19_999], 1) }
         }
         rseq! {
             prepare |cpu| {
@@ -288,7 +288,7 @@ fn slots() {
     }
     assert_eq!(SMALL.iter().map(|slot| slot.load(Relaxed)).sum::<usize>(), EACH);
     let sum = |at: usize| large.iter().map(|slot| slot[at].load(Relaxed)).sum::<usize>();
-    assert_eq!([sum(39_999), sum(0), sum(1)], [EACH, EACH, 0]);
+    assert_eq!([sum(19_999), sum(0), sum(1)], [EACH, EACH, 0]);
 }
 
 /// Copies of every short length and some long ones, from and to places of every alignment, with what is around them left alone.

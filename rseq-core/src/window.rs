@@ -452,7 +452,7 @@ impl<T> First<T> {
     #[inline(always)]
     #[must_use]
     pub fn element<N: ElementIndex>(self, index: N) -> *mut T {
-        self.0.wrapping_add(bits(index) as usize)
+        self.0.wrapping_add(bits(index))
     }
 
     /// Its type.

@@ -93,7 +93,7 @@ fn is_stored(words: impl Iterator<Item = usize>, stored: &[usize]) {
 }
 
 fn is_counted(counts: &PerCpu<AtomicUsize>, done: Done) {
-    assert_eq!(counts.iter().map(|count| count.load(Relaxed)).sum::<usize>(), done.all() as usize);
+    assert_eq!(counts.iter().map(|count| count.load(Relaxed)).sum::<usize>(), done.all());
 }
 
 /// Each item is there once, and they were moved as often as somebody moved one.
@@ -238,7 +238,7 @@ impl Tables {
     }
 
     fn check(&self, done: Done) {
-        assert_eq!(self.counters.iter().map(|counter| counter.load(Relaxed)).sum::<usize>(), done.all() as usize);
+        assert_eq!(self.counters.iter().map(|counter| counter.load(Relaxed)).sum::<usize>(), done.all());
     }
 }
 

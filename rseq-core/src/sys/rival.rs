@@ -64,8 +64,9 @@ impl Drop for Rival {
         unsafe {
             if self.process > 0 {
                 libc::kill(self.process, libc::SIGKILL);
-                while libc::waitpid(self.process, null_mut(), libc::__WALL) < 0 && *libc::__errno_location() == libc::EINTR {
-                }
+                while libc::waitpid(self.process, null_mut(), libc::__WALL) < 0
+                    && *libc::__errno_location() == libc::EINTR
+                {}
             }
             libc::munmap(self.word.as_ptr().cast(), PAGE);
         }

@@ -56,7 +56,7 @@ impl LoadStore for Aarch64 {
 
     fn number(&self, to: &str, expression: &str, is_signed: bool) -> Vec<String> {
         let mut lines = vec![format!("movz {to}, #(({expression}) & 0xffff)")]; // to = its lower half
-        if !expression.parse::<u16>().is_ok() {
+        if expression.parse::<u16>().is_err() {
             lines.push(format!("movk {to}, #((({expression}) >> 16) & 0xffff), lsl #16")); // to = all of it
         }
         if is_signed {
