@@ -422,7 +422,7 @@ fn why_portable(reason: Reason, status: &Status) -> String {
     match reason {
         Reason::Forced => "portable mode was asked for: take RSEQ_MODE=portable out of the environment".to_owned(),
         Reason::NotBuilt => {
-            "restartable sequences need a build for x86-64 Linux without --cfg rseq_portable, Miri, and the thread and memory sanitizers"
+            "restartable sequences need a build for Linux on a known architecture, without --cfg rseq_portable, Miri, and the thread and memory sanitizers"
                 .to_owned()
         }
         Reason::NoKernelSupport => format!(

@@ -82,8 +82,8 @@
 //!
 //! # Requirements
 //!
-//! Restartable sequences are used on x86-64 Linux from 4.18 on (fences: 5.10), with any libc: glibc registers threads from 2.35
-//! on, elsewhere this crate does. Everything else builds and runs in portable mode, and so does every build for Miri or for the thread or memory
+//! Restartable sequences are used on Linux from 4.18 on (fences: 5.10) on x86-64, i686 with SSE2, aarch64, arm (version 7, in ARM state), riscv64, s390x, powerpc64le and loongarch64, with any
+//! libc: glibc registers threads from 2.35 on, elsewhere this crate does. arm64 kernels from 6.19 to 7.0.13 are broken, and found out. Everything else builds and runs in portable mode, and so does every build for Miri or for the thread or memory
 //! sanitizer, which can't look into asm. The crate is `no_std`; [`Counter`] and [`Histogram`] are for targets with atomics of 64 bits.
 //!
 //! A section expands to a block of asm, so it can't stand in a crate with `#![forbid(unsafe_code)]`. In one with

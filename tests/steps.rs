@@ -97,17 +97,24 @@ macro_rules! integer {
                 for left in edges!($integer) {
                     for count in [0, 1, 3, 7, 8, 15, 31, 63, 100] {
                         let (shifted, times) = ($atomic::new(left), $atomic::new(count));
-                        let (up, down, up_by_3, down_by_3) = rseq! {
+                        let (up, down) = rseq! {
                             critical {
                                 let value = load(&shifted);
                                 let by = load(&times);
                                 let up = value << by;
                                 let down = value >> by;
-                                let up_by_3 = value << 3;
-                                let down_by_3 = value >> 3;
                             }
                             commit store(&shifted, value)
-                            => (up, down, up_by_3, down_by_3)
+                            => (up, down)
+                        };
+                        let (up_by_3, down_by_3) = rseq! {
+                            critical {
+                                let value = load(&shifted);
+                                let up = value << 3;
+                                let down = value >> 3;
+                            }
+                            commit store(&shifted, value)
+                            => (up, down)
                         };
                         let by = count as u32;
                         let expected = (left.wrapping_shl(by), left.wrapping_shr(by), left << 3, left >> 3);

@@ -48,7 +48,7 @@ enum Task {
         #[arg(long)]
         list: bool,
     },
-    /// Runs the tests on one platform, the first one that fits
+    /// Runs the tests on one platform, the first one that fits and can be had
     Test {
         #[command(flatten)]
         chosen: Chosen,
@@ -107,22 +107,32 @@ fn perform(task: &Task) -> Result<bool> {
             Ok(true)
         }
         Task::Matrix { chosen, report: file, list: false } => {
-            let report = matrix(&chosen.platforms()?, &chosen.suites(), &[])?;
+            let report = matrix(&chosen.platforms()?, &chosen.suites(), &[], Extent::All)?;
             if let Some(file) = file {
                 report.write(file, &command_line(), &host()?, &today())?;
             }
             Ok(!report.has_failed())
         }
         Task::Test { chosen, arguments } => {
-            Ok(!matrix(&chosen.platforms()?[..1], &chosen.suites(), arguments)?.has_failed())
+            Ok(!matrix(&chosen.platforms()?, &chosen.suites(), arguments, Extent::FirstToRun)?.has_failed())
         }
     }
 }
 
-fn matrix(platforms: &[Platform], suites: &[&'static Suite], arguments: &[String]) -> Result<Report> {
+/// How far to go.
+#[derive(Clone, Copy, PartialEq)]
+enum Extent {
+    All,
+    FirstToRun,
+}
+
+fn matrix(platforms: &[Platform], suites: &[&'static Suite], arguments: &[String], extent: Extent) -> Result<Report> {
     let mut runner = Runner::new(suites, arguments)?;
     for platform in platforms {
-        runner.run(platform);
+        let ran = runner.run(platform);
+        if ran && extent == Extent::FirstToRun {
+            break;
+        }
     }
     let report = runner.report();
     println!("\n{}\n{}", report.table(), report.notes());

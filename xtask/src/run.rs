@@ -103,15 +103,15 @@ impl<'a> Runner<'a> {
         self.report
     }
 
-    /// Adds this platform to the report, whatever comes of it.
-    pub fn run(&mut self, platform: &Platform) {
+    /// Adds this platform to the report, whatever comes of it. Says whether it was to be had.
+    pub fn run(&mut self, platform: &Platform) -> bool {
         self.progress.begin(platform);
         match self.try_run(platform) {
             Ok(row) => self.report.rows.push(row),
             Err(error) if error.is::<NotThere>() => {
                 self.progress.say(&format!("skipped: {error}"));
                 self.report.skips.push(Skip { platform: *platform, reason: error.to_string() });
-                return;
+                return false;
             }
             Err(error) => self.report.rows.push(Row {
                 platform: *platform,
@@ -128,6 +128,7 @@ impl<'a> Runner<'a> {
                 self.progress.say(&format!("failed: {failure}"));
             }
         }
+        true
     }
 
     fn try_run(&mut self, platform: &Platform) -> Result<Row> {
