@@ -3,7 +3,7 @@
 #[path = "support/fixture.rs"]
 mod fixture;
 
-use fixture::Fixture;
+use fixture::{Fixture, is_installed};
 
 fn run(name: &str) {
     Fixture::new(name).build_and_run(name);
@@ -37,4 +37,18 @@ fn edition_2021() {
 #[test]
 fn no_std_library() {
     Fixture::new("no-std").build();
+}
+
+/// Skipped where the target isn't installed (`rustup target add i686-unknown-linux-gnu`).
+#[test]
+fn places_of_64_bits_are_refused_on_machines_of_32() {
+    const TARGET: &str = "i686-unknown-linux-gnu";
+    if !is_installed(TARGET) {
+        return println!("skipped: {TARGET} isn't installed: rustup target add {TARGET}");
+    }
+    let refusal = Fixture::new("bits-32").refusal_for(TARGET);
+    let errors = refusal.lines().filter(|line| line.starts_with("error["));
+    assert_eq!(errors.collect::<Vec<_>>(), ["error[E0277]: a section can't use `&AtomicU64` as a place"], "{refusal}");
+    let instead = "places of 64 bits are for targets with pointers of 64 bits: elsewhere use `AtomicUsize` or `AtomicU32`";
+    assert!(refusal.contains(instead), "{refusal}");
 }

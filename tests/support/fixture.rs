@@ -59,6 +59,14 @@ impl Fixture {
         object
     }
 
+    /// What the compiler says of it, which it refuses for this target.
+    pub fn refusal_for(&self, target: &str) -> String {
+        let (mut cargo, _) = self.cargo("check");
+        let output = cargo.args(["--target", target]).output().expect("cargo is there");
+        assert!(!output.status.success(), "{} is accepted for {target}", self.directory.display());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     /// Cargo, in release mode, and the folder where it builds.
     fn cargo(&self, command: &str) -> (Command, PathBuf) {
         // Cargo would look for newer versions of what the lock file doesn't name, so each fixture gets the workspace's.
