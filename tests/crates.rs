@@ -49,6 +49,7 @@ fn places_of_64_bits_are_refused_on_machines_of_32() {
     let refusal = Fixture::new("bits-32").refusal_for(TARGET);
     let errors = refusal.lines().filter(|line| line.starts_with("error["));
     assert_eq!(errors.collect::<Vec<_>>(), ["error[E0277]: a section can't use `&AtomicU64` as a place"], "{refusal}");
-    let instead = "places of 64 bits are for targets with pointers of 64 bits: elsewhere use `AtomicUsize` or `AtomicU32`";
+    let instead =
+        "places of 64 bits are for targets with pointers of 64 bits: elsewhere use `AtomicUsize` or `AtomicU32`";
     assert!(refusal.contains(instead), "{refusal}");
 }

@@ -568,7 +568,7 @@ fn first_uses_on_top_of_each_other() {
     while HANDLED.load(SeqCst) < 1000 {
         for thread in &threads {
             // SAFETY: the thread hasn't been joined.
-            unsafe { libc::pthread_kill(thread.as_pthread_t(), libc::SIGUSR1) };
+            unsafe { libc::pthread_kill(thread.as_pthread_t() as _, libc::SIGUSR1) };
         }
         thread::yield_now();
     }

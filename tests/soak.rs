@@ -396,8 +396,8 @@ struct Worker {
     did: Vec<AtomicU64>,
     /// The operations of handlers.
     handled: AtomicU64,
-    /// The thread, locked while others do something to it: so it doesn't end meanwhile.
-    thread: Mutex<Option<libc::pthread_t>>,
+    /// The thread (a `pthread_t`, which is a pointer in some libraries), locked while others do something to it: so it doesn't end meanwhile.
+    thread: Mutex<Option<usize>>,
 }
 
 thread_local! {
@@ -432,7 +432,7 @@ impl Worker {
         // SAFETY: has no precondition. On Linux this concerns the calling thread alone: whoever disturbs it comes first.
         unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
         // SAFETY: has no precondition.
-        *self.locked() = Some(unsafe { libc::pthread_self() });
+        *self.locked() = Some(unsafe { libc::pthread_self() } as usize);
         done.operations.inc(turns.end - turns.start);
         for turn in turns {
             self.operate(turn, if turn % SLOW == 0 { 400 } else { 0 });
@@ -445,7 +445,7 @@ impl Worker {
         WORKER.set(None);
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, Option<libc::pthread_t>> {
+    fn locked(&self) -> std::sync::MutexGuard<'_, Option<usize>> {
         self.thread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -607,7 +607,7 @@ fn disturb(steps: &Steps, count: &AtomicU64, pause: Duration, act: impl Fn(usize
 
 /// Does something to the thread of each worker that has one now. Gives their number.
 fn on_threads(workers: &[Worker], act: impl Fn(usize, libc::pthread_t)) -> u64 {
-    let act = |worker: &Worker| worker.locked().map(|thread| act(worker.number, thread)).is_some();
+    let act = |worker: &Worker| worker.locked().map(|thread| act(worker.number, thread as libc::pthread_t)).is_some();
     workers.iter().filter(|worker| act(worker)).count() as u64
 }
 

@@ -118,7 +118,9 @@ pub fn image(cache: &Path, arch: &Arch, kernel: Kernel) -> Result<PathBuf> {
         found = found.max(package.map(|package| (package, release)));
     }
     let Some((package, release)) = found else { bail!(NotThere(reason)) };
-    let files = Repository::open(cache, release, debian)?.download(&[&package.name])?;
+    // A mirror may list what it doesn't have any more.
+    let missing = |error| NotThere(format!("{error:#}"));
+    let files = Repository::open(cache, release, debian)?.download(&[&package.name]).map_err(missing)?;
     unpacked(&files, &cache.join("kernels").join(package.name))
 }
 

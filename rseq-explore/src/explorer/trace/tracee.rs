@@ -14,6 +14,12 @@ use super::arch::{self, Registers};
 /// Nothing that a child does takes longer, unless it hangs.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What C libraries take the requests of `ptrace(2)` to be.
+#[cfg(not(target_env = "musl"))]
+type Request = libc::c_uint;
+#[cfg(target_env = "musl")]
+type Request = libc::c_int;
+
 /// Why a thread stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Stop {
@@ -70,7 +76,7 @@ impl Tracee {
     }
 
     /// `ptrace(2)`.
-    fn request(&self, request: libc::c_uint, address: usize, data: usize) -> io::Result<()> {
+    fn request(&self, request: Request, address: usize, data: usize) -> io::Result<()> {
         // SAFETY: the callers' requests read or write no memory of this process but what `data` points to, if it does.
         match unsafe { libc::ptrace(request, self.pid, address, data) } {
             -1 => Err(io::Error::last_os_error()),
