@@ -1,9 +1,9 @@
 //! 64-bit PowerPC, after the Power ISA, the 64-Bit ELF V2 ABI Specification (thread pointer, TLS) and the kernel's
 //! `tools/testing/selftests/rseq/rseq-ppc.h` (signature).
 //!
-//! What asm alone can name is found by constants in memory, which asm defines and Rust reads: so the compiler knows that it needs the TOC pointer.
+//! The compiler sets up the TOC pointer where it needs it itself, and doesn't know that asm does: so asm makes its own, from where it stands.
 
-use core::arch::{asm, global_asm};
+use core::arch::asm;
 
 pub(crate) use super::any::{WORDS_MAY_HAVE_GAPS, is_zero, valued};
 use super::by_stores::define_thread_block;
@@ -16,32 +16,7 @@ pub(crate) const SUPPORTED: bool = true;
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `twui r5, 11`, which traps.
 pub(crate) const SIGNATURE: u32 = 0x0fe5_000b;
 
-/// The symbol of the distance from the thread pointer to the thread block.
-macro_rules! thread_offset_symbol {
-    () => {
-        concat!(thread_block_symbol!(), "_offset")
-    };
-}
-
 define_thread_block!(".long {signature}", "trap", ".quad 22b, 0, 22b");
-
-global_asm!(
-    ".pushsection .data.rel.ro, \"aw\", @progbits",
-    ".balign 8",
-    concat!(".globl ", thread_offset_symbol!()),
-    concat!(".hidden ", thread_offset_symbol!()),
-    concat!(".type ", thread_offset_symbol!(), ", @object"),
-    concat!(".size ", thread_offset_symbol!(), ", 8"),
-    concat!(thread_offset_symbol!(), ":"),
-    concat!(".quad ", thread_block_symbol!(), "@tprel"), // the block's distance from the thread pointer
-    ".popsection",
-);
-
-unsafe extern "C" {
-    // SAFETY: defined above, a constant once the program is loaded.
-    #[link_name = thread_offset_symbol!()]
-    safe static THREAD_OFFSET: usize;
-}
 
 /// The address from which static TLS is addressed.
 #[inline(always)]
@@ -87,5 +62,21 @@ pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
 /// The calling thread's block.
 #[inline(always)]
 pub(crate) fn thread_block() -> *mut ThreadBlock {
-    core::ptr::with_exposed_provenance_mut(thread_pointer().wrapping_add(THREAD_OFFSET))
+    let block: usize;
+    // SAFETY: reads the symbol's offset from the thread pointer. (Not by a constant in memory, which lld can't relocate.)
+    unsafe {
+        asm!(
+            "bcl 20, 31, 22f",                                                      // lr = the next instruction
+            "22: mflr {block}",                                                     // block = that instruction
+            "addis {block}, {block}, .TOC. - 22b@ha",                               // block = the TOC pointer, but for the lower half of the distance
+            "addi {block}, {block}, .TOC. - 22b@l",                                 // block = the TOC pointer
+            concat!("addis {block}, {block}, ", thread_block_symbol!(), "@got@tprel@ha"), // block = the symbol's entry, but for the lower half of the distance
+            concat!("ld {block}, ", thread_block_symbol!(), "@got@tprel@l({block})"),     // block = the symbol's offset
+            concat!("add {block}, {block}, ", thread_block_symbol!(), "@tls"),            // block += the thread pointer
+            block = out(reg_nonzero) block,
+            out("lr") _,
+            options(nostack, readonly, pure),
+        );
+    }
+    core::ptr::with_exposed_provenance_mut(block)
 }
