@@ -616,7 +616,8 @@ fn interrupted() {
     extern "C" fn handler(_: libc::c_int) {
         INTERRUPTED.store(true, SeqCst);
     }
-    let soon = libc::timeval { tv_sec: 0, tv_usec: 2000 };
+    // Late enough for the thread to be back from the call that sets it: of a signal that comes inside of that, newer kernels think otherwise.
+    let soon = libc::timeval { tv_sec: 0, tv_usec: 20_000 };
     let once = libc::itimerval { it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 }, it_value: soon };
     // SAFETY: the handler stores to an atomic; the structure is read.
     unsafe {
