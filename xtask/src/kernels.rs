@@ -119,7 +119,7 @@ pub fn image(cache: &Path, arch: &Arch, kernel: Kernel) -> Result<PathBuf> {
     }
     let Some((package, release)) = found else { bail!(NotThere(reason)) };
     // A mirror may list what it doesn't have any more.
-    let missing = |error| NotThere(format!("{error:#}"));
+    let missing = |error| NotThere(format!("listed, but not to be had: {error}"));
     let files = Repository::open(cache, release, debian)?.download(&[&package.name]).map_err(missing)?;
     unpacked(&files, &cache.join("kernels").join(package.name))
 }
