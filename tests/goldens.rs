@@ -7,15 +7,15 @@
 
 #[path = "support/fixture.rs"]
 mod fixture;
+#[path = "support/machine_code.rs"]
+mod machine_code;
 
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 
 use fixture::{Fixture, print_of};
-
-/// The goldens are of this compiler's code.
-const COMPILER: &str = "rustc 1.95.";
+use machine_code::COMPILER;
 
 /// The four canonical sections, and the longer form of the counter.
 const SECTIONS: [&str; 5] = ["counter", "counter_window", "list_push", "list_pop", "array_push"];

@@ -153,6 +153,7 @@ fn register() -> Result<Registrar, Reason> {
         Err(errno) => Err(Reason::Refused(errno)),
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::{Mode, Reason, Registrar};

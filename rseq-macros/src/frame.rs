@@ -26,7 +26,6 @@ pub fn spread(program: &mut Program) {
             // The last to read it is the step behind the window. The ways out have the same register, which they fetch by themselves.
             if matches!(step, Step::Disarm { .. }) {
                 program.area = to;
-                program.area_fetched = steps.last().cloned();
             }
         }
         steps.push(step);

@@ -21,8 +21,6 @@ pub struct Program {
     pub steps: Vec<Step>,
     /// The register of the thread's area: the last that a window needs.
     pub area: Register,
-    /// How it comes there, if it isn't there by itself.
-    pub area_fetched: Option<Step>,
     /// What the steps of the window keep in registers: the index is the number of a [`Register`].
     pub registers: Vec<RegisterInfo>,
     /// The window as Rust has it, for types and for the portable mode.
@@ -276,6 +274,11 @@ impl Program {
     /// Whether nothing of the user's runs between two attempts. Then all but the window is computed once, and the loop is the run-time half's.
     pub fn repeats_by_itself(&self) -> bool {
         self.arms_in_window() && matches!(self.abort, OnAbort::Relax)
+    }
+
+    /// The step that fetches the thread's area for the end of the window, if it waits in memory.
+    pub fn fetches_area(&self) -> Option<&Step> {
+        self.in_window().find(|step| step.writes() == Some(self.area))
     }
 
     pub fn has_flaw(&self, name: &str) -> bool {

@@ -47,7 +47,6 @@ pub fn program(section: Section, window: Window, checked: bool) -> Program {
         mm_cid,
         steps,
         area,
-        area_fetched: None,
         registers,
         window,
         pointees,

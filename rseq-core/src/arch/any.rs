@@ -1,7 +1,10 @@
-//! What asm says to the compiler alone: no instruction, so the same on every machine.
+//! What all machines have in common that have asm: that, and what it says to the compiler alone, without an instruction.
 
 use core::arch::asm;
 use core::mem::MaybeUninit;
+
+/// Sections are restartable here.
+pub(crate) const SUPPORTED: bool = true;
 
 /// Whether these bytes are all zero, those that have no value (padding) included.
 ///

@@ -44,6 +44,8 @@ macro_rules! by_stores {
         mod any;
         mod by_stores;
         mod $name;
+        pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, valued};
+        pub(crate) use by_stores::{area_for_windows, arm, disarm, locate};
         pub(crate) use $name::*;
         #[path = "../audit/none.rs"]
         pub(crate) mod audit;
@@ -54,17 +56,26 @@ macro_rules! by_stores {
     };
 }
 
-cfg_select! {
-    any(miri, rseq_portable, not(target_os = "linux")) => {
+/// A row for where there is none.
+#[allow(unused_macros, reason = "not every target is such a one")]
+macro_rules! without_emitter {
+    () => {
         mod none;
         pub(crate) use none::*;
         #[path = "../audit/none.rs"]
         pub(crate) mod audit;
         emitter!(($) none);
+    };
+}
+
+cfg_select! {
+    any(miri, rseq_portable, not(target_os = "linux")) => {
+        without_emitter!();
     }
     all(target_arch = "x86_64", target_pointer_width = "64") => {
         mod any;
         mod x86_64;
+        pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, valued};
         pub(crate) use x86_64::*;
         #[cfg_attr(feature = "audit", path = "../audit/mod.rs")]
         #[cfg_attr(not(feature = "audit"), path = "../audit/none.rs")]
@@ -100,10 +111,6 @@ cfg_select! {
         by_stores!(i686 checked);
     }
     _ => {
-        mod none;
-        pub(crate) use none::*;
-        #[path = "../audit/none.rs"]
-        pub(crate) mod audit;
-        emitter!(($) none);
+        without_emitter!();
     }
 }

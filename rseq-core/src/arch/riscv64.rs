@@ -3,13 +3,8 @@
 
 use core::arch::asm;
 
-pub(crate) use super::any::{WORDS_MAY_HAVE_GAPS, is_zero, valued};
 use super::by_stores::define_thread_block;
-pub(crate) use super::by_stores::{area_for_windows, arm, disarm, locate};
 use crate::thread::ThreadBlock;
-
-/// Sections are restartable here.
-pub(crate) const SUPPORTED: bool = true;
 
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `csrw mhartid, zero`, which traps.
 pub(crate) const SIGNATURE: u32 = 0xf140_1073;

@@ -4,12 +4,8 @@
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 
-pub(crate) use super::any::{WORDS_MAY_HAVE_GAPS, is_zero, valued};
 use crate::abi::{Descriptor, Rseq};
 use crate::thread::{Armed, FAST, Fast, Located, ThreadBlock};
-
-/// Sections are restartable here.
-pub(crate) const SUPPORTED: bool = true;
 
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else. With the three bytes
 /// `0f b9 3d` in front it decodes as `ud1 <sig>(%rip),%edi`, which traps if it is ever executed.

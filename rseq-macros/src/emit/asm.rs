@@ -62,11 +62,11 @@ impl Writer<'_> {
             if let Step::Exit { exit, area, .. } = step {
                 lines.push(format!("{}:", 30 + exit));
                 if disarms {
-                    lines.extend(self.program.area_fetched.iter().flat_map(|fetch| self.step(fetch))); // area, if it isn't there
+                    lines.extend(self.program.fetches_area().into_iter().flat_map(|fetch| self.step(fetch))); // area, if it isn't there
                     lines.extend(self.machine.disarm(self, *area)); // area->rseq_cs = NULL
                 }
                 lines.extend(self.leave(*exit));
-                exits.push(self.addresses(&["23f", &format!("{}b", 30 + exit)])); // for tools: ... or to here
+                exits.push(self.addresses(&["23f", &self.exit(*exit)])); // for tools: ... or to here
             }
         }
         lines.extend(self.machine.signature().iter().map(|line| (*line).to_owned())); // by which the kernel knows an abort handler
@@ -167,6 +167,12 @@ impl Writer<'_> {
         all.push(".endif".into());
         all
     }
+}
+
+/// Whether an operand occurs in the lines, whole or a part of it.
+pub fn uses(lines: &[String], operand: &str) -> bool {
+    let forms = ["}", ":"].map(|end| format!("{{{operand}{end}"));
+    lines.iter().any(|line| forms.iter().any(|form| line.contains(form)))
 }
 
 /// Whether some step of the window copies bytes.

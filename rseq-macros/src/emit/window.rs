@@ -191,7 +191,7 @@ fn call_asm(
     let slots = allocation.contents.iter().enumerate();
     let inputs = slots.filter_map(|(slot, contents)| Some((name(slot), contents.input?))).collect();
     let block = block(program, machine, allocation, ways, &lines, private);
-    call(program, inputs, |ty| needs(&lines, &format!("signed{ty}")), &block, private)
+    call(program, inputs, |ty| asm::uses(&lines, &format!("signed{ty}")), &block, private)
 }
 
 /// The function with the window for the model, and its arguments.
@@ -312,7 +312,7 @@ fn operand(slot: usize, class: &TokenStream, contents: &Slot, changed: bool, way
 
 /// The widths and signs of types, the sizes of slots and elements, and where the number of CPUs is: as far as the lines need them.
 fn constants(machine: &dyn Machine, program: &Program, lines: &[String], private: &TokenStream) -> TokenStream {
-    let needs = |name: &str| needs(lines, name);
+    let needs = |name: &str| asm::uses(lines, name);
     let mut tokens = TokenStream::new();
     for id in 0..types_count(program) {
         let (ty, bytes, sign) = (format_ident!("T{id}"), format_ident!("b{id}"), format_ident!("signed{id}"));
@@ -339,9 +339,4 @@ fn constants(machine: &dyn Machine, program: &Program, lines: &[String], private
         tokens.extend(hidden!(cpus_offset = const #private::CPUS_OFFSET,));
     }
     tokens
-}
-
-/// Whether an operand occurs in the lines.
-fn needs(lines: &[String], name: &str) -> bool {
-    lines.iter().any(|line| line.contains(&format!("{{{name}}}")))
 }

@@ -14,7 +14,7 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
 
 use super::Machine;
-use crate::emit::asm::{Writer, copies, unsigned};
+use crate::emit::asm::{Writer, copies, unsigned, uses};
 use crate::ir::{Address, Index, Operand, Program, Register, Step, TypeId};
 use crate::syntax::ast::{Comparison, Operation};
 
@@ -32,7 +32,7 @@ impl Machine for I686 {
     }
 
     fn scratch(&self, _program: &Program, lines: &[String]) -> TokenStream {
-        let is_used = |name: &&str| lines.iter().any(|line| line.contains(&format!("{{{name}")));
+        let is_used = |name: &&str| uses(lines, name);
         let mut scratch = TokenStream::new();
         for name in ["t0", "t1"].into_iter().filter(is_used) {
             let (class, name) = (self.class_of(name, lines), Ident::new(name, Span::mixed_site()));

@@ -9,7 +9,7 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
 
 use super::Machine;
-use crate::emit::asm::{Writer, copies, shifts_by_register, signed, unsigned};
+use crate::emit::asm::{Writer, copies, shifts_by_register, signed, unsigned, uses};
 use crate::ir::{Address, Index, Operand, Program, Register, Step, TypeId};
 use crate::syntax::ast::{Comparison, Operation, Order};
 
@@ -58,16 +58,18 @@ pub trait LoadStore: Sync {
     fn load(&self, bits: u32, to: &str, base: &str, displacement: u32) -> String;
     /// What is so many bytes behind base = the lower bits of value.
     fn store(&self, bits: u32, value: &str, base: &str, displacement: u32) -> String;
+    /// What makes some register hold 0, with one to use for it, and that register.
+    fn zero(&self, scratch: &str) -> (Vec<String>, String) {
+        match Self::ZERO {
+            Some(zero) => (Vec::new(), zero.into()),
+            None => (self.number(scratch, "0", false), scratch.into()), // scratch = 0
+        }
+    }
     /// What is so many bytes behind base = 0, with a register to use for it.
     fn clear(&self, bits: u32, base: &str, displacement: u32, scratch: &str) -> Vec<String> {
-        match Self::ZERO {
-            Some(zero) => vec![self.store(bits, zero, base, displacement)], // base[displacement] = 0
-            None => {
-                let mut lines = self.number(scratch, "0", false); // scratch = 0
-                lines.push(self.store(bits, scratch, base, displacement)); // base[displacement] = 0
-                lines
-            }
-        }
+        let (mut lines, zero) = self.zero(scratch);
+        lines.push(self.store(bits, &zero, base, displacement)); // base[displacement] = 0
+        lines
     }
     /// What comes before a store so that other CPUs see it after all earlier ones, and the store.
     fn store_release(&self, bits: u32, value: &str, base: &str) -> Vec<String>;
@@ -105,7 +107,7 @@ impl<M: LoadStore> Machine for Steps<M> {
 
     fn scratch(&self, program: &Program, lines: &[String]) -> TokenStream {
         let (class, clobbers) = (self.0.class(), self.0.clobbers());
-        let is_used = |name: &String| lines.iter().any(|line| line.contains(&format!("{{{name}")));
+        let is_used = |name: &String| uses(lines, name);
         let names = (0..scratch_registers(program)).map(|number| format!("t{number}")).filter(is_used);
         let names = names.map(|name| Ident::new(&name, Span::mixed_site()));
         let numbers = self.numbers(program).map(|(_, register)| register.trim_start_matches('%')).into_iter();
@@ -235,22 +237,11 @@ impl<M: LoadStore> Steps<M> {
         self.0.register(name)
     }
 
-    /// What holds 0, and what makes it so.
-    fn zero(&self, scratch: &str) -> (Vec<String>, String) {
-        match M::ZERO {
-            Some(zero) => (Vec::new(), zero.into()),
-            None => {
-                let zero = self.scratch_register(scratch);
-                (self.0.number(&zero, "0", false), zero) // scratch = 0
-            }
-        }
-    }
-
     /// The register of an operand, as so many bits have it; numbers get into the scratch register.
     fn operand(&self, writer: &Writer<'_>, operand: Operand, bits: u32, scratch: &str) -> (Vec<String>, String) {
         match operand {
             Operand::Register(register) => (Vec::new(), self.name(writer, register)),
-            Operand::Immediate(0) => self.zero(scratch),
+            Operand::Immediate(0) => self.0.zero(&self.scratch_register(scratch)),
             Operand::Immediate(number) => {
                 let to = self.scratch_register(scratch);
                 (self.immediate(&to, number, bits), to) // scratch = number
