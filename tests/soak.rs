@@ -601,7 +601,7 @@ fn disturb(steps: &Steps, count: &AtomicU64, pause: Duration, act: impl Fn(usize
     while !steps.has_ended() {
         count.fetch_add(act(turn), Relaxed);
         turn += 1;
-        thread::sleep(pause);
+        support::pause(pause);
     }
 }
 
@@ -646,7 +646,7 @@ fn everything_at_once_for_long() {
 
 #[test]
 fn everything_at_once() {
-    must_be_exact(if is_portable() { 300_000 } else { 4_000_000 });
+    must_be_exact(if is_portable() { 300_000 } else { 4_000_000 } / support::shorter());
 }
 
 #[test]
@@ -663,6 +663,6 @@ fn everything_at_once_with_own_registration() {
 #[test]
 fn everything_at_once_without_check_and_arm() {
     if restartable() {
-        must_fail(|| !soak(CONTROLS.to_vec(), 200_000).is_exact());
+        must_fail(|| !soak(CONTROLS.to_vec(), 200_000 / support::shorter()).is_exact());
     }
 }

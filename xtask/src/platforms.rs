@@ -175,6 +175,13 @@ pub struct Platform {
     pub kernel: Kernel,
 }
 
+impl Platform {
+    /// Whether only its kernel tells it from another platform.
+    pub fn is_of_series(&self) -> bool {
+        matches!(self.kernel, Kernel::Series(..) | Kernel::Newest)
+    }
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, {}, {}", self.arch.name, self.libc, self.kernel)
