@@ -663,6 +663,6 @@ fn everything_at_once_with_own_registration() {
 #[test]
 fn everything_at_once_without_check_and_arm() {
     if restartable() {
-        must_fail(|| !soak(CONTROLS.to_vec(), 200_000 / support::shorter()).is_exact());
+        must_fail(|| !soak(CONTROLS.to_vec(), 200_000 / u64::from(support::slowness())).is_exact());
     }
 }

@@ -86,7 +86,7 @@ impl Chosen {
     /// Those that were asked for, or else those that the platform is there for.
     fn suites(&self, platform: &Platform) -> Vec<&'static Suite> {
         let is_chosen = |suite: &&Suite| match &self.only[..] {
-            [] => suite.is_of_kernels || !platform.is_of_series(),
+            [] => suite.is_of_kernels || platform.has_all_suites(),
             names => names.iter().any(|name| name == suite.name),
         };
         SUITES.iter().filter(is_chosen).collect()

@@ -176,9 +176,13 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Whether only its kernel tells it from another platform.
-    pub fn is_of_series(&self) -> bool {
-        matches!(self.kernel, Kernel::Series(..) | Kernel::Newest)
+    /// Whether it is the one of its architecture where everything runs: without an emulator, if there is such a one. (On x86-64 itself that is `cargo test`.)
+    pub fn has_all_suites(&self) -> bool {
+        match (self.arch.name, self.kernel) {
+            ("x86_64", _) | (_, Kernel::Series(..) | Kernel::Newest) => false,
+            ("i686", kernel) => kernel == Kernel::Native,
+            _ => true,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Suite {
     /// The emulator translates instruction by instruction. It takes interrupts between what it translated at once, which is otherwise a
     /// straight line up to the next jump: a window of its own would never be interrupted.
     pub stepwise: bool,
-    /// Runs with each kernel of a series, and not only on the first platform of an architecture and of a libc: it is about what kernels do.
+    /// Runs with each kernel and libc, and not only once on each architecture.
     pub is_of_kernels: bool,
 }
 
@@ -53,5 +53,6 @@ pub const SUITES: [Suite; 16] = [
     plain("histogram"),
     plain("per_cpu"),
     plain("miri"),
-    plain("soak"),
+    // Its control breaks lists so that some thread may go round in one for ever: likelier where threads stay interrupted for longer.
+    Suite { arguments: "--skip everything_at_once_without_check_and_arm", ..plain("soak") },
 ];
