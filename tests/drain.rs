@@ -224,8 +224,8 @@ macro_rules! stacks {
                             let len = load(&ITEMS.stacks[cpu].len);
                             let left = len - 1;
                             if left >= 32 { exit None }
-                            let item = load(&ITEMS.stacks[cpu].items[left]);
                             copy(from, to, length);
+                            let item = load(&ITEMS.stacks[cpu].items[left]);
                         }
                         commit store(&ITEMS.stacks[cpu].len, left)
                         => Some(item)
@@ -628,7 +628,7 @@ fn prepare_follows_pointers_after_a_fence() {
 /// The same without luck: `prepare` goes on for as long as it likes with what it read before the fence, and only then starts again.
 #[test]
 fn prepare_runs_on_after_a_fence() {
-    static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
+    static SLOTS: PerCpu<AtomicUsize> = PerCpu::new();
     static READ: AtomicBool = AtomicBool::new(false);
     static FENCED: AtomicBool = AtomicBool::new(false);
     if !restartable() {

@@ -5,7 +5,7 @@
 mod explored;
 mod support;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
 use explored::Explored;
@@ -259,7 +259,7 @@ fn recorded_while_moved_without_arm() {
         return;
     }
     struct Part {
-        counts: [AtomicU64; 64],
+        counts: [AtomicUsize; 64],
     }
     // SAFETY: counts of 0.
     static PARTS: PerCpu<Part> = unsafe { PerCpu::zeroed() };
@@ -275,7 +275,7 @@ fn recorded_while_moved_without_arm() {
             }
         }
     }
-    let sum = || PARTS.iter().flat_map(|part| &part.counts).map(|count| count.load(Relaxed)).sum();
+    let sum = || PARTS.iter().flat_map(|part| &part.counts).map(|count| count.load(Relaxed) as u64).sum();
     support::must_lose(
         Count { add: record, leave: || (), sum, aborts: || 0 },
         Disturbance::Migration,
