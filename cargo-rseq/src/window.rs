@@ -157,7 +157,7 @@ impl Code {
 }
 
 /// The instructions at an address, up to one that goes elsewhere.
-fn follow(image: &Image<'_>, target: u64) -> Way {
+pub(crate) fn follow(image: &Image<'_>, target: u64) -> Way {
     let mut instructions = machine::decode(image, target, FOLLOWED_BYTES);
     let end = instructions
         .iter()

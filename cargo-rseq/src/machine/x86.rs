@@ -37,7 +37,8 @@ fn formatter() -> IntelFormatter {
     options.set_space_after_operand_separator(true);
     options.set_space_between_memory_add_operators(true);
     options.set_branch_leading_zeros(false);
-    options.set_rip_relative_addresses(true);
+    options.set_rip_relative_addresses(false);
+    options.set_show_branch_size(false);
     formatter
 }
 

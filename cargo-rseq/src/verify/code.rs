@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Findings, Severity, Window};
 use crate::machine::{Flow, Instruction, Place};
+use crate::window::follow;
 
 /// Every byte belongs to an instruction, and the last one ends where the window does.
 pub fn instructions(window: &Window<'_>, findings: &mut Findings<'_>) {
@@ -56,14 +57,17 @@ pub fn branches(window: &Window<'_>, findings: &mut Findings<'_>) {
                 );
             }
         } else if target != window.descriptor.abort && !listed.contains(&target) {
-            let severity = if vouched { Severity::Violation } else { Severity::Remark };
-            findings.at(
-                severity,
-                branch,
-                format!("it leaves the window to {target:#x}, which isn't listed as a way out"),
-            );
+            let severity = if vouched && !leads_to_listed(window, target) { Severity::Violation } else { Severity::Remark };
+            findings.at(severity, branch, format!("it leaves the window to {target:#x}, which isn't listed as a way out"));
         }
     }
+}
+
+/// Whether a place outside of the window leads to a way out that is listed, after some instructions that put registers back: as in librseq's copies.
+fn leads_to_listed(window: &Window<'_>, target: u64) -> bool {
+    let listed = window.binary.sections.exits_of(window.descriptor);
+    let way = follow(window.binary.image, target);
+    way.instructions.last().is_some_and(|last| matches!(last.flow, Flow::Jump(target) if listed.contains(&target)))
 }
 
 /// Nothing is called, and nothing goes where only a register says.

@@ -5,6 +5,7 @@ mod arrays;
 mod code;
 mod descriptor;
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -188,8 +189,12 @@ impl Report {
     /// # Errors
     /// If it can't be written.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut explained = BTreeSet::new();
         for finding in &self.findings {
             finding.write(out)?;
+            if explained.insert(finding.check) {
+                writeln!(out, "  why  {}", finding.why)?;
+            }
         }
         if let Some(because) = self.not_done_because {
             writeln!(out, "not checked: {} ({because})", self.not_done.join(", "))?;
@@ -230,7 +235,7 @@ impl Finding {
         if let (Some(place), Some(window)) = (&self.place, self.window) {
             writeln!(out, "  in   {place} (window {window})")?;
         }
-        writeln!(out, "  why  {}", self.why)
+        Ok(())
     }
 }
 
