@@ -24,6 +24,7 @@ fn sections_are_whole() {
     rseq! {
         commit |cpu| add(&SLOTS[cpu], 1)
     }
+    let line = line!() + 1;
     let number = rseq! {
         critical |cpu| {
             let number = load(&SLOTS[cpu]);
@@ -38,5 +39,9 @@ fn sections_are_whole() {
     println!("{} descriptors", sections.descriptors.len());
     assert!(sections.descriptors.len() >= 4);
     sections.check(0x5305_3053);
+    let (kind, operation) = ("critical cpu_id", "add(&BYTES[cpu], 1)");
+    let note = sections.notes.iter().find(|note| note.texts == [file!(), kind, operation]);
+    assert_eq!(note.map(|note| (note.line, note.column)), Some((line + 1, 9)), "{:x?}", sections.notes);
+    assert!(sections.armed.len() >= 2, "two sections arm");
     assert!(sections.exits.len() >= sections.descriptors.len() + 2, "exits are listed as well");
 }

@@ -10,12 +10,16 @@ use quote::ToTokens;
 use syn::{Block, Expr, Ident};
 
 use crate::resolve::{InsideId, OutsideId, Root, ValueId, Window};
-use crate::syntax::ast::{Comparison, Operation, Order};
+use crate::syntax::ast::{Comparison, Keyword, Operation, Order};
 
 /// A section, lowered.
 pub struct Program {
-    /// Where the section stands in the source: `file:line:column`, empty where that isn't known.
-    pub location: String,
+    /// Where the section stands in the source.
+    pub location: Location,
+    /// The keyword that it begins with.
+    pub begins_with: Keyword,
+    /// The commit, as it was written.
+    pub operation: String,
     /// The kind of index: `CpuId` or `MmCid`.
     pub mm_cid: bool,
     pub steps: Vec<Step>,
@@ -34,6 +38,21 @@ pub struct Program {
     pub result: Option<Expr>,
     /// What the emitter is to get wrong, for negative controls: nothing in what users write.
     pub flaws: Vec<String>,
+}
+
+/// A place in the source: line and column count from 1. Outside of a compiler, as in unit tests, the file has no name.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Location {
+    pub file: String,
+    pub line: usize,
+    pub column: usize,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, column } = self;
+        if file.is_empty() { Ok(()) } else { write!(f, "{file}:{line}:{column}") }
+    }
 }
 
 /// A virtual register. Each is written once, before the window or by one step of it.
@@ -294,6 +313,11 @@ impl Step {
     /// Part of the asm.
     pub fn is_in_window(&self) -> bool {
         !matches!(self, Self::Guard | Self::Arm | Self::Index { .. } | Self::Prepare(_) | Self::Outside)
+    }
+
+    /// Looks whether the window may go on, and writes nothing that it needs.
+    pub fn is_check(&self) -> bool {
+        matches!(self, Self::CheckArmed { .. } | Self::CheckIndex { .. })
     }
 
     /// The register that the step writes.

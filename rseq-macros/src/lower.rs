@@ -4,8 +4,8 @@ use proc_macro2::Span;
 use syn::Member;
 
 use crate::ir::{
-    Address, Index, Input, OnAbort, Operand, PointeeId, PointeeSource, Program, Register, RegisterInfo, Step, TypeId,
-    text,
+    Address, Index, Input, Location, OnAbort, Operand, PointeeId, PointeeSource, Program, Register, RegisterInfo, Step,
+    TypeId, text,
 };
 use crate::resolve::{self, Inside, OutsideId, Place, Root, Statement, ValueId, Window};
 use crate::syntax::ast::{Form, Section};
@@ -16,7 +16,7 @@ use crate::syntax::ast::{Form, Section};
 /// With `checked`, the window also compares the index with the one that `prepare` saw. That is seen already where `prepare` makes no system
 /// call, and costs a tenth of a short section, so it is for debug builds.
 pub fn program(section: Section, window: Window, checked: bool) -> Program {
-    let mm_cid = section.is_mm_cid();
+    let (mm_cid, begins_with, operation) = (section.is_mm_cid(), section.begins_with(), section.commit.text);
     let mut lowering = Lowering::new(&window, section.start);
     let area = match section.prepare {
         Some(prepare) => {
@@ -44,6 +44,8 @@ pub fn program(section: Section, window: Window, checked: bool) -> Program {
     let Lowering { steps, registers, pointees, .. } = lowering;
     Program {
         location: location(section.start),
+        begins_with,
+        operation,
         mm_cid,
         steps,
         area,
@@ -57,13 +59,13 @@ pub fn program(section: Section, window: Window, checked: bool) -> Program {
     }
 }
 
-/// Where a token of the user's stands: the call of the macro itself is the shell's. Unknown outside of a compiler, as in unit tests.
-fn location(token: Span) -> String {
+/// Where a token of the user's stands: the call of the macro itself is the shell's.
+fn location(token: Span) -> Location {
     if !proc_macro::is_available() {
-        return String::new();
+        return Location::default();
     }
     let span = token.unwrap();
-    format!("{}:{}:{}", span.file(), span.line(), span.column())
+    Location { file: span.file(), line: span.line(), column: span.column() }
 }
 
 struct Lowering<'w> {

@@ -12,7 +12,23 @@ pub struct Sections {
     pub pointers: Vec<usize>,
     /// Pairs of a window's start and an address outside to which it may be left.
     pub exits: Vec<[usize; 2]>,
+    /// What windows say of themselves.
+    pub notes: Vec<Note>,
+    /// The addresses at which a thread descriptor has just come into force.
+    pub armed: Vec<usize>,
     first: usize,
+}
+
+/// A note of type 1.
+#[derive(Debug)]
+pub struct Note {
+    pub descriptor: usize,
+    /// The first instruction behind the window's checks.
+    pub checked: usize,
+    pub line: u32,
+    pub column: u32,
+    /// File, kind and operation.
+    pub texts: [String; 3],
 }
 
 impl Sections {
@@ -26,7 +42,10 @@ impl Sections {
             (base + section.address() as usize, section.size() as usize)
         };
         let (first, size) = find("__rseq_cs");
+        let (notes, armed) = notes(find(".note.rseq"));
         Self {
+            notes,
+            armed,
             descriptors: words(first, size, 4).map(descriptor).collect(),
             pointers: {
                 let (at, size) = find("__rseq_cs_ptr_array");
@@ -48,6 +67,13 @@ impl Sections {
         let mut pointers = self.pointers.clone();
         pointers.sort_unstable();
         assert_eq!(pointers, expected, "each descriptor is listed once");
+        let mut described: Vec<usize> = self.notes.iter().map(|note| note.descriptor).collect();
+        described.sort_unstable();
+        assert_eq!(described, expected, "each descriptor has a note");
+        for note in &self.notes {
+            let Descriptor { start_ip, post_commit_offset, .. } = self.descriptors[(note.descriptor - self.first) / 32];
+            assert!((start_ip..start_ip + post_commit_offset).contains(&(note.checked as u64)), "{note:x?}");
+        }
         let known = |start: usize| self.descriptors.iter().any(|descriptor| descriptor.start_ip == start as u64);
         assert!(self.exits.iter().all(|[start, _]| known(*start)), "every exit is a window's");
         for descriptor in &self.descriptors {
@@ -81,6 +107,37 @@ fn descriptor(words: &[usize]) -> Descriptor {
         post_commit_offset: length,
         abort_ip: abort,
     }
+}
+
+/// The notes of type 1 and 2 in a section.
+fn notes((at, size): (usize, usize)) -> (Vec<Note>, Vec<usize>) {
+    const HEADER: usize = 20;
+    // SAFETY: a section of this executable, which stays loaded and is never written to.
+    let bytes = unsafe { std::slice::from_raw_parts(at as *const u8, size) };
+    let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("four"));
+    let address = |offset: usize| (at + offset).wrapping_add_signed(word(offset) as i32 as isize);
+    let (mut notes, mut armed, mut next) = (Vec::new(), Vec::new(), 0);
+    while next < size {
+        assert_eq!((word(next), &bytes[next + 12..next + HEADER]), (5, &b"rseq\0\0\0\0"[..]));
+        let (length, says) = (word(next + 4) as usize, next + HEADER);
+        match word(next + 8) {
+            1 => {
+                let texts = bytes[says + 16..says + length].split(|byte| *byte == 0);
+                let mut texts = texts.map(|text| String::from_utf8(text.to_vec()).expect("UTF-8"));
+                notes.push(Note {
+                    descriptor: address(says),
+                    checked: address(says + 4),
+                    line: word(says + 8),
+                    column: word(says + 12),
+                    texts: std::array::from_fn(|_| texts.next().expect("three texts")),
+                });
+            }
+            2 => armed.push(address(says)),
+            other => panic!("a note of type {other}"),
+        }
+        next = says + length;
+    }
+    (notes, armed)
 }
 
 /// The linker of the running executable, if it left its name.

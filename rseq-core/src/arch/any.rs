@@ -27,6 +27,20 @@ pub(crate) fn compiler_fence() {
     unsafe { asm!("", options(nostack, preserves_flags)) };
 }
 
+/// The note by which debuggers and other tools know that a thread descriptor has just come into force (`docs/tool-authors.md` has the format). Label: 27.
+macro_rules! armed_note {
+    () => {
+        "27: .pushsection .note.rseq, \"a\", %note
+        .balign 4
+        .long 5, 4, 2 // length of the name, of what follows it, and its type: armed
+        .asciz \"rseq\"
+        .balign 4
+        .long 27b - . // from here on
+        .popsection"
+    };
+}
+pub(super) use armed_note;
+
 /// Words of which bytes have no value can be passed on by [`valued`].
 pub(crate) const WORDS_MAY_HAVE_GAPS: bool = true;
 

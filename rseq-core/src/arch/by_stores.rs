@@ -8,9 +8,10 @@
 //!
 //! Between the compiler and an interruption on the same CPU it takes no more than fences for the compiler; the kernel sees a thread's stores in its order.
 
+use core::arch::asm;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use super::any::compiler_fence;
+use super::any::{armed_note, compiler_fence};
 use super::thread_block;
 use crate::abi::{Descriptor, Rseq};
 use crate::thread::{Armed, FAST, Located};
@@ -86,7 +87,8 @@ pub(crate) unsafe fn arm(thread: Located) -> Armed {
         word(&raw mut (*descriptor).post_commit_offset).store(0, Relaxed);
         compiler_fence();
         word(&raw mut (*area).rseq_cs).store(descriptor.expose_provenance(), Relaxed);
-        compiler_fence();
+        // Like a fence for the compiler, and no instruction either.
+        asm!(armed_note!(), options(nostack, preserves_flags));
         (*area).cpu_id.load(Relaxed)
     };
     compiler_fence();

@@ -4,6 +4,7 @@
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 
+use super::any::armed_note;
 use crate::abi::{Descriptor, Rseq};
 use crate::thread::{Armed, FAST, Fast, Located, ThreadBlock};
 
@@ -133,6 +134,7 @@ pub(crate) unsafe fn arm(thread: Located) -> Armed {
     unsafe {
         asm!(
             "mov [{area} + 8], {td}",                     // area->rseq_cs = td: armed
+            armed_note!(),
             "mov {cpu:e}, [{area} + 4]",                  // cpu = area->cpu_id
             "mov {cpus}, [rip + {fast} + {cpus_offset}]", // cpus = FAST.cpus
             td = in(reg) thread.descriptor,

@@ -1,7 +1,7 @@
 //! The asm of a window, by whatever machine's instructions: where its pieces lie, and the steps in their order.
 
-use super::Ways;
 use super::arch::Machine;
+use super::{Ways, note};
 use crate::allocate::Allocation;
 use crate::ir::{Operand, Program, Register, Step, TypeId};
 
@@ -11,7 +11,14 @@ use crate::ir::{Operand, Program, Register, Step, TypeId};
 pub fn window(machine: &dyn Machine, program: &Program, allocation: &Allocation, ways: Ways) -> Vec<String> {
     let writer = Writer { machine, program, allocation, ways };
     let mut lines = writer.sections();
-    lines.extend(program.in_window().flat_map(|step| writer.step(step)));
+    lines.extend(note::of_window(program));
+    let mut steps = program.in_window().peekable();
+    while let Some(step) = steps.next() {
+        lines.extend(writer.step(step));
+        if (step.is_check() || matches!(step, Step::Start)) && !steps.peek().is_some_and(|next| next.is_check()) {
+            lines.push("26:".into());
+        }
+    }
     if let Ways::Number(_) = ways {
         lines.push("29:".into());
     }
@@ -29,7 +36,7 @@ pub struct Writer<'p> {
 }
 
 impl Writer<'_> {
-    /// The constant descriptor and what refers to it. Labels: 22 the descriptor, 23 start, 24 post-commit, 25 abort handler, 29 the end, 30 and
+    /// The constant descriptor and what refers to it. Labels: 22 the descriptor, 23 start, 24 post-commit, 25 abort handler, 26 behind the checks at the start, 27 and 28 the note, 29 the end, 30 and
     /// the following the exits, 60 and the following the machine's own. The arrays are retained (`R`) because nothing in the code refers to them; the
     /// descriptors are kept by both.
     fn sections(&self) -> Vec<String> {
@@ -214,7 +221,7 @@ fn mutate(machine: &dyn Machine, lines: &mut Vec<String>, flaws: &[String]) {
         match flaw.as_str() {
             "start_inside" => {
                 if let Some(start) = lines.iter().position(|line| line == "23:") {
-                    let is_instruction = |line: &String| !line.starts_with('.');
+                    let is_instruction = |line: &String| !line.starts_with('.') && !line.ends_with(':');
                     let next = lines[start + 1..].iter().position(is_instruction).unwrap_or_default();
                     lines[start..=start + 1 + next].rotate_left(1);
                 }

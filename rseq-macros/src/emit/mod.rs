@@ -7,6 +7,7 @@ pub mod arch;
 pub mod asm;
 mod editor;
 mod model;
+mod note;
 mod portable;
 mod window;
 
@@ -242,7 +243,7 @@ fn audit(program: &Program, context: &Context) -> TokenStream {
     if !context.audited {
         return TokenStream::new();
     }
-    let (private, location) = (context.private(), &program.location);
+    let (private, location) = (context.private(), program.location.to_string());
     hidden! {
         let audit = &#private::Audit::new({
             static LOCATION: #private::Location = #private::Location::new(#location);

@@ -52,7 +52,7 @@ impl<'p> Listing<'p> {
             .entries
             .iter()
             .map(|Entry { text, progress }| hidden!(#private::CodeStep { text: #text, progress: #progress }));
-        let (count, location) = (self.entries.len(), &self.program.location);
+        let (count, location) = (self.entries.len(), self.program.location.to_string());
         let label = |wanted: fn(&Step) -> bool| {
             self.program.steps.iter().position(wanted).map_or(0, |position| self.first[position])
         };

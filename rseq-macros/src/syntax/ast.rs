@@ -92,6 +92,8 @@ pub enum Comparison {
 
 /// `store(place, value)`, `add(place, value)` and so on.
 pub struct Commit {
+    /// As it was written, on one line.
+    pub text: String,
     pub form: Form,
     pub place: Expr,
     pub value: Expr,
@@ -149,6 +151,15 @@ impl ClauseKind {
 }
 
 impl Section {
+    /// The keyword of its first clause.
+    pub fn begins_with(&self) -> Keyword {
+        match &self.prepare {
+            Some(_) => Keyword::Prepare,
+            None if self.steps.is_empty() => Keyword::Commit,
+            None => Keyword::Critical,
+        }
+    }
+
     /// Whether its index is a concurrency id, not a CPU.
     pub fn is_mm_cid(&self) -> bool {
         self.index.as_ref().and_then(|index| index.kind.as_ref()).is_some_and(|kind| kind == "MmCid")

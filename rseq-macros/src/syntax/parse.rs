@@ -215,8 +215,16 @@ fn commit(clause: Span, input: ParseStream<'_>) -> Result<Commit> {
         "store_seqcst" | "store_relaxed" | "store_acquire" => return Err(syn::Error::new(name.span(), error::RELEASE)),
         other => return Err(syn::Error::new(name.span(), error::unknown_form(other))),
     };
+    let text = format!("{name}{}", source(input));
     let [place, value] = arguments(&name, input, error::ONE_PLACE_ONE_VALUE)?;
-    Ok(Commit { form, place, value })
+    Ok(Commit { text, form, place, value })
+}
+
+/// The text of the token that comes next, on one line: as in the source, where that is known.
+fn source(input: ParseStream<'_>) -> String {
+    let Some((token, _)) = input.cursor().token_tree() else { return String::new() };
+    let written = token.span().source_text().unwrap_or_else(|| token.to_string());
+    written.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// So many arguments in parentheses behind `name`; `message` says how many that should be.
