@@ -110,10 +110,17 @@ impl Code {
     pub fn area(&self) -> Option<Place> {
         match self.arming {
             Arming::Own { area, .. } => Some(area),
-            // The first that such a window does is compare what is armed with the thread's descriptor.
-            Arming::Published { .. } => self.window.first()?.compares.map(|(place, _)| place.at(-8)),
+            Arming::Published { .. } => self.asks().map(|rseq_cs| rseq_cs.at(-8)),
             Arming::Untold { .. } | Arming::Nothing => None,
         }
+    }
+
+    /// The place of `rseq_cs`, if the window begins by comparing it with the thread's descriptor, which is in a register.
+    #[must_use]
+    pub fn asks(&self) -> Option<Place> {
+        let Arming::Published { descriptor, .. } = self.arming else { return None };
+        let (place, register) = self.window.first()?.compares?;
+        (descriptor.displacement == 0 && register.is_some() && register == descriptor.base.register).then_some(place)
     }
 
     /// The last instruction of the window.
@@ -150,8 +157,10 @@ impl Code {
 
     fn find_disarm(&self, image: &Image<'_>, post_commit: u64) -> Option<Instruction> {
         let behind = machine::decode(image, post_commit, FOLLOWED_BYTES).into_iter().next()?;
-        let rseq_cs = self.area()?.at(8);
-        let is_disarm = |store: &machine::Store| store.place == Some(rseq_cs) && store.value == Value::Known(0);
+        let rseq_cs = self.area().map(|area| area.at(8));
+        // Where a window doesn't say where the area is, this does.
+        let is_there = |store: &machine::Store| rseq_cs.is_none() || store.place == rseq_cs;
+        let is_disarm = |store: &machine::Store| is_there(store) && store.value == Value::Known(0) && store.bytes >= 4;
         behind.stores.iter().any(is_disarm).then_some(behind)
     }
 }

@@ -166,12 +166,13 @@ pub fn knowledge(architecture: Architecture) -> Knowledge {
     }
 }
 
-/// Why there is no disassembler for a machine, and what would help.
+/// Why not more can be told for a machine, and what would help.
 #[must_use]
 pub fn advice(architecture: Architecture) -> &'static str {
-    match architecture {
-        Architecture::Loongarch64 => "there is no disassembler for this machine in cargo-rseq",
-        _ => "for this machine, cargo-rseq has to be built with its feature `capstone`",
+    match knowledge(architecture) {
+        Knowledge::None if architecture == Architecture::Loongarch64 => "there is no disassembler for this machine here",
+        Knowledge::None => "for this machine, cargo-rseq has to be built with its feature `capstone`",
+        Knowledge::Flow | Knowledge::Operands => "which registers and places instructions use is known here for x86 alone",
     }
 }
 

@@ -1,7 +1,7 @@
 //! What protects a window: the descriptor that is in force while it runs.
 
 use super::{Findings, Severity, Window};
-use crate::machine::Flow;
+use crate::machine::{Flow, Instruction};
 use crate::window::{Arming, Content};
 
 /// The descriptor that is armed or published is the window's, and in time.
@@ -60,21 +60,15 @@ fn differences(content: Content, window: &Window<'_>) -> Vec<String> {
 
 /// A window that is published begins with the question whether the thread's descriptor is still in force.
 pub fn checked(window: &Window<'_>, findings: &mut Findings<'_>) {
-    let Arming::Published { descriptor, .. } = window.code.arming else { return };
-    let [first, second, ..] = window.code.window.as_slice() else {
-        return findings.violation(window.descriptor.start, "the window is too short to ask whether it is still armed");
-    };
-    let asks = first
-        .compares
-        .is_some_and(|(_, register)| register == descriptor.base.register && descriptor.displacement == 0);
+    if !matches!(window.code.arming, Arming::Published { .. }) {
+        return;
+    }
     let range = window.descriptor.window();
-    let leaves = matches!(second.flow, Flow::Branch(target) if !range.contains(&target));
-    if !asks || !leaves {
-        findings.at(
-            Severity::Violation,
-            first,
-            "the window doesn't begin by asking whether the thread's descriptor is still armed",
-        );
+    let leaves = |branch: &Instruction| matches!(branch.flow, Flow::Branch(target) if !range.contains(&target));
+    let is_checked = window.code.asks().is_some() && window.code.window.get(1).is_some_and(leaves);
+    if let (Some(first), false) = (window.code.window.first(), is_checked) {
+        let what = "the window doesn't begin by asking whether the thread's descriptor is still armed";
+        findings.at(Severity::Violation, first, what);
     }
 }
 
