@@ -170,9 +170,13 @@ pub fn knowledge(architecture: Architecture) -> Knowledge {
 #[must_use]
 pub fn advice(architecture: Architecture) -> &'static str {
     match knowledge(architecture) {
-        Knowledge::None if architecture == Architecture::Loongarch64 => "there is no disassembler for this machine here",
+        Knowledge::None if architecture == Architecture::Loongarch64 => {
+            "there is no disassembler for this machine here"
+        }
         Knowledge::None => "for this machine, cargo-rseq has to be built with its feature `capstone`",
-        Knowledge::Flow | Knowledge::Operands => "which registers and places instructions use is known here for x86 alone",
+        Knowledge::Flow | Knowledge::Operands => {
+            "which registers and places instructions use is known here for x86 alone"
+        }
     }
 }
 

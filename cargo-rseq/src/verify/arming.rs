@@ -26,12 +26,12 @@ pub fn armed(window: &Window<'_>, findings: &mut Findings<'_>) {
                 findings.at(Severity::Violation, &approach[at], what);
             }
         }
+        Arming::Untold { at } if window.has_note() => {
+            findings.at(Severity::Violation, &approach[at], "this isn't how the window's descriptor is armed");
+        }
         Arming::Untold { at } => {
-            findings.at(
-                Severity::Remark,
-                &approach[at],
-                "it can't be told whether this arms the window: what it stores is computed further away",
-            );
+            let what = "it can't be told whether this arms the window: what it stores is computed further away";
+            findings.at(Severity::Remark, &approach[at], what);
         }
         // What has no executable code, or can't be read, is reported as such.
         Arming::Nothing if window.code.window.is_empty() => {}

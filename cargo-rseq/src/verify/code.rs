@@ -57,8 +57,13 @@ pub fn branches(window: &Window<'_>, findings: &mut Findings<'_>) {
                 );
             }
         } else if target != window.descriptor.abort && !listed.contains(&target) {
-            let severity = if vouched && !leads_to_listed(window, target) { Severity::Violation } else { Severity::Remark };
-            findings.at(severity, branch, format!("it leaves the window to {target:#x}, which isn't listed as a way out"));
+            let severity =
+                if vouched && !leads_to_listed(window, target) { Severity::Violation } else { Severity::Remark };
+            findings.at(
+                severity,
+                branch,
+                format!("it leaves the window to {target:#x}, which isn't listed as a way out"),
+            );
         }
     }
 }
@@ -87,9 +92,8 @@ pub fn calls(window: &Window<'_>, findings: &mut Findings<'_>) {
 
 /// The stack pointer stays as it is.
 pub fn stack(window: &Window<'_>, findings: &mut Findings<'_>) {
-    // Calls and returns are reported as such.
-    let moves =
-        |instruction: &&Instruction| instruction.moves_stack && !matches!(instruction.flow, Flow::Call | Flow::Return);
+    // What goes elsewhere is reported as such.
+    let moves = |instruction: &&Instruction| instruction.moves_stack && instruction.flow == Flow::Next;
     for instruction in window.code.window.iter().filter(moves) {
         findings.at(Severity::Violation, instruction, "the window changes the stack pointer");
     }
