@@ -203,7 +203,10 @@ impl Viewer<'_> {
         if let Some(note) = self.binary.sections.note_of(self.descriptor) {
             return note.checked;
         }
-        let aborted = [Some(self.descriptor.abort), self.binary.sections.exits_of(self.descriptor).first().copied()];
+        let first = self.binary.sections.exits_of(self.descriptor).first().copied();
+        // A window that is published leaves there by itself if it is no longer armed.
+        let also = first.filter(|_| matches!(self.code.arming, Arming::Published { .. }));
+        let aborted = [Some(self.descriptor.abort), also];
         let is_check = |instruction: &&Instruction| matches!(instruction.flow, Flow::Branch(target) if aborted.contains(&Some(target)));
         self.code.window.iter().rfind(is_check).map_or(self.descriptor.start, Instruction::next)
     }

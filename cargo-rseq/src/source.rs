@@ -69,7 +69,7 @@ impl<'i, 'data> Source<'i, 'data> {
     }
 
     fn inlined(&self, address: u64) -> Option<Vec<Frame>> {
-        let mut frames = self.debug.as_ref()?.find_frames(address).skip_all_loads().ok()?;
+        let mut frames = self.debug_at(address)?.find_frames(address).skip_all_loads().ok()?;
         let mut found = Vec::new();
         while found.len() < MAX_FRAMES
             && let Ok(Some(frame)) = frames.next()
@@ -83,7 +83,12 @@ impl<'i, 'data> Source<'i, 'data> {
     /// Where the instruction at this address is in the source.
     #[must_use]
     pub fn location(&self, address: u64) -> Option<Location> {
-        location(self.debug.as_ref()?.find_location(address).ok()??)
+        location(self.debug_at(address)?.find_location(address).ok()??)
+    }
+
+    /// What there is to ask about an address. Not about those where nothing can be: `addr2line` adds to them.
+    fn debug_at(&self, address: u64) -> Option<&addr2line::Context<Bytes>> {
+        self.debug.as_ref().filter(|_| !self.image.code(address, 1).is_empty())
     }
 }
 
