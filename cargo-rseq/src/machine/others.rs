@@ -43,7 +43,7 @@ fn open(architecture: Architecture, is_big_endian: bool) -> Option<Capstone> {
 fn read(architecture: Architecture, capstone: &Capstone, raw: &capstone::Insn<'_>) -> Instruction {
     let (mnemonic, operands) = (raw.mnemonic().unwrap_or("?"), raw.op_str().unwrap_or_default());
     let detail = capstone.insn_detail(raw).ok();
-    let flow = flow(architecture, mnemonic, operands, detail.as_ref());
+    let flow = flow(architecture, raw.address(), mnemonic, operands, detail.as_ref());
     let is_store = flow == Flow::Next && writes_memory(architecture, mnemonic);
     Instruction {
         address: raw.address(),
@@ -72,40 +72,50 @@ fn invalid(address: u64) -> Instruction {
     }
 }
 
-fn flow(architecture: Architecture, mnemonic: &str, operands: &str, detail: Option<&InsnDetail<'_>>) -> Flow {
+fn flow(
+    architecture: Architecture,
+    address: u64,
+    mnemonic: &str,
+    operands: &str,
+    detail: Option<&InsnDetail<'_>>,
+) -> Flow {
     let is_in = |group: u32| detail.is_some_and(|detail| detail.groups().iter().any(|id| u32::from(id.0) == group));
     let (jump, call, ret, int) =
         (InsnGroupType::CS_GRP_JUMP, InsnGroupType::CS_GRP_CALL, InsnGroupType::CS_GRP_RET, InsnGroupType::CS_GRP_INT);
-    let first = mnemonic.split('.').next().unwrap_or(mnemonic);
-    if is_one_of(architecture, first, KERNEL) || is_in(int) && !is_one_of(architecture, first, TRAPS) {
+    // RISC-V's short form of an instruction does the same.
+    let name = mnemonic.strip_prefix("c.").unwrap_or(mnemonic);
+    if is_one_of(architecture, name, KERNEL) || is_in(int) && !is_one_of(architecture, name, TRAPS) {
         return Flow::Kernel;
     }
-    if is_one_of(architecture, first, TRAPS) {
+    if is_one_of(architecture, name, TRAPS) {
         return Flow::Trap;
     }
-    if is_one_of(architecture, first, CALLS) || is_in(call) {
+    if is_one_of(architecture, name, CALLS) || is_in(call) {
         return Flow::Call;
     }
     if is_in(ret) {
         return Flow::Return;
     }
-    if is_one_of(architecture, first, INDIRECT) {
+    if is_one_of(architecture, name, INDIRECT) {
         return Flow::Indirect;
     }
-    if !is_in(jump) && !is_one_of(architecture, first, JUMPS) {
+    if !is_in(jump) && !is_one_of(architecture, name, JUMPS) {
         return Flow::Next;
     }
-    let Some(target) = last_number(operands) else { return Flow::Indirect };
-    if is_one_of(architecture, mnemonic, JUMPS) { Flow::Jump(target) } else { Flow::Branch(target) }
+    let Some(target) = target(architecture, address, operands) else { return Flow::Indirect };
+    if is_one_of(architecture, name, JUMPS) { Flow::Jump(target) } else { Flow::Branch(target) }
 }
 
-/// The last operand, where it is a number: the target of a branch.
-fn last_number(operands: &str) -> Option<u64> {
+/// The target of a branch: the last operand, where that is a number. For RISC-V it is how far away that is.
+fn target(architecture: Architecture, address: u64, operands: &str) -> Option<u64> {
     let last = operands.rsplit([',', ' ']).next()?.trim_start_matches('#');
-    match last.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16).ok(),
-        None => last.parse().ok(),
-    }
+    let (is_negative, digits) = last.strip_prefix('-').map_or((false, last), |digits| (true, digits));
+    let number = match digits.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok()?,
+        None => digits.parse().ok()?,
+    };
+    let number = if is_negative { number.wrapping_neg() } else { number };
+    Some(if architecture == Architecture::Riscv64 { address.wrapping_add(number) } else { number })
 }
 
 /// Mnemonics by machine, where capstone's groups don't say it.
@@ -121,7 +131,7 @@ const KERNEL: Table = &[
 const TRAPS: Table = &[
     (Architecture::Aarch64, &["brk", "udf"]),
     (Architecture::Arm, &["udf", "bkpt", "trap"]),
-    (Architecture::Riscv64, &["ebreak", "c.ebreak", "unimp"]),
+    (Architecture::Riscv64, &["ebreak", "unimp"]),
     (Architecture::S390x, &["trap4"]),
     (Architecture::Powerpc64, &["trap", "twui"]),
 ];
@@ -135,14 +145,14 @@ const CALLS: Table = &[
 const JUMPS: Table = &[
     (Architecture::Aarch64, &["b"]),
     (Architecture::Arm, &["b"]),
-    (Architecture::Riscv64, &["j", "c.j"]),
+    (Architecture::Riscv64, &["j"]),
     (Architecture::S390x, &["j", "jg", "brc", "brcl"]),
     (Architecture::Powerpc64, &["b"]),
 ];
 const INDIRECT: Table = &[
     (Architecture::Aarch64, &["br"]),
     (Architecture::Arm, &["bx"]),
-    (Architecture::Riscv64, &["jr", "c.jr"]),
+    (Architecture::Riscv64, &["jr"]),
     (Architecture::S390x, &["br", "bcr"]),
     (Architecture::Powerpc64, &["bctr", "blr"]),
 ];
@@ -195,7 +205,10 @@ fn moves_stack(architecture: Architecture, mnemonic: &str, operands: &str) -> bo
         Architecture::S390x => "%r15",
         _ => "sp",
     };
-    let writes_back = operands.contains(&format!("[{pointer}")) && (operands.ends_with('!') || operands.contains("],"));
+    let writes_back = match architecture {
+        Architecture::Powerpc64 => mnemonic.ends_with('u') && operands.ends_with("(r1)"),
+        _ => operands.contains(&format!("[{pointer}")) && (operands.ends_with('!') || operands.contains("],")),
+    };
     let first = operands.split(',').next() == Some(pointer);
     let is_push = mnemonic.starts_with("push") || mnemonic.starts_with("pop");
     let is_comparison = mnemonic.starts_with("cmp") || architecture == Architecture::S390x && mnemonic.starts_with('c');
