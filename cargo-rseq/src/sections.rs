@@ -26,7 +26,7 @@ pub const MAX_WINDOWS: u64 = 1 << 16;
 pub const MAX_ENTRIES: u64 = 1 << 20;
 
 /// More code of windows isn't disassembled, in bytes.
-pub const MAX_CODE: u64 = 32 << 20;
+pub const MAX_CODE: u64 = 4 << 20;
 
 /// A descriptor, `struct rseq_cs`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

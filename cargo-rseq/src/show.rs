@@ -11,9 +11,13 @@ use serde::Serialize;
 use crate::Binary;
 use crate::list::{Address, Row};
 use crate::machine::{self, Flow, Instruction};
+use crate::notes::Note;
 use crate::sections::Descriptor;
 use crate::source::Location;
-use crate::window::{Arming, Code};
+use crate::window::{self, Arming, Code};
+
+/// The part with the window, which needs no title if it comes first.
+const IN_LINE: &str = "in line";
 
 /// Longer source files aren't shown, in bytes.
 const MAX_SOURCE: u64 = 16 << 20;
@@ -163,8 +167,8 @@ impl Viewer<'_> {
         let mark = if matches!(self.code.arming, Arming::Published { .. }) { Mark::Publish } else { Mark::Arm };
         let arming = self.code.arming_instructions().iter().map(|instruction| (vec![mark], instruction));
         let disarm = self.code.disarm.iter().map(|instruction| (vec![Mark::Disarm], instruction));
-        let mut parts =
-            vec![Part { title: "in line".into(), lines: self.lines(arming.chain(self.window()).chain(disarm)) }];
+        let mut parts: Vec<Part> = self.arming_before_prepare().into_iter().collect();
+        parts.push(Part { title: IN_LINE.into(), lines: self.lines(arming.chain(self.window()).chain(disarm)) });
         for exit in self.code.exits.iter().filter(|exit| exit.target != self.descriptor.abort) {
             let lines =
                 self.lines(exit.instructions.iter().map(|instruction| (self.marks_outside(instruction), instruction)));
@@ -223,13 +227,32 @@ impl Viewer<'_> {
         let mut before = None;
         instructions
             .map(|(marks, instruction)| {
-                let location = self.binary.source.location(instruction.address);
+                let location = self.location(instruction.address);
                 // What comes from the same line as the instruction before needn't be said again.
                 let source = location.as_ref().filter(|_| location != before).map(|location| self.files.line(location));
                 before = location;
                 Line { address: Address(instruction.address), marks, text: instruction.text.clone(), source }
             })
             .collect()
+    }
+
+    /// Where an instruction comes from. Of what macros make, debug information names the macro's lines, of which nobody who reads a section wants to know.
+    fn location(&self, address: u64) -> Option<Location> {
+        let location = self.binary.source.location(address)?;
+        let is_users = |note: &Note| Path::new(&location.file).ends_with(&note.file);
+        self.binary.sections.note_of(self.descriptor).is_none_or(is_users).then_some(location)
+    }
+
+    /// Where a section with a `prepare` arms: by the notes, in the window's function.
+    fn arming_before_prepare(&self) -> Option<Part> {
+        self.binary.sections.note_of(self.descriptor).filter(|note| note.is_prepared())?;
+        let function = |address| self.binary.image.function(address).map(|(start, _)| start);
+        let own = function(self.descriptor.start)?;
+        let armings = self.binary.sections.armings.iter().filter(|address| function(**address) == Some(own));
+        let stores: Vec<Instruction> =
+            armings.filter_map(|address| window::before(self.binary.image, *address)).collect();
+        let lines = self.lines(stores.iter().map(|store| (vec![Mark::Arm], store)));
+        (!lines.is_empty()).then(|| Part { title: "armed for a `prepare` in this function".into(), lines })
     }
 }
 
@@ -252,8 +275,7 @@ impl Files {
 
 /// The lines of a file of text, if it is a plain file of a decent size: its name may come from a hostile file.
 fn read(file: &str) -> Option<Vec<String>> {
-    let metadata = fs::metadata(file).ok().filter(|metadata| metadata.is_file() && metadata.len() <= MAX_SOURCE)?;
-    let _ = metadata;
+    fs::metadata(file).ok().filter(|metadata| metadata.is_file() && metadata.len() <= MAX_SOURCE)?;
     Some(fs::read_to_string(file).ok()?.lines().map(str::to_owned).collect())
 }
 
@@ -288,7 +310,7 @@ pub fn write(out: &mut dyn Write, shown: &[Shown]) -> io::Result<()> {
         let text =
             lines().filter(|line| line.source.is_some()).map(|line| line.text.len()).max().unwrap_or_default().min(48);
         for (number, part) in parts.iter().enumerate() {
-            if number > 0 {
+            if part.title != IN_LINE || number > 0 {
                 writeln!(out, "  {cyan}{}{cyan:#}", part.title)?;
             }
             for line in &part.lines {

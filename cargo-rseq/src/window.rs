@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::elf::Image;
-use crate::machine::{self, Flow, Instruction, Place, Value};
+use crate::machine::{self, Flow, Instruction, Place, Texts, Value};
 use crate::sections::{Descriptor, Sections};
 
 /// Longer windows aren't disassembled, in bytes: a thread that is interrupted every few milliseconds must get through.
@@ -175,23 +175,30 @@ pub(crate) fn follow(image: &Image<'_>, target: u64) -> Way {
     Way { target, instructions }
 }
 
+/// The instruction that ends at an address.
+pub(crate) fn before(image: &Image<'_>, address: u64) -> Option<Instruction> {
+    let leading = |from: u64| machine::decode(image, from, address - from).pop();
+    let mut last = machine::approaches(image, address).into_iter().filter_map(leading);
+    last.find(|last| last.next() == address && last.flow != Flow::Invalid)
+}
+
 /// What leads to the window, and how it arms.
 fn approach(image: &Image<'_>, sections: &Sections, start: u64) -> (Vec<Instruction>, Arming) {
     let mut likeliest = None;
     for from in machine::approaches(image, start) {
-        let instructions = machine::decode(image, from, start - from);
-        let leads_to = instructions.last().is_some_and(|last| last.next() == start && last.flow != Flow::Invalid);
-        if !leads_to {
+        let tried = machine::decode_as(image, from, start - from, Texts::Empty);
+        if tried.last().is_none_or(|last| last.next() != start || last.flow == Flow::Invalid) {
             continue;
         }
-        let instructions = straight(instructions);
-        let arming = arming(image, sections, &instructions);
+        let arming = arming(image, sections, &straight(tried));
         if matches!(arming, Arming::Own { .. } | Arming::Published { .. }) {
-            return (instructions, arming);
+            return (straight(machine::decode(image, from, start - from)), arming);
         }
-        likeliest.get_or_insert((instructions, arming));
+        likeliest.get_or_insert((from, arming));
     }
-    likeliest.unwrap_or((Vec::new(), Arming::Nothing))
+    likeliest.map_or((Vec::new(), Arming::Nothing), |(from, arming)| {
+        (straight(machine::decode(image, from, start - from)), arming)
+    })
 }
 
 /// The instructions behind the last that goes elsewhere.

@@ -176,3 +176,27 @@ proptest! {
         ask(&Fixture::classic().edit(move |content| content.notes = notes.clone()).build());
     }
 }
+
+/// As much as is looked at: it takes a while, and an end.
+#[test]
+#[ignore = "takes long in debug builds"]
+fn as_much_as_is_looked_at() {
+    let started = std::time::Instant::now();
+    let many = |count: usize, length: u64| {
+        let body: Vec<u8> = [0x90, 0x48, 0x89, 0x3a].repeat(0x4000);
+        let bytes = Fixture::classic()
+            .with_bytes("compare", &body)
+            .edit(move |content| {
+                content.descriptors = vec![content.descriptors[0]; count];
+                content.descriptors.iter_mut().for_each(|descriptor| {
+                    descriptor[1] += 0x2000;
+                    descriptor[2] = length;
+                });
+            })
+            .build();
+        ask(&bytes);
+        println!("{count} windows of {length} bytes: {:?}", started.elapsed());
+    };
+    many(1 << 16, 64);
+    many(64, 1 << 16);
+}

@@ -184,10 +184,22 @@ pub fn advice(architecture: Architecture) -> &'static str {
 /// instruction. Nothing where there is no disassembler.
 #[must_use]
 pub fn decode(image: &Image<'_>, address: u64, length: u64) -> Vec<Instruction> {
+    decode_as(image, address, length, Texts::Written)
+}
+
+/// Whether instructions get their texts, which take most of the time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Texts {
+    Written,
+    Empty,
+}
+
+/// The same, with or without texts.
+pub(crate) fn decode_as(image: &Image<'_>, address: u64, length: u64, texts: Texts) -> Vec<Instruction> {
     let code = image.code(address, length);
     match image.architecture() {
-        Architecture::X86_64 => x86::decode(64, code, address),
-        Architecture::I686 => x86::decode(32, code, address),
+        Architecture::X86_64 => x86::decode(64, code, address, texts),
+        Architecture::I686 => x86::decode(32, code, address, texts),
         #[cfg(feature = "capstone")]
         architecture => others::decode(architecture, image.is_big_endian(), code, address),
         #[cfg(not(feature = "capstone"))]
@@ -201,7 +213,7 @@ pub fn approaches(image: &Image<'_>, address: u64) -> Vec<u64> {
     /// Functions that begin further away aren't followed from there.
     const FAR: u64 = 1 << 12;
     /// As many bytes have all that leads to a window.
-    const NEAR: u64 = 96;
+    const NEAR: u64 = 64;
     let function = image.function(address).map(|(start, _)| start).filter(|start| address - start <= FAR);
     let step = match image.architecture() {
         Architecture::X86_64 | Architecture::I686 => 1,

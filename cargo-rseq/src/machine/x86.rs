@@ -6,18 +6,19 @@ use iced_x86::{
 };
 
 use super::tracker::Tracker;
-use super::{Base, Flow, Instruction, Place, Register, Store, Value};
+use super::{Base, Flow, Instruction, Place, Register, Store, Texts, Value};
 
 /// Where the abort handler of rseq-dsl's thread descriptors goes on to.
 pub const R11: Register = Register(Name::R11 as u16);
 
 /// The instructions in these bytes, up to and with the first that is none.
-pub fn decode(bits: u32, code: &[u8], address: u64) -> Vec<Instruction> {
+pub fn decode(bits: u32, code: &[u8], address: u64, texts: Texts) -> Vec<Instruction> {
     let decoder = Decoder::with_ip(bits, code, address, DecoderOptions::NONE);
-    let (mut factory, mut formatter, mut tracker) = (InstructionInfoFactory::new(), formatter(), Tracker::default());
+    let mut formatter = (texts == Texts::Written).then(formatter);
+    let (mut factory, mut tracker) = (InstructionInfoFactory::new(), Tracker::default());
     let mut instructions = Vec::new();
     for raw in decoder {
-        let instruction = Reader { raw, info: factory.info(&raw), bits }.read(&mut formatter, &mut tracker);
+        let instruction = Reader { raw, info: factory.info(&raw), bits }.read(formatter.as_mut(), &mut tracker);
         let is_invalid = instruction.flow == Flow::Invalid;
         instructions.push(instruction);
         if is_invalid {
@@ -50,9 +51,11 @@ struct Reader<'i> {
 }
 
 impl Reader<'_> {
-    fn read(&self, formatter: &mut IntelFormatter, tracker: &mut Tracker) -> Instruction {
+    fn read(&self, formatter: Option<&mut IntelFormatter>, tracker: &mut Tracker) -> Instruction {
         let mut text = String::new();
-        formatter.format(&self.raw, &mut text);
+        if let Some(formatter) = formatter {
+            formatter.format(&self.raw, &mut text);
+        }
         let flow = self.flow();
         let stores = self.stores(tracker);
         let compares = self.compares();
