@@ -30,6 +30,8 @@
 //!
 //! Files may be broken or hostile: whatever is in them leads to an [`Error`] or to findings, in memory and time that are bounded by limits which the modules name.
 
+#![forbid(unsafe_code)]
+
 pub mod architecture;
 pub mod elf;
 mod error;

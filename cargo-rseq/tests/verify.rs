@@ -311,6 +311,13 @@ fn everything_is_found_at_once() {
 }
 
 #[test]
+fn the_readme_names_every_check() {
+    let rows = include_str!("../README.md").lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let rows: Vec<&str> = rows.skip_while(|name| *name != CHECKS[0].name).collect();
+    assert_eq!(rows, CHECKS.iter().map(|check| check.name).collect::<Vec<_>>());
+}
+
+#[test]
 fn files_without_sections() {
     let bytes = corpus::File::new(object::elf::EM_X86_64).build();
     let image = Image::parse(&bytes).expect("it is an ELF file");
