@@ -83,8 +83,13 @@ impl Chosen {
         Ok(chosen)
     }
 
-    fn suites(&self) -> Vec<&'static Suite> {
-        SUITES.iter().filter(|suite| self.only.is_empty() || self.only.iter().any(|name| name == suite.name)).collect()
+    /// Those that were asked for, or else those that the platform is there for.
+    fn suites(&self, platform: &Platform) -> Vec<&'static Suite> {
+        let is_chosen = |suite: &&Suite| match &self.only[..] {
+            [] => suite.is_of_kernels || platform.has_all_suites(),
+            names => names.iter().any(|name| name == suite.name),
+        };
+        SUITES.iter().filter(is_chosen).collect()
     }
 }
 
@@ -107,15 +112,13 @@ fn perform(task: &Task) -> Result<bool> {
             Ok(true)
         }
         Task::Matrix { chosen, report: file, list: false } => {
-            let report = matrix(&chosen.platforms()?, &chosen.suites(), &[], Extent::All)?;
+            let report = matrix(chosen, &[], Extent::All)?;
             if let Some(file) = file {
                 report.write(file, &command_line(), &host()?, &today())?;
             }
             Ok(!report.has_failed())
         }
-        Task::Test { chosen, arguments } => {
-            Ok(!matrix(&chosen.platforms()?, &chosen.suites(), arguments, Extent::FirstToRun)?.has_failed())
-        }
+        Task::Test { chosen, arguments } => Ok(!matrix(chosen, arguments, Extent::FirstToRun)?.has_failed()),
     }
 }
 
@@ -126,10 +129,10 @@ enum Extent {
     FirstToRun,
 }
 
-fn matrix(platforms: &[Platform], suites: &[&'static Suite], arguments: &[String], extent: Extent) -> Result<Report> {
-    let mut runner = Runner::new(suites, arguments)?;
-    for platform in platforms {
-        let ran = runner.run(platform);
+fn matrix(chosen: &Chosen, arguments: &[String], extent: Extent) -> Result<Report> {
+    let (platforms, mut runner) = (chosen.platforms()?, Runner::new(arguments)?);
+    for platform in &platforms {
+        let ran = runner.run(platform, &chosen.suites(platform));
         if ran && extent == Extent::FirstToRun {
             break;
         }

@@ -175,6 +175,17 @@ pub struct Platform {
     pub kernel: Kernel,
 }
 
+impl Platform {
+    /// Whether it is the one of its architecture where everything runs: without an emulator, if there is such a one. (On x86-64 itself that is `cargo test`.)
+    pub fn has_all_suites(&self) -> bool {
+        match (self.arch.name, self.kernel) {
+            ("x86_64", _) | (_, Kernel::Series(..) | Kernel::Newest) => false,
+            ("i686", kernel) => kernel == Kernel::Native,
+            _ => true,
+        }
+    }
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, {}, {}", self.arch.name, self.libc, self.kernel)

@@ -20,10 +20,9 @@ use crate::suites::Suite;
 /// Runs one platform after another, and collects what comes of it.
 pub struct Runner<'a> {
     cache: PathBuf,
-    suites: &'a [&'static Suite],
     arguments: &'a [String],
-    /// What is built serves all kernels.
-    built: HashMap<(&'static str, Libc), Rc<Programs>>,
+    /// What is built, of these tests, serves all kernels.
+    built: HashMap<(&'static str, Libc, BTreeSet<&'static str>), Rc<Programs>>,
     /// The newest kernel may be that of a series too.
     seen: HashSet<(&'static str, Libc, PathBuf)>,
     progress: Progress,
@@ -73,7 +72,7 @@ impl Progress {
 }
 
 impl<'a> Runner<'a> {
-    pub fn new(suites: &'a [&'static Suite], arguments: &'a [String]) -> Result<Self> {
+    pub fn new(arguments: &'a [String]) -> Result<Self> {
         ensure!(cfg!(all(target_arch = "x86_64", target_os = "linux")), "the emulators are those for x86-64 Linux");
         let cache = match std::env::var_os("RSEQ_XTASK_CACHE") {
             Some(cache) => PathBuf::from(cache),
@@ -87,15 +86,7 @@ impl<'a> Runner<'a> {
             ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}")?);
         bar.enable_steady_tick(Duration::from_millis(200));
         let progress = Progress { bar, platform: String::new(), times: Vec::new(), since: Instant::now() };
-        Ok(Self {
-            cache,
-            suites,
-            arguments,
-            built: HashMap::new(),
-            seen: HashSet::new(),
-            progress,
-            report: Report::default(),
-        })
+        Ok(Self { cache, arguments, built: HashMap::new(), seen: HashSet::new(), progress, report: Report::default() })
     }
 
     pub fn report(self) -> Report {
@@ -104,9 +95,9 @@ impl<'a> Runner<'a> {
     }
 
     /// Adds this platform to the report, whatever comes of it. Says whether it was to be had.
-    pub fn run(&mut self, platform: &Platform) -> bool {
+    pub fn run(&mut self, platform: &Platform, suites: &[&'static Suite]) -> bool {
         self.progress.begin(platform);
-        match self.try_run(platform) {
+        match self.try_run(platform, suites) {
             Ok(row) => self.report.rows.push(row),
             Err(error) if error.is::<NotThere>() => {
                 self.progress.say(&format!("skipped: {error}"));
@@ -131,7 +122,7 @@ impl<'a> Runner<'a> {
         true
     }
 
-    fn try_run(&mut self, platform: &Platform) -> Result<Row> {
+    fn try_run(&mut self, platform: &Platform, suites: &[&'static Suite]) -> Result<Row> {
         let machine = if platform.kernel == Kernel::Native {
             None
         } else {
@@ -143,8 +134,8 @@ impl<'a> Runner<'a> {
             Some((emulator, image))
         };
         self.progress.step("build");
-        let programs = self.build(platform)?;
-        let work = self.work(&programs, machine.is_none())?;
+        let programs = self.build(platform, suites)?;
+        let work = self.work(&programs, suites, machine.is_none())?;
         let directory = self.cache.join("runs").join(platform.to_string().replace([',', ' '], "-").replace("--", "-"));
         self.progress.step("boot");
         let progress = &mut self.progress;
@@ -162,26 +153,26 @@ impl<'a> Runner<'a> {
             format!("{failure}{during}; the last lines:\n{}", transcript.last_lines(15).join("\n"))
         });
         let times = self.progress.end();
-        Ok(row(*platform, &programs.libc, self.suites, &transcript, failure, times))
+        Ok(row(*platform, &programs.libc, suites, &transcript, failure, times))
     }
 
-    fn build(&mut self, platform: &Platform) -> Result<Rc<Programs>> {
-        let key = (platform.arch.name, platform.libc);
+    fn build(&mut self, platform: &Platform, suites: &[&'static Suite]) -> Result<Rc<Programs>> {
+        let tests: BTreeSet<&str> = suites.iter().map(|suite| suite.test).collect();
+        let key = (platform.arch.name, platform.libc, tests.clone());
         if let Some(programs) = self.built.get(&key) {
             return Ok(Rc::clone(programs));
         }
-        let tests: BTreeSet<&str> = self.suites.iter().map(|suite| suite.test).collect();
         let programs = Rc::new(build(&self.cache, platform.arch, platform.libc, &tests)?);
         self.built.insert(key, Rc::clone(&programs));
         Ok(programs)
     }
 
-    fn work<'p>(&self, programs: &'p Programs, is_native: bool) -> Result<Work<'p>> {
+    fn work<'p>(&self, programs: &'p Programs, suites: &[&'static Suite], is_native: bool) -> Result<Work<'p>> {
         let mut work = Work { guest: &programs.guest, programs: Vec::new(), tasks: Vec::new() };
         let guest = if is_native { programs.guest.display().to_string() } else { "/init".to_owned() };
         let limit = Duration::from_secs(60);
         work.tasks.push(Task { line: format!("{STATUS} 60 {guest}"), name: STATUS.to_owned(), limit, stepwise: false });
-        for suite in self.suites {
+        for suite in suites {
             let path = programs.test(suite.test)?;
             let name = format!("suites/{}", suite.test);
             let program = if is_native { path.display().to_string() } else { format!("/{name}") };
@@ -204,8 +195,8 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// What tests are told of an emulator's speed.
-const EMULATED: &str = "RSEQ_TEST_SLOWNESS=20";
+/// What tests are told of an emulator's speed: how slow it is, and to repeat still less.
+const EMULATED: &str = "RSEQ_TEST_SLOWNESS=20 RSEQ_TEST_SHORTER=5";
 
 fn row(
     platform: Platform,
