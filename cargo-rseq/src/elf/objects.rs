@@ -7,10 +7,12 @@ use std::collections::HashMap;
 
 use object::read::{Relocation, RelocationTarget};
 use object::{
-    Object, ObjectSection, ObjectSymbol, RelocationKind, SectionFlags, SectionIndex, SymbolKind, SymbolSection, elf,
+    Object, ObjectSection, ObjectSymbol, RelocationEncoding, RelocationFlags, RelocationKind, SectionFlags,
+    SectionIndex, SymbolKind, SymbolSection, elf,
 };
 
 use super::{Function, Image, Load, MAX_SECTIONS, Section};
+use crate::architecture::Architecture;
 use crate::error::Error;
 
 /// More of a relocatable file isn't laid out, in bytes.
@@ -42,9 +44,10 @@ impl Image<'_> {
         for section in self.file.sections() {
             let Some((load, address)) = places.get(&section.index()) else { continue };
             for (offset, relocation) in section.relocations() {
-                let target = self.target(&relocation, &places);
-                let load = &mut self.loads[*load];
-                relocate(load.bytes.to_mut(), *address, offset, &relocation, target, self.file.is_little_endian());
+                let Some(target) = self.target(&relocation, &places) else { continue };
+                let bytes = self.loads[*load].bytes.to_mut();
+                let (architecture, is_big_endian) = (self.architecture, !self.file.is_little_endian());
+                Relocated { architecture, is_big_endian, address: *address, bytes }.apply(offset, &relocation, target);
             }
         }
         self.functions = self
@@ -74,34 +77,89 @@ impl Image<'_> {
     }
 }
 
-/// Applies one, if it is of those that sections have. What is malformed has no effect: it shows in what is read there.
-fn relocate(
-    bytes: &mut [u8],
+/// What a relocation does to a field.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Effect {
+    /// It becomes the address.
+    Address,
+    /// It becomes the address less its own.
+    Distance,
+    /// The same, in units of two bytes.
+    HalfDistance,
+    /// The address is added to it.
+    Sum,
+    /// The address is subtracted from it.
+    Difference,
+}
+
+/// What it does, and to how many bytes, if it is of those that sections have.
+fn effect(relocation: &Relocation, architecture: Architecture) -> Option<(Effect, usize)> {
+    let bytes = usize::from(relocation.size()) / 8;
+    match (relocation.kind(), relocation.encoding()) {
+        (RelocationKind::Absolute, _) => return Some((Effect::Address, bytes)),
+        (RelocationKind::Relative | RelocationKind::PltRelative, RelocationEncoding::S390xDbl) => {
+            return Some((Effect::HalfDistance, bytes));
+        }
+        (RelocationKind::Relative | RelocationKind::PltRelative, _) => return Some((Effect::Distance, bytes)),
+        _ => {}
+    }
+    // Those that `object` has no word for.
+    let RelocationFlags::Elf { r_type } = relocation.flags() else { return None };
+    match (architecture, r_type) {
+        (Architecture::Arm, elf::R_ARM_REL32)
+        | (Architecture::Powerpc64, elf::R_PPC64_REL32)
+        | (Architecture::Riscv64, elf::R_RISCV_32_PCREL) => Some((Effect::Distance, 4)),
+        // So distances are written where the linker may make code shorter.
+        (Architecture::Riscv64, elf::R_RISCV_ADD32) => Some((Effect::Sum, 4)),
+        (Architecture::Riscv64, elf::R_RISCV_SUB32) => Some((Effect::Difference, 4)),
+        (Architecture::Riscv64, elf::R_RISCV_ADD64) => Some((Effect::Sum, 8)),
+        (Architecture::Riscv64, elf::R_RISCV_SUB64) => Some((Effect::Difference, 8)),
+        _ => None,
+    }
+}
+
+/// A section whose relocations are applied.
+struct Relocated<'s> {
+    architecture: Architecture,
+    is_big_endian: bool,
     address: u64,
-    offset: u64,
-    relocation: &Relocation,
-    target: Option<u64>,
-    little_endian: bool,
-) {
-    let (Some(target), Ok(first)) = (target, usize::try_from(offset)) else { return };
-    let length = usize::from(relocation.size()) / 8;
-    let Some(field) = first.checked_add(length).and_then(|end| bytes.get_mut(first..end)) else { return };
+    bytes: &'s mut [u8],
+}
+
+impl Relocated<'_> {
+    /// Applies one. What is malformed, or of no importance for sections, has no effect: it shows in what is read there.
+    fn apply(&mut self, offset: u64, relocation: &Relocation, target: u64) -> Option<()> {
+        let (effect, length) = effect(relocation, self.architecture)?;
+        let first = usize::try_from(offset).ok()?;
+        let field = self.bytes.get_mut(first..first.checked_add(length)?)?;
+        let before = number(field, self.is_big_endian)?;
+        let implicit = if relocation.has_implicit_addend() { before } else { 0 };
+        let target = target.wrapping_add(relocation.addend().cast_unsigned()).wrapping_add(implicit);
+        let distance = target.wrapping_sub(self.address).wrapping_sub(offset);
+        let after = match effect {
+            Effect::Address => target,
+            Effect::Distance => distance,
+            Effect::HalfDistance => (distance.cast_signed() >> 1).cast_unsigned(),
+            Effect::Sum => before.wrapping_add(target),
+            Effect::Difference => before.wrapping_sub(target),
+        };
+        let mut after = after.to_le_bytes();
+        let after = &mut after[..length];
+        if self.is_big_endian {
+            after.reverse();
+        }
+        field.copy_from_slice(after);
+        Some(())
+    }
+}
+
+/// The number that is in a field of up to eight bytes.
+fn number(field: &[u8], is_big_endian: bool) -> Option<u64> {
     let mut word = [0; 8];
-    let Some(low) = word.get_mut(..length) else { return };
+    let low = word.get_mut(..field.len())?;
     low.copy_from_slice(field);
-    if !little_endian {
+    if is_big_endian {
         low.reverse();
     }
-    let implicit = if relocation.has_implicit_addend() { u64::from_le_bytes(word) } else { 0 };
-    let value = target.wrapping_add(relocation.addend().cast_unsigned()).wrapping_add(implicit);
-    let value = match relocation.kind() {
-        RelocationKind::Absolute => value,
-        RelocationKind::Relative | RelocationKind::PltRelative => value.wrapping_sub(address).wrapping_sub(offset),
-        _ => return,
-    };
-    let mut word = value.to_le_bytes();
-    if !little_endian {
-        word[..length].reverse();
-    }
-    field.copy_from_slice(&word[..length]);
+    Some(u64::from_le_bytes(word))
 }
