@@ -149,7 +149,8 @@ fn functions(frames: &[Frame], is_own: bool) -> Vec<String> {
     let mut names: Vec<String> = names.map(str::to_owned).collect();
     if is_own
         && let Some(first) = names.first_mut()
-        && let Some((outer, _)) = first.rsplit_once("::window")
+        && let Some((outer, rest)) = first.rsplit_once("::window")
+        && (rest.is_empty() || rest.starts_with('<'))
     {
         *first = outer.to_owned();
     }
