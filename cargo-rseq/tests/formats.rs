@@ -17,6 +17,7 @@ const MACHINES: &[(u16, bool, Endianness, &str, u32)] = &[
     (object::elf::EM_386, false, Endianness::Little, "i686", 0x5305_3053),
     (object::elf::EM_AARCH64, true, Endianness::Little, "aarch64", 0xd428_bc00),
     (object::elf::EM_ARM, false, Endianness::Little, "arm", 0xe7f5_def3),
+    (object::elf::EM_ARM, false, Endianness::Big, "arm", 0xe7f5_def3),
     (object::elf::EM_RISCV, true, Endianness::Little, "riscv64", 0xf140_1073),
     (object::elf::EM_S390, true, Endianness::Big, "s390x", 0xb2ff_0fff),
     (object::elf::EM_PPC64, true, Endianness::Little, "powerpc64", 0x0fe5_000b),
