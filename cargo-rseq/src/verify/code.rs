@@ -32,7 +32,7 @@ pub fn commit(window: &Window<'_>, findings: &mut Findings<'_>) {
 /// Stores before the commit: a remark, if nobody vouches for them.
 pub fn stores(window: &Window<'_>, findings: &mut Findings<'_>) {
     if window.has_note() {
-        return; // The compiler of `rseq!` asks for them to be marked, and `unsafe`.
+        return; // What `critical` stores is in its source, as such.
     }
     let [before @ .., _] = window.code.window.as_slice() else { return };
     for store in before.iter().filter(|instruction| !instruction.stores.is_empty()) {
