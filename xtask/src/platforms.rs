@@ -176,6 +176,11 @@ pub struct Platform {
 }
 
 impl Platform {
+    /// The name of its directory, where its console is kept.
+    pub fn directory(&self) -> String {
+        self.to_string().replace([',', ' '], "-").replace("--", "-")
+    }
+
     /// Whether it is the one of its architecture where everything runs: without an emulator, if there is such a one. (On x86-64 itself that is `cargo test`.)
     pub fn has_all_suites(&self) -> bool {
         match (self.arch.name, self.kernel) {

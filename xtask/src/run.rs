@@ -14,12 +14,14 @@ use crate::build::{Programs, build};
 use crate::guest::{Event, STATUS, Tally, Transcript};
 use crate::kernels::{self, Kernel, NotThere};
 use crate::platforms::{Libc, Platform};
-use crate::report::{Outcome, Report, Row, Skip};
+use crate::report::{Outcome, Record, Report, Row};
 use crate::suites::Suite;
 
 /// Runs one platform after another, and collects what comes of it.
 pub struct Runner<'a> {
     cache: PathBuf,
+    /// The directory in it for what machines said.
+    runs: &'static str,
     arguments: &'a [String],
     /// What is built, of these tests, serves all kernels.
     built: HashMap<(&'static str, Libc, BTreeSet<&'static str>), Rc<Programs>>,
@@ -72,7 +74,7 @@ impl Progress {
 }
 
 impl<'a> Runner<'a> {
-    pub fn new(arguments: &'a [String]) -> Result<Self> {
+    pub fn new(runs: &'static str, arguments: &'a [String]) -> Result<Self> {
         ensure!(cfg!(all(target_arch = "x86_64", target_os = "linux")), "the emulators are those for x86-64 Linux");
         let cache = match std::env::var_os("RSEQ_XTASK_CACHE") {
             Some(cache) => PathBuf::from(cache),
@@ -86,7 +88,8 @@ impl<'a> Runner<'a> {
             ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}")?);
         bar.enable_steady_tick(Duration::from_millis(200));
         let progress = Progress { bar, platform: String::new(), times: Vec::new(), since: Instant::now() };
-        Ok(Self { cache, arguments, built: HashMap::new(), seen: HashSet::new(), progress, report: Report::default() })
+        let (built, seen, report) = (HashMap::new(), HashSet::new(), Report::default());
+        Ok(Self { cache, runs, arguments, built, seen, progress, report })
     }
 
     pub fn report(self) -> Report {
@@ -94,17 +97,28 @@ impl<'a> Runner<'a> {
         self.report
     }
 
+    /// Where the consoles and records of its platforms are.
+    fn runs(&self) -> PathBuf {
+        self.cache.join(self.runs)
+    }
+
+    /// Keeps what came of the last platform, for [`Report::kept`].
+    pub fn keep(&self) -> Result<Report> {
+        self.report.keep_last(&self.runs())?;
+        Report::kept(&self.runs())
+    }
+
     /// Adds this platform to the report, whatever comes of it. Says whether it was to be had.
     pub fn run(&mut self, platform: &Platform, suites: &[&'static Suite]) -> bool {
         self.progress.begin(platform);
-        match self.try_run(platform, suites) {
-            Ok(row) => self.report.rows.push(row),
+        let row = match self.try_run(platform, suites) {
+            Ok(row) => row,
             Err(error) if error.is::<NotThere>() => {
                 self.progress.say(&format!("skipped: {error}"));
-                self.report.skips.push(Skip { platform: *platform, reason: error.to_string() });
+                self.report.add(*platform, Record::not_run(error.to_string()));
                 return false;
             }
-            Err(error) => self.report.rows.push(Row {
+            Err(error) => Row {
                 platform: *platform,
                 libc: platform.libc.to_string(),
                 release: None,
@@ -112,12 +126,11 @@ impl<'a> Runner<'a> {
                 suites: BTreeMap::new(),
                 failures: vec![format!("{error:#}")],
                 times: self.progress.end(),
-            }),
-        }
-        if let Some(row) = self.report.rows.last() {
-            for failure in &row.failures {
-                self.progress.say(&format!("failed: {failure}"));
-            }
+            },
+        };
+        self.report.add(*platform, row.record(&today()));
+        for failure in self.report.last_failures() {
+            self.progress.say(&format!("failed: {failure}"));
         }
         true
     }
@@ -136,7 +149,7 @@ impl<'a> Runner<'a> {
         self.progress.step("build");
         let programs = self.build(platform, suites)?;
         let work = self.work(&programs, suites, machine.is_none())?;
-        let directory = self.cache.join("runs").join(platform.to_string().replace([',', ' '], "-").replace("--", "-"));
+        let directory = self.runs().join(platform.directory());
         self.progress.step("boot");
         let progress = &mut self.progress;
         let told = |event: &Event| match event {
@@ -227,6 +240,10 @@ fn row(
         outcomes.insert(suite.name, Outcome { tally, failure });
     }
     Row { platform, libc: libc.to_owned(), release, mode, suites: outcomes, failures, times }
+}
+
+fn today() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%d").to_string()
 }
 
 /// The mode that `rseq::status()` must report.
