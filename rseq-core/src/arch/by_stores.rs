@@ -11,7 +11,7 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use super::any::{armed_note, compiler_fence};
+use super::any::{armed_note, compiler_fence, disarming_note};
 use super::thread_block;
 use crate::abi::{Descriptor, Rseq};
 use crate::thread::{Armed, FAST, Located};
@@ -42,10 +42,14 @@ macro_rules! define_thread_block {
             ".long 0, -1",                    // own area: cpu_id_start, cpu_id = uninitialised
             ".zero {block} - {own_area} - 8", // own area: nothing registered, no descriptor in force
             ".popsection",
+            $crate::arch::any::image_note!(),
             signature = const SIGNATURE,
             align = const align_of::<$crate::thread::ThreadBlock>(),
             own_area = const core::mem::offset_of!($crate::thread::ThreadBlock, own_area),
             block = const size_of::<$crate::thread::ThreadBlock>(),
+            fast = sym $crate::thread::FAST,
+            decision = sym $crate::mode::DECISION,
+            possible = sym $crate::cpu::POSSIBLE,
         );
     };
 }
@@ -106,7 +110,8 @@ pub(crate) unsafe fn disarm(area: *mut Rseq) {
     // SAFETY: the caller's, and the calling thread's. Stores of one word each, so that the kernel sees the old value or 0.
     unsafe {
         word(&raw mut (*descriptor).post_commit_offset).store(0, Relaxed);
-        compiler_fence();
+        // Like a fence for the compiler, and no instruction either.
+        asm!(disarming_note!(), options(nostack, preserves_flags));
         word(&raw mut (*area).rseq_cs).store(0, Relaxed);
     }
     compiler_fence();

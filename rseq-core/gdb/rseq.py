@@ -1,0 +1,841 @@
+# Sections of rseq-dsl in gdb: `help rseq`, and docs/debugging.md of the project.
+#
+# It is in every executable that is built with debug information, for gdb 12 and later (Python 3.9), which loads it where `auto-load safe-path` allows that; or by
+# `source` of this file. gdb runs it in the namespace that all scripts share, which is why the names here begin with `Rseq`.
+#
+# Why sections need it: the kernel takes a thread that stops for a debugger for one that was preempted. When it goes on, the kernel sends a window to its abort handler, and
+# takes what is in force outside of a window out of force. So a section that is stepped through, or has a breakpoint inside, starts again for ever.
+#
+# What it does about that: while it steps, nothing is in force, so that the kernel has nothing to do, and it keeps the book itself. The other threads are held from before the
+# section arms until it has committed, which is more than the kernel would have to see to. Where something does interrupt the section (a signal's handler, a section
+# inside of it, another CPU), it does what the kernel would have done.
+
+import os
+import re
+import struct
+
+import gdb
+
+
+class RseqMachine:
+    """What has to be known of the machine: the expression of the thread pointer, by gdb's name of the architecture."""
+
+    THREAD_POINTERS = {
+        "i386:x86-64": "$fs_base",
+        "i386": "$gs_base",
+        "aarch64": "$tpidr",
+        "riscv:rv64": "$tp",
+        "s390:64-bit": "($acr0 << 32) | $acr1",
+        "powerpc:common64": "$r13",
+        "Loongarch64": "$r2",
+    }
+    WORDS_OF_32_BITS = ("i386", "arm")
+
+    @staticmethod
+    def thread_pointer():
+        name = gdb.selected_frame().architecture().name()
+        expression = RseqMachine.THREAD_POINTERS.get(name)
+        if expression is None:
+            raise gdb.GdbError(f"where the thread pointer of {name} is isn't known here")
+        return RseqMachine.number(expression)
+
+    @staticmethod
+    def number(expression):
+        return int(gdb.parse_and_eval(expression)) & 0xFFFF_FFFF_FFFF_FFFF
+
+    @staticmethod
+    def word():
+        """The format of a word as long as a pointer."""
+        name = gdb.selected_inferior().architecture().name()
+        return "I" if name.startswith(RseqMachine.WORDS_OF_32_BITS) and "x86-64" not in name else "Q"
+
+
+class RseqMemory:
+    """Memory of the program, in its order of bytes."""
+
+    @staticmethod
+    def order():
+        return ">" if "big endian" in gdb.execute("show endian", to_string=True) else "<"
+
+    @staticmethod
+    def bytes(address, length):
+        return bytes(gdb.selected_inferior().read_memory(address, length))
+
+    @staticmethod
+    def read(address, layout):
+        layout = RseqMemory.order() + layout
+        return struct.unpack(layout, RseqMemory.bytes(address, struct.calcsize(layout)))
+
+    @staticmethod
+    def write(address, layout, *values):
+        gdb.selected_inferior().write_memory(address, struct.pack(RseqMemory.order() + layout, *values))
+
+
+class RseqWindow:
+    """A window: its descriptor as the kernel has it, and what its note says."""
+
+    def __init__(self, descriptor):
+        self.descriptor = descriptor
+        _, _, self.start, length, self.abort = RseqMemory.read(descriptor, "IIQQQ")
+        self.post = self.start + length
+        self.checked = self.start
+        self.place, self.kind, self.operation = None, "", ""
+
+    def covers(self, address):
+        return self.start <= address < self.post
+
+    def is_prepared(self):
+        return self.kind.startswith("prepare")
+
+    def __str__(self):
+        if self.place is None:
+            return "a section without a note"
+        return f"{self.place}, {self.operation}"
+
+
+class RseqImage:
+    """An executable or shared object with sections."""
+
+    def __init__(self, name):
+        self.name = name
+        self.windows = []
+        #: Where the descriptors are: what is in force there is a window's own, and what is in force elsewhere is a thread's.
+        self.descriptors = range(0)
+        #: By the start of its window, where it may be left to: to start again first, then the exits.
+        self.exits = {}
+        #: The instructions from which on a section with `prepare` is given up.
+        self.giving_up = set()
+        #: The words of rseq-core: what sections load first, the decision for a mode, the number of CPUs.
+        self.words = None
+
+    @staticmethod
+    def all():
+        """The images that are loaded, as the debugger's list of sections has them."""
+        images = {}
+        for line in gdb.execute("info files", to_string=True).splitlines():
+            match = re.match(r"\s*(0x[0-9a-f]+) - (0x[0-9a-f]+) is (\S+)(?: in (.*))?$", line)
+            if match:
+                start, end, section, name = match.groups()
+                image = images.setdefault(name, {})
+                image[section] = range(int(start, 16), int(end, 16))
+        return [RseqImage(name or "").read(sections) for name, sections in images.items() if "__rseq_cs" in sections or ".note.rseq" in sections]
+
+    def read(self, sections):
+        self.descriptors = sections.get("__rseq_cs", range(0))
+        windows = {address: RseqWindow(address) for address in self.descriptors[::32]}
+        for at, kind, description in self.notes(sections.get(".note.rseq", range(0))):
+            self.note(at, kind, description, windows)
+        self.windows = list(windows.values())
+        exits = sections.get("__rseq_exit_point_array", range(0))
+        pairs = RseqMemory.read(exits.start, f"{len(exits) // 8}Q")
+        for start, exit in zip(pairs[::2], pairs[1::2]):
+            self.exits.setdefault(start, []).append(exit)
+        return self
+
+    @staticmethod
+    def notes(section):
+        """The notes of a section: where the description is, its type, and its bytes."""
+        at = section.start
+        while at < section.stop:
+            name, length, kind = RseqMemory.read(at, "III")
+            description = at + 12 + (name + 3 & ~3)
+            if RseqMemory.bytes(at + 12, name) == b"rseq\0":
+                yield description, kind, RseqMemory.bytes(description, length)
+            at = description + (length + 3 & ~3)
+
+    def note(self, at, kind, description, windows):
+        def address(number):
+            """An address that is the distance from where it stands."""
+            return at + 4 * number + RseqMemory.read(at + 4 * number, "i")[0]
+
+        if kind == 1 and address(0) in windows:
+            window = windows[address(0)]
+            line, column = RseqMemory.read(at + 8, "II")
+            file, window.kind, window.operation = (text.decode(errors="replace") for text in description[16:].split(b"\0")[:3])
+            window.checked, window.place = address(1), RseqPlace(file, line, column)
+        elif kind == 3:
+            self.words = [address(number) for number in range(3)]
+        elif kind == 4:
+            self.giving_up.add(address(0))
+
+
+class RseqPlace:
+    """Where a section stands in the source."""
+
+    def __init__(self, file, line, column):
+        self.file, self.line, self.column = file, line, column
+
+    def __eq__(self, other):
+        return isinstance(other, RseqPlace) and str(self) == str(other)
+
+    def __str__(self):
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class RseqProcess:
+    """The images of a process, and what they have decided."""
+
+    REASONS = {
+        3: "forced by portable::force or RSEQ_MODE=portable",
+        4: "not in this build",
+        5: "the kernel has no rseq system call",
+        6: "another library registered its own area",
+        7: "this kernel doesn't restart sections",
+    }
+
+    def __init__(self):
+        self.images = RseqImage.all()
+        self.windows = [window for image in self.images for window in image.windows]
+
+    def window_at(self, address):
+        return next((window for window in self.windows if window.covers(address)), None)
+
+    def window_of(self, descriptor):
+        return next((window for window in self.windows if window.descriptor == descriptor), None)
+
+    def has_descriptor(self, address):
+        return any(address in image.descriptors for image in self.images)
+
+    def gives_up_at(self, address):
+        return any(address in image.giving_up for image in self.images)
+
+    def exits(self, window):
+        return [exit for image in self.images for exit in image.exits.get(window.start, [])]
+
+    def fast(self):
+        """What sections load first, of an image that has decided for restartable sequences: the distances to a thread's area from its block, and to the block from
+        the thread pointer; and the number of CPUs."""
+        word = RseqMachine.word()
+        for image in self.images:
+            if image.words:
+                area, cpus, _, block = RseqMemory.read(image.words[0], f"{word.lower()}{word}{word}{word.lower()}")
+                if cpus > 0:
+                    return area, block, cpus
+        return None
+
+    def mode(self):
+        """What was decided, in words, and whether sections are restartable."""
+        for image in self.images:
+            if image.words:
+                (code,) = RseqMemory.read(image.words[1], "I")
+                if code & 0xFF in (1, 2):
+                    return "registered by " + ("libc" if code == 1 else "rseq-core"), True
+                if code:
+                    reason = self.REASONS.get(code & 0xFF, f"the kernel refused the registration with errno {code >> 8}")
+                    return f"portable mode ({reason})", False
+        return "no section has run yet", True
+
+    def cpus(self):
+        """The number of CPU ids that have a slot; 0 as long as nobody asked."""
+        word = RseqMachine.word()
+        return max((RseqMemory.read(image.words[2], word)[0] for image in self.images if image.words), default=0)
+
+
+class RseqThread:
+    """The area of the selected thread."""
+
+    def __init__(self, area):
+        self.area = area
+
+    @staticmethod
+    def of(process):
+        """The selected thread's area, `None` if it isn't known that there is one."""
+        fast = process.fast()
+        if fast is not None:
+            return RseqThread(RseqMachine.thread_pointer() + fast[0] + fast[1])
+        offset = RseqThread.offset_of_libc()
+        return None if offset is None else RseqThread(RseqMachine.thread_pointer() + offset)
+
+    @staticmethod
+    def offset_of_libc():
+        try:
+            size = int(gdb.parse_and_eval("*(unsigned int *)&__rseq_size"))
+            return int(gdb.parse_and_eval("*(long *)&__rseq_offset")) if size else None
+        except gdb.error:
+            return None
+
+    def cpu(self):
+        """The number of the CPU, `None` if the thread isn't registered."""
+        (cpu,) = RseqMemory.read(self.area + 4, "i")
+        return cpu if cpu >= 0 else None
+
+    def mm_cid(self):
+        return RseqMemory.read(self.area + 24, "i")[0]
+
+    def in_force(self):
+        """The address of the descriptor in force, 0 for none."""
+        return RseqMemory.read(self.area + 8, "Q")[0]
+
+    def set_in_force(self, descriptor):
+        RseqMemory.write(self.area + 8, "Q", descriptor)
+
+
+class RseqFunctions:
+    """Which functions addresses are in, of those that have code of their own."""
+
+    @staticmethod
+    def at(address):
+        block = gdb.block_for_pc(address)
+        if block is not None and block.superblock is not None:
+            while block.superblock is not None and not block.superblock.is_static:
+                block = block.superblock
+            return block.start
+        match = re.match(r"(.*?)(?: \+ \d+)? in section ", gdb.execute(f"info symbol {address:#x}", to_string=True))
+        return match.group(1) if match else None
+
+    @staticmethod
+    def windows_around(process):
+        """The windows of the section that the selected thread is preparing: of the newest of its functions that has sections with `prepare`, those nearest above its line."""
+        functions = {}
+        for window in process.windows:
+            if window.is_prepared():
+                functions.setdefault(RseqFunctions.at(window.start), []).append(window)
+        frame = gdb.newest_frame()
+        while frame is not None:
+            windows = functions.get(RseqFunctions.at(frame.pc()))
+            if windows:
+                return RseqFunctions.nearest(frame, windows)
+            frame = frame.older()
+        return []
+
+    @staticmethod
+    def nearest(frame, windows):
+        function = RseqFunctions.at(frame.pc())
+        while frame is not None and RseqFunctions.at(frame.pc()) == function:
+            sal = frame.find_sal()
+            if sal.symtab is not None:
+                above = [window for window in windows if sal.symtab.filename.endswith(window.place.file) and window.place.line <= sal.line]
+                if above:
+                    line = max(window.place.line for window in above)
+                    return [window for window in above if window.place.line == line]
+            frame = frame.older()
+        return windows
+
+    @staticmethod
+    def preparing(process):
+        """The section that the selected thread is preparing, in words, and whether it goes by concurrency ids."""
+        windows = RseqFunctions.windows_around(process)
+        names = {str(window) for window in windows}
+        name = names.pop() if len(names) == 1 else "a section"
+        return name, any("mm_cid" in window.kind for window in windows)
+
+
+class RseqHistory:
+    """What the debugger itself did: whether a section that is in force has been the only thing that ran since it armed. The kernel's word isn't enough, because it speaks when a thread
+    goes on: one that stopped for the debugger looks as if nothing had happened to it, while others ran on its CPU."""
+
+    def __init__(self):
+        #: The thread that was stepped last, with nothing that ran since; or that came here alone.
+        self.alone = None
+        #: Whether it is this script that lets the program run.
+        self.steps = False
+        self.others_ran = True
+        #: The last stop's kind, of what this script ran.
+        self.event = None
+        #: What was in force before a function was called from the debugger.
+        self.before_call = None
+        gdb.events.cont.connect(self.on_cont)
+        gdb.events.stop.connect(self.on_stop)
+        gdb.events.exited.connect(self.on_exit)
+        gdb.events.inferior_call.connect(self.on_call)
+
+    @staticmethod
+    def thread():
+        thread = gdb.selected_thread()
+        return thread.ptid if thread is not None else None
+
+    def on_cont(self, _event):
+        if not self.steps:
+            self.alone = None
+            self.others_ran = not self.is_single()
+
+    def on_stop(self, event):
+        self.event = event
+        if not self.steps and not self.others_ran and self.is_single():
+            self.alone = self.thread()
+
+    def on_exit(self, _event):
+        self.alone = None
+
+    @staticmethod
+    def is_single():
+        return gdb.parameter("scheduler-locking") == "on" or len(gdb.selected_inferior().threads()) == 1
+
+    def on_call(self, event):
+        """A function that is called from the debugger runs sections of its own, or has the kernel take the thread's out of force: one whose window was interrupted for it would go
+        on unprotected. So what was in force is again, for the kernel to see that."""
+        if isinstance(event, gdb.InferiorCallPreEvent):
+            self.before_call = None
+            thread = RseqThread.of(RseqProcess())
+            if thread is not None and thread.in_force():
+                descriptor = thread.in_force()
+                self.before_call = thread, descriptor, RseqMemory.bytes(descriptor, 32)
+        elif self.before_call is not None:
+            thread, descriptor, words = self.before_call
+            self.before_call = None
+            if RseqMemory.bytes(descriptor, 32) != words:
+                gdb.selected_inferior().write_memory(descriptor, words)
+            thread.set_in_force(descriptor)
+
+
+class RseqStop(Exception):
+    """The program stopped, or ended, for another reason than a step."""
+
+
+class RseqStepper:
+    """Runs the selected thread by instructions, with the other threads held, and keeps the book of the section that is open."""
+
+    #: So many instructions are looked for the place where a section was, after it started again.
+    MOST_INSTRUCTIONS = 1_000_000
+
+    def __init__(self, history):
+        self.history = history
+        self.process = RseqProcess()
+        text, restartable = self.process.mode()
+        if not restartable:
+            raise gdb.GdbError(f"{text}: no section is restartable, and none has to be held; use gdb's own commands")
+        if gdb.parameter("non-stop"):
+            raise gdb.GdbError("in non-stop mode the other threads can't be held")
+        self.thread = RseqThread.of(self.process)
+        #: The descriptor that is in force in the book; 0 for none.
+        self.held = 0
+        self.name, self.by_mm_cid, self.index = "", False, None
+        #: How the section that was open ended last: see `end`.
+        self.ended = None
+        self.allowed = None
+
+    def __enter__(self):
+        self.settings = self.set({"scheduler-locking": "on", "suppress-cli-notifications": "on"})
+        self.history.steps = True
+        if self.thread is not None and self.thread.in_force():
+            self.hold(self.thread.in_force())
+        return self
+
+    def __exit__(self, *_exception):
+        self.history.steps = False
+        self.set(self.settings)
+        self.unpin()
+        if gdb.selected_thread() is None:
+            return
+        self.history.alone = self.history.thread()
+        if self.held:
+            self.thread.set_in_force(self.held)
+
+    @staticmethod
+    def set(settings):
+        """Sets these, as far as gdb has them (the second came with gdb 13), and returns what they were."""
+        before = {}
+        for name, value in settings.items():
+            try:
+                known = gdb.parameter(name)
+            except RuntimeError:
+                continue
+            before[name] = {True: "on", False: "off"}.get(known, known)
+            gdb.execute(f"set {name} {value}", to_string=True)
+        return before
+
+    @staticmethod
+    def pc():
+        return RseqMachine.number("$pc")
+
+    def hold(self, descriptor):
+        """A section is open: a window's own descriptor is in force and covers the instruction, or a thread's."""
+        window = self.process.window_of(descriptor)
+        if self.process.has_descriptor(descriptor):
+            if window is None or not window.covers(self.pc()):
+                return
+            self.name, self.by_mm_cid = str(window), "mm_cid" in window.kind
+        elif self.thread.cpu() is None:
+            return
+        else:
+            window = self.process.window_at(self.pc())
+            self.name, self.by_mm_cid = (str(window), "mm_cid" in window.kind) if window else RseqFunctions.preparing(self.process)
+        self.held = descriptor
+        self.index = self.current_index()
+        self.thread.set_in_force(0)
+        self.pin()
+
+    def current_index(self):
+        return self.thread.mm_cid() if self.by_mm_cid else self.thread.cpu()
+
+    def pin(self):
+        """Keeps the thread where it is, lest the scheduler move it between two steps. Where it can't stay, it starts again."""
+        cpu, thread = self.thread.cpu(), gdb.selected_thread().ptid[1]
+        connection = gdb.selected_inferior().connection
+        if connection is None or connection.type != "native":
+            return
+        try:
+            allowed = os.sched_getaffinity(thread)
+            if cpu in allowed:
+                os.sched_setaffinity(thread, {cpu})
+                self.allowed = self.allowed or (thread, allowed)
+        except OSError:
+            pass
+
+    def unpin(self):
+        if self.allowed is not None:
+            try:
+                os.sched_setaffinity(*self.allowed)
+            except OSError:
+                pass
+            self.allowed = None
+
+    def end(self, how, outcome):
+        """The section is over, for now or for good: `committed`, `left`, or `aborted`."""
+        self.held = 0
+        self.ended = how
+        self.unpin()
+        print(f"{self.name}: {outcome}")
+
+    def abort(self, why):
+        """What the kernel does to a section that is interrupted."""
+        window = self.process.window_at(self.pc())
+        if window is not None:
+            gdb.execute(f"set var $pc = {window.abort:#x}", to_string=True)
+        self.thread.set_in_force(0)
+        self.end("aborted", f"starts again: {why}")
+
+    def is_exact(self):
+        """Nothing else ran since the section armed that is open."""
+        return self.history.alone is not None and self.history.alone == self.history.thread()
+
+    def instruction(self):
+        """One instruction; a window's checks, which would find nothing in force, are one as well."""
+        self.ended = None
+        before = self.pc()
+        window = self.process.window_at(before)
+        if self.held and window is not None and window.is_prepared() and before == window.start:
+            gdb.execute(f"set var $pc = {window.checked:#x}", to_string=True)
+            return
+        if self.held and self.process.gives_up_at(before):
+            self.end("left", "left from prepare")
+        stack = RseqMachine.number("$sp")
+        self.resume()
+        self.look_for_handler(stack)
+        if self.thread is None:
+            self.thread = RseqThread.of(self.process)
+        if self.thread is not None:
+            self.look(window)
+
+    def resume(self):
+        self.history.event = None
+        gdb.execute("stepi", to_string=True)
+        if gdb.selected_thread() is None:
+            raise RseqStop()
+
+    def look(self, window):
+        """What the instruction did to the section; it was one of this window, if of any."""
+        descriptor = self.thread.in_force()
+        if descriptor:
+            if self.held:
+                self.end("aborted", "starts again: another section ran inside of it")
+            self.hold(descriptor)
+        elif self.held and window is not None and not window.covers(self.pc()):
+            self.leave(window)
+        elif self.held and self.current_index() != self.index:
+            what = "concurrency id" if self.by_mm_cid else "CPU"
+            self.abort(f"it was moved from {what} {self.index} to {self.current_index()}")
+
+    def leave(self, window):
+        pc, exits = self.pc(), self.process.exits(window)
+        if pc == window.post:
+            self.end("committed", "committed")
+        elif pc == window.abort or exits.index(pc) == 0 if pc in exits else False:
+            self.end("aborted", "starts again: it has no slot yet, or isn't registered")
+        else:
+            self.end("left", "left its window by an exit")
+
+    def look_for_handler(self, stack):
+        """A signal's handler interrupts a section: it needs more of the stack than any instruction takes."""
+        if not self.held or abs(RseqMachine.number("$sp") - stack) < 128:
+            return
+        handler = gdb.newest_frame()
+        trampoline = handler.older()
+        if trampoline is None or trampoline.type() != gdb.SIGTRAMP_FRAME:
+            return
+        interrupted = trampoline.older()
+        window = self.process.window_at(interrupted.pc()) if interrupted is not None else None
+        if window is not None:
+            interrupted.select()
+            gdb.execute(f"set var $pc = {window.abort:#x}", to_string=True)
+            gdb.newest_frame().select()
+        self.end("aborted", "starts again: a signal came in between")
+        raise RseqStop()
+
+    def step(self):
+        """An instruction; raises `RseqStop` if the program stopped for a reason of its own."""
+        self.instruction()
+        if isinstance(self.history.event, (gdb.BreakpointEvent, gdb.SignalEvent)):
+            raise RseqStop()
+
+    def begin_again(self):
+        """Other threads ran since the section armed, perhaps on its CPU. So it starts again, up to where it was; now with them held."""
+        place, window = self.pc(), self.process.window_at(self.pc())
+        self.abort("other threads ran meanwhile; from now on they are held")
+        for _ in range(self.MOST_INSTRUCTIONS):
+            self.instruction()
+            now = self.process.window_at(self.pc())
+            is_there = self.pc() == place if window is None else now is not None and self.pc() == now.start and now.place == window.place
+            if self.held and is_there:
+                return
+            if isinstance(self.history.event, gdb.SignalEvent) or self.ended in ("committed", "left"):
+                raise RseqStop()
+        raise RseqStop()
+
+    def ready(self):
+        """Steps are about to begin. Whether they may: not if the section had to begin again in its window, because then it is where it hasn't been."""
+        if self.held and not self.is_exact():
+            self.begin_again()
+            return self.process.window_at(self.pc()) is None
+        return True
+
+
+class RseqLines:
+    """Steps by lines of the source, as gdb's own commands go by them: out of functions and over them, or into them."""
+
+    def __init__(self, stepper, into):
+        self.stepper, self.into = stepper, into
+        frame = gdb.newest_frame()
+        self.function, self.depth, self.line = self.real(frame), self.inlined(frame), self.line_of(frame)
+        if self.line is None:
+            raise gdb.GdbError("there is no line information here: use `rseq stepi` or `rseq finish`")
+
+    @staticmethod
+    def real(frame):
+        while frame.type() == gdb.INLINE_FRAME:
+            frame = frame.older()
+        return frame
+
+    @staticmethod
+    def inlined(frame):
+        depth = 0
+        while frame.type() == gdb.INLINE_FRAME:
+            frame, depth = frame.older(), depth + 1
+        return depth
+
+    @staticmethod
+    def line_of(frame):
+        sal = frame.find_sal()
+        return (sal.symtab.filename, sal.line) if sal.symtab is not None and sal.line else None
+
+    def run(self):
+        """Until there is another line; a window is one, and so is what happens at the end of a section."""
+        while True:
+            self.stepper.step()
+            if self.stepper.ended or self.is_at_start():
+                return
+            frame = self.entered()
+            if frame is not None:
+                self.go_back_to(frame)
+            elif self.is_other_line():
+                return
+
+    def is_at_start(self):
+        window = self.stepper.process.window_at(self.stepper.pc())
+        return self.stepper.held and window is not None and self.stepper.pc() == window.start and window.is_prepared()
+
+    def entered(self):
+        """The frame to which a function returns that was just called and isn't to be stepped through."""
+        frame = self.real(gdb.newest_frame())
+        if frame == self.function:
+            return None
+        caller = frame.older()
+        called = caller is not None and self.real(caller) == self.function
+        if not called:
+            self.function, self.depth = frame, self.inlined(gdb.newest_frame())
+            return None
+        return None if self.into and self.line_of(frame) is not None else self.real(caller)
+
+    def go_back_to(self, frame):
+        pc = frame.pc()
+        while not (self.stepper.pc() == pc and self.real(gdb.newest_frame()) == frame):
+            self.stepper.step()
+
+    def is_other_line(self):
+        pc = self.stepper.pc()
+        sal = gdb.find_pc_line(pc)
+        if sal.symtab is None or sal.pc != pc:
+            return False
+        frame = gdb.newest_frame()
+        line = self.line_of(frame)
+        deeper = not self.into and self.inlined(frame) > self.depth
+        return line is not None and line != self.line and not deeper
+
+
+class RseqCommand(gdb.Command):
+    """Sections of restartable sequences (rseq-dsl).
+
+sections  the sections of the program
+where     whether the selected thread is in a section, and at which step
+stepi     one instruction (or N), with the section that is open held
+step      to another line, with the section that is open held
+next      the same, over functions
+finish    to the end of the section, through as many attempts as it takes
+abort     the section that is open is interrupted"""
+
+    def __init__(self, name, history=None):
+        super().__init__(name, gdb.COMMAND_RUNNING, prefix=history is None)
+        self.dont_repeat_ = history is None
+        self.history = history
+
+    def invoke(self, _argument, _from_tty):
+        gdb.execute("help rseq")
+
+    @staticmethod
+    def need_thread():
+        if gdb.selected_thread() is None:
+            raise gdb.GdbError("the program isn't being run")
+
+    def times(self, argument):
+        return int(gdb.parse_and_eval(argument)) if argument else 1
+
+    def go(self, run, by_instruction=False):
+        """Steps, and shows where that led to."""
+        self.need_thread()
+        with RseqStepper(self.history) as stepper:
+            try:
+                if stepper.ready():
+                    run(stepper)
+            except RseqStop:
+                pass
+        if gdb.selected_thread() is not None:
+            gdb.execute("x/i $pc" if by_instruction else "frame")
+
+
+class RseqSections(RseqCommand):
+    """The sections of the program: where their windows are, where they stand in the source, and what they commit.
+Usage: rseq sections [TEXT]
+With TEXT, those in whose line it occurs."""
+
+    def invoke(self, argument, _from_tty):
+        lines = [self.line(window) for window in RseqProcess().windows]
+        lines = [line for line in lines if argument in line]
+        for line in lines:
+            print(line)
+        print(f"{len(lines)} windows")
+
+    @staticmethod
+    def line(window):
+        addresses = f"{window.start:#018x}-{window.post:#018x}" if window.start else "(not relocated yet)".center(37)
+        return f"{addresses}  {window.kind:<16}  {window}"
+
+
+class RseqWhere(RseqCommand):
+    """Whether the selected thread is in a section, and at which step.
+Usage: rseq where"""
+
+    def invoke(self, _argument, _from_tty):
+        self.need_thread()
+        process = RseqProcess()
+        thread = RseqThread.of(process)
+        print(self.about_thread(process, thread))
+        for line in self.about_section(process, thread):
+            print(line)
+
+    @staticmethod
+    def about_thread(process, thread):
+        mode, restartable = process.mode()
+        text = f"thread {gdb.selected_thread().num}: {mode}"
+        if thread is None or not restartable:
+            return text
+        if thread.cpu() is None:
+            return f"{text}; this thread isn't registered, its area is at {thread.area:#x}"
+        return f"{text}; on CPU {thread.cpu()}, its area is at {thread.area:#x}"
+
+    @staticmethod
+    def about_section(process, thread):
+        pc = RseqMachine.number("$pc")
+        window = process.window_at(pc)
+        descriptor = thread.in_force() if thread is not None else 0
+        if window is None and (not descriptor or process.has_descriptor(descriptor)):
+            return RseqWhere.outside(process, pc)
+        section = str(window) if window is not None else RseqFunctions.preparing(process)[0]
+        armed = f"in force: {descriptor:#x}" if descriptor else "nothing is in force"
+        return [f"section {section}", f"step: {RseqWhere.step(window, pc)} ({armed})"]
+
+    @staticmethod
+    def step(window, pc):
+        if window is None:
+            return "prepare"
+        if pc < window.checked:
+            return "the checks of the window"
+        return "the window"
+
+    @staticmethod
+    def outside(process, pc):
+        for window in process.windows:
+            if pc == window.post:
+                return [f"section {window}", "step: disarm (it has committed)"]
+            if pc == window.abort:
+                return [f"section {window}", "step: abort handler (it starts again)"]
+        return ["in no section that is in force"]
+
+
+class RseqStepi(RseqCommand):
+    """Step one instruction, with the other threads and the section that is open held. The checks at the start of a window count as one.
+Usage: rseq stepi [N]"""
+
+    def invoke(self, argument, _from_tty):
+        def run(stepper):
+            for _ in range(self.times(argument)):
+                stepper.step()
+
+        self.go(run, by_instruction=True)
+
+
+class RseqStep(RseqCommand):
+    """Step to another line, with the other threads and the section that is open held. A window is one line.
+Usage: rseq step [N]"""
+
+    INTO = True
+
+    def invoke(self, argument, _from_tty):
+        def run(stepper):
+            for _ in range(self.times(argument)):
+                RseqLines(stepper, self.INTO).run()
+
+        self.go(run)
+
+
+class RseqNext(RseqStep):
+    """Step to another line, over functions, with the other threads and the section that is open held. A window is one line.
+Usage: rseq next [N]"""
+
+    INTO = False
+
+
+class RseqFinish(RseqCommand):
+    """Go on to the end of the section, with the other threads held, through as many attempts as it takes.
+Usage: rseq finish"""
+
+    def invoke(self, _argument, _from_tty):
+        def run(stepper):
+            while stepper.ended not in ("committed", "left"):
+                stepper.step()
+
+        self.go(run)
+
+
+class RseqAbort(RseqCommand):
+    """Interrupt the section that is open, as the kernel would: a window goes to its abort handler, and `prepare` to a window that will not go through.
+Usage: rseq abort"""
+
+    def invoke(self, _argument, _from_tty):
+        self.need_thread()
+        with RseqStepper(self.history) as stepper:
+            if not stepper.held:
+                raise gdb.GdbError("no section is in force")
+            stepper.abort("aborted by hand")
+
+
+def rseq_register():
+    """Once, however many images bring this script along."""
+    if hasattr(gdb, "rseq_history"):
+        return
+    gdb.rseq_history = RseqHistory()
+    RseqCommand("rseq")
+    for command in (RseqSections, RseqWhere, RseqStepi, RseqStep, RseqNext, RseqFinish, RseqAbort):
+        command("rseq " + command.__name__[len("Rseq"):].lower(), gdb.rseq_history)
+
+
+rseq_register()
