@@ -59,7 +59,7 @@ class RseqMemory:
 
     @staticmethod
     def bytes(address, length):
-        return bytes(gdb.selected_inferior().read_memory(address, length))
+        return bytes(gdb.selected_inferior().read_memory(address, length)) if length else b""
 
     @staticmethod
     def read(address, layout):
@@ -74,11 +74,10 @@ class RseqMemory:
 class RseqWindow:
     """A window: its descriptor as the kernel has it, and what its note says."""
 
-    def __init__(self, descriptor):
+    def __init__(self, descriptor, start, length, abort):
         self.descriptor = descriptor
-        _, _, self.start, length, self.abort = RseqMemory.read(descriptor, "IIQQQ")
-        self.post = self.start + length
-        self.checked = self.start
+        self.start, self.post, self.abort = start, start + length, abort
+        self.checked = start
         self.place, self.kind, self.operation = None, "", ""
 
     def covers(self, address):
@@ -122,9 +121,10 @@ class RseqImage:
 
     def read(self, sections):
         self.descriptors = sections.get("__rseq_cs", range(0))
-        windows = {address: RseqWindow(address) for address in self.descriptors[::32]}
-        for at, kind, description in self.notes(sections.get(".note.rseq", range(0))):
-            self.note(at, kind, description, windows)
+        words = RseqMemory.read(self.descriptors.start, f"{len(self.descriptors) // 8}Q")
+        windows = {at: RseqWindow(at, *words[4 * number + 1 : 4 * number + 4]) for number, at in enumerate(self.descriptors[::32])}
+        for note in RseqNote.all(sections.get(".note.rseq", range(0))):
+            self.note(note, windows)
         self.windows = list(windows.values())
         exits = sections.get("__rseq_exit_point_array", range(0))
         pairs = RseqMemory.read(exits.start, f"{len(exits) // 8}Q")
@@ -132,31 +132,42 @@ class RseqImage:
             self.exits.setdefault(start, []).append(exit)
         return self
 
+    def note(self, note, windows):
+        if note.kind == 1 and note.address(0) in windows:
+            window = windows[note.address(0)]
+            file, window.kind, window.operation = note.texts(16)
+            window.checked, window.place = note.address(1), RseqPlace(file, note.number(2), note.number(3))
+        elif note.kind == 3:
+            self.words = [note.address(number) for number in range(3)]
+        elif note.kind == 4:
+            self.giving_up.add(note.address(0))
+
+
+class RseqNote:
+    """An ELF note of ours: docs/tool-authors.md."""
+
+    def __init__(self, kind, at, description):
+        self.kind, self.at, self.description = kind, at, description
+
     @staticmethod
-    def notes(section):
-        """The notes of a section: where the description is, its type, and its bytes."""
-        at = section.start
-        while at < section.stop:
-            name, length, kind = RseqMemory.read(at, "III")
-            description = at + 12 + (name + 3 & ~3)
-            if RseqMemory.bytes(at + 12, name) == b"rseq\0":
-                yield description, kind, RseqMemory.bytes(description, length)
-            at = description + (length + 3 & ~3)
+    def all(section):
+        bytes, at, order = RseqMemory.bytes(section.start, len(section)), 0, RseqMemory.order()
+        while at < len(bytes):
+            name, length, kind = struct.unpack_from(order + "III", bytes, at)
+            start = at + 12 + (name + 3 & ~3)
+            if bytes[at + 12 :].startswith(b"rseq\0"):
+                yield RseqNote(kind, section.start + start, bytes[start : start + length])
+            at = start + (length + 3 & ~3)
 
-    def note(self, at, kind, description, windows):
-        def address(number):
-            """An address that is the distance from where it stands."""
-            return at + 4 * number + RseqMemory.read(at + 4 * number, "i")[0]
+    def number(self, number, layout="I"):
+        return struct.unpack_from(RseqMemory.order() + layout, self.description, 4 * number)[0]
 
-        if kind == 1 and address(0) in windows:
-            window = windows[address(0)]
-            line, column = RseqMemory.read(at + 8, "II")
-            file, window.kind, window.operation = (text.decode(errors="replace") for text in description[16:].split(b"\0")[:3])
-            window.checked, window.place = address(1), RseqPlace(file, line, column)
-        elif kind == 3:
-            self.words = [address(number) for number in range(3)]
-        elif kind == 4:
-            self.giving_up.add(address(0))
+    def address(self, number):
+        """An address, which is there as the distance from where it stands."""
+        return self.at + 4 * number + self.number(number, "i")
+
+    def texts(self, start):
+        return [text.decode(errors="replace") for text in self.description[start:].split(b"\0")[:3]]
 
 
 class RseqPlace:
@@ -423,15 +434,15 @@ class RseqStepper:
 
     @staticmethod
     def set(settings):
-        """Sets these, as far as gdb has them (the second came with gdb 13), and returns what they were."""
+        """Sets these, as far as gdb has them (the second came with gdb 13) and there is a program; returns what they were."""
         before = {}
         for name, value in settings.items():
             try:
                 known = gdb.parameter(name)
-            except RuntimeError:
-                continue
-            before[name] = {True: "on", False: "off"}.get(known, known)
-            gdb.execute(f"set {name} {value}", to_string=True)
+                gdb.execute(f"set {name} {value}", to_string=True)
+                before[name] = {True: "on", False: "off"}.get(known, known)
+            except (RuntimeError, gdb.error):
+                pass
         return before
 
     @staticmethod
@@ -596,9 +607,8 @@ class RseqLines:
     def __init__(self, stepper, into):
         self.stepper, self.into = stepper, into
         frame = gdb.newest_frame()
+        #: The line is `None` where none is known, as in a window's stubs: then it goes on to where one is.
         self.function, self.depth, self.line = self.real(frame), self.inlined(frame), self.line_of(frame)
-        if self.line is None:
-            raise gdb.GdbError("there is no line information here: use `rseq stepi` or `rseq finish`")
 
     @staticmethod
     def real(frame):
@@ -768,7 +778,7 @@ Usage: rseq where"""
                 return [f"section {window}", "step: disarm (it has committed)"]
             if pc == window.abort:
                 return [f"section {window}", "step: abort handler (it starts again)"]
-        return ["in no section that is in force"]
+        return ["in no section that is in force (one that was interrupted starts again when it comes to its window)"]
 
 
 class RseqStepi(RseqCommand):
@@ -805,7 +815,7 @@ Usage: rseq next [N]"""
 
 
 class RseqFinish(RseqCommand):
-    """Go on to the end of the section, with the other threads held, through as many attempts as it takes.
+    """Go on to the end of the section (the next, if none is open), with the other threads held, through as many attempts as it takes.
 Usage: rseq finish"""
 
     def invoke(self, _argument, _from_tty):
