@@ -125,6 +125,13 @@ fn must_end(text: &str, counted: u32, aborted: u32) {
     must_say(text, &format!("counted {counted}, aborted {aborted}\n"));
 }
 
+/// Where the first section stands whose line begins like this: where this word of it is.
+fn place(line: &str, word: &str) -> String {
+    let source = include_str!("fixtures/debugged/src/main.rs").lines().enumerate();
+    let (number, text) = source.into_iter().find(|(_, text)| text.starts_with(line)).expect("there is such a line");
+    format!("src/main.rs:{}:{}", number + 1, text.find(word).expect("a word of it") + 1)
+}
+
 /// The sections that commit, and count.
 const COMMITTING: &[&str] = &["prepared", "prepared_by_cid", "both", "window", "repeated", "committed"];
 
@@ -294,8 +301,9 @@ fn a_signal_interrupts_a_section() {
         for (section, stop) in [("prepared", STOP_IN_PREPARE), ("committed", STOP_IN_WINDOW)] {
             let stop = commands(&[&begin(section), stop, "python import os", signal, "delete", "rseq where", "rseq finish"]);
             let text = debug(program, section, AS_IT_IS, &commands(&[&stop, END]));
-            must_say(&text, "starts again: a signal came in between");
-            must_say(&text, "src/main.rs:86:13, add(&HITS[cpu], 1): committed");
+            must_say(&text, "SIGUSR1 interrupts it, so it is going to start again");
+            must_say(&text, "starts again: SIGUSR1 interrupted it");
+            must_say(&text, &format!("{}, add(&HITS[cpu], 1): committed", place("    rseq! { commit", "commit")));
             must_end(&text, 2, 1);
         }
     }
@@ -361,7 +369,9 @@ fn the_mode_is_said() {
         let text = debug(program, "first", AS_IT_IS, &commands(&[BEGIN, "rseq where", "rseq finish", "rseq where", END]));
         must_say(&text, "thread 1: no section has run yet");
         must_say(&text, "thread 1: registered by libc");
-        must_end(&text, 1, 0);
+        must_say(&text, "starts again: something had to be made ready first");
+        must_say(&text, ": committed");
+        must_end(&text, 1, 1);
         let text = debug(program, "first", OWN_REGISTRATION, &commands(&[BEGIN, "rseq where", "rseq finish", "rseq where", END]));
         must_say(&text, "thread 1: registered by rseq-core");
         must_say(&text, "counted 1, aborted ");
@@ -381,7 +391,7 @@ fn sections_are_listed() {
         let text = debug(program, "prepared", AS_IT_IS, &commands(&["rseq sections", BEGIN, "rseq sections", "rseq sections HITS_BY_CID"]));
         let said: Vec<_> = text.lines().filter(|line| line.ends_with(" windows")).collect();
         assert_eq!(said[..2], [format!("{windows} windows"), format!("{windows} windows")]);
-        must_say(&text, "commit cpu_id     src/main.rs:86:13, add(&HITS[cpu], 1)");
+        must_say(&text, &format!("commit cpu_id     {}, add(&HITS[cpu], 1)", place("    rseq! { commit", "commit")));
     }
 }
 
@@ -394,7 +404,7 @@ fn a_stripped_program_is_stepped_through() {
     let script = concat!("source ", env!("CARGO_MANIFEST_DIR"), "/rseq-core/gdb/rseq.py");
     let text = debug(&programs().stripped, "prepared 2", ("STOP", ""), &commands(&[script, "run", "rseq where", "rseq finish", END]));
     must_say(&text, "thread 1: registered by libc");
-    must_say(&text, "src/main.rs:36:9, store(slot, next): committed");
+    must_say(&text, &format!("{}, store(slot, next): committed", place("        prepare |cpu|", "prepare")));
     must_end(&text, 1, 0);
 }
 
@@ -408,7 +418,7 @@ fn values_are_printed_by_cpu() {
     // All of it happens on one CPU.
     let cpu = "starti\npython import os; thread = gdb.selected_thread().ptid[1]; cpu = min(os.sched_getaffinity(thread)); os.sched_setaffinity(thread, {cpu}); print(f'CPU {cpu}.')";
     for program in with_symbols() {
-        let text = debug(program, "values", AS_IT_IS, &commands(&[cpu, "break before", "continue", "up", &print.join("\n"), END]));
+        let text = debug(program, "values", AS_IT_IS, &commands(&[cpu, "break before", "continue", "frame function debugged::values", &print.join("\n"), END]));
         let cpu = text.split("CPU ").nth(1).and_then(|text| text.split('.').next()).expect("a number").to_owned();
         let values = [
             "Counter(42) = {[C] = 42}",

@@ -102,8 +102,8 @@ class RseqImage:
         self.descriptors = range(0)
         #: By the start of its window, where it may be left to: to start again first, then the exits.
         self.exits = {}
-        #: The instructions from which on a section with `prepare` is given up.
-        self.giving_up = set()
+        #: The instructions from which on a section is no longer in force that is in `prepare`, and how it ends.
+        self.ends = {}
         #: The words of rseq-core: what sections load first, the decision for a mode, the number of CPUs.
         self.words = None
 
@@ -139,8 +139,8 @@ class RseqImage:
             window.checked, window.place = note.address(1), RseqPlace(file, note.number(2), note.number(3))
         elif note.kind == 3:
             self.words = [note.address(number) for number in range(3)]
-        elif note.kind == 4:
-            self.giving_up.add(note.address(0))
+        elif note.kind in (4, 5):
+            self.ends[note.address(0)] = "left" if note.kind == 4 else "aborted"
 
 
 class RseqNote:
@@ -207,8 +207,8 @@ class RseqProcess:
     def has_descriptor(self, address):
         return any(address in image.descriptors for image in self.images)
 
-    def gives_up_at(self, address):
-        return any(address in image.giving_up for image in self.images)
+    def end_at(self, address):
+        return next((image.ends[address] for image in self.images if address in image.ends), None)
 
     def exits(self, window):
         return [exit for image in self.images for exit in image.exits.get(window.start, [])]
@@ -341,6 +341,8 @@ class RseqHistory:
         #: Whether it is this script that lets the program run.
         self.steps = False
         self.others_ran = True
+        #: What interrupted the section of the thread that was stepped last, if it wasn't others.
+        self.interruption = None
         #: The last stop's kind, of what this script ran.
         self.event = None
         #: What was in force before a function was called from the debugger.
@@ -350,6 +352,9 @@ class RseqHistory:
         gdb.events.exited.connect(self.on_exit)
         gdb.events.inferior_call.connect(self.on_call)
 
+    def interrupt(self, interruption):
+        self.alone, self.interruption = None, interruption
+
     @staticmethod
     def thread():
         thread = gdb.selected_thread()
@@ -357,7 +362,7 @@ class RseqHistory:
 
     def on_cont(self, _event):
         if not self.steps:
-            self.alone = None
+            self.interrupt("other threads may have run since")
             self.others_ran = not self.is_single()
 
     def on_stop(self, event):
@@ -387,6 +392,33 @@ class RseqHistory:
             if RseqMemory.bytes(descriptor, 32) != words:
                 gdb.selected_inferior().write_memory(descriptor, words)
             thread.set_in_force(descriptor)
+            self.interrupt("a function was called from the debugger")
+
+
+class RseqSignals:
+    """The signals that the program is given, with what gdb's user wants of them. While a section is held gdb stops for each: a handler that ran between two steps would go unnoticed, and
+    so would its sections."""
+
+    def __init__(self):
+        lines = gdb.execute("info signals", to_string=True).splitlines()
+        fields = [line.split(maxsplit=4) for line in lines if line.startswith("SIG")]
+        self.passed = {name: (stop, shown) for name, stop, shown, passed, *_ in fields if passed == "Yes"}
+
+    def __contains__(self, name):
+        return name in self.passed
+
+    def stop(self):
+        self.handle("stop", [name for name, (stop, _) in self.passed.items() if stop == "No"])
+
+    def restore(self):
+        for shown in ("Yes", "No"):
+            names = [name for name, wanted in self.passed.items() if wanted == ("No", shown)]
+            self.handle("nostop print" if shown == "Yes" else "nostop noprint", names)
+
+    @staticmethod
+    def handle(how, names):
+        if names:
+            gdb.execute(f"handle {' '.join(names)} {how}", to_string=True)
 
 
 class RseqStop(Exception):
@@ -413,6 +445,9 @@ class RseqStepper:
         self.name, self.by_mm_cid, self.index = "", False, None
         #: How the section that was open ended last: see `end`.
         self.ended = None
+        #: What interrupted the section that is in force still.
+        self.interruption = None
+        self.signals = RseqSignals()
         self.allowed = None
 
     def __enter__(self):
@@ -425,12 +460,14 @@ class RseqStepper:
     def __exit__(self, *_exception):
         self.history.steps = False
         self.set(self.settings)
-        self.unpin()
+        self.let_go()
         if gdb.selected_thread() is None:
             return
-        self.history.alone = self.history.thread()
+        self.history.alone, self.history.interruption = self.history.thread(), None
         if self.held:
             self.thread.set_in_force(self.held)
+        if self.interruption:
+            self.history.interrupt(self.interruption)
 
     @staticmethod
     def set(settings):
@@ -465,6 +502,12 @@ class RseqStepper:
         self.index = self.current_index()
         self.thread.set_in_force(0)
         self.pin()
+        self.signals.stop()
+
+    def let_go(self):
+        """Nothing is held any more."""
+        self.unpin()
+        self.signals.restore()
 
     def current_index(self):
         return self.thread.mm_cid() if self.by_mm_cid else self.thread.cpu()
@@ -495,13 +538,14 @@ class RseqStepper:
         """The section is over, for now or for good: `committed`, `left`, or `aborted`."""
         self.held = 0
         self.ended = how
-        self.unpin()
+        self.let_go()
         print(f"{self.name}: {outcome}")
 
     def abort(self, why):
         """What the kernel does to a section that is interrupted."""
         window = self.process.window_at(self.pc())
         if window is not None:
+            self.name = str(window)
             gdb.execute(f"set var $pc = {window.abort:#x}", to_string=True)
         self.thread.set_in_force(0)
         self.end("aborted", f"starts again: {why}")
@@ -518,11 +562,11 @@ class RseqStepper:
         if self.held and window is not None and window.is_prepared() and before == window.start:
             gdb.execute(f"set var $pc = {window.checked:#x}", to_string=True)
             return
-        if self.held and self.process.gives_up_at(before):
-            self.end("left", "left from prepare")
-        stack = RseqMachine.number("$sp")
+        if self.held and self.process.end_at(before):
+            self.end_in_prepare(self.process.end_at(before))
         self.resume()
-        self.look_for_handler(stack)
+        if self.held and self.is_signalled():
+            return
         if self.thread is None:
             self.thread = RseqThread.of(self.process)
         if self.thread is not None:
@@ -548,6 +592,7 @@ class RseqStepper:
             self.abort(f"it was moved from {what} {self.index} to {self.current_index()}")
 
     def leave(self, window):
+        self.name = str(window)
         pc, exits = self.pc(), self.process.exits(window)
         if pc == window.post:
             self.end("committed", "committed")
@@ -556,22 +601,17 @@ class RseqStepper:
         else:
             self.end("left", "left its window by an exit")
 
-    def look_for_handler(self, stack):
-        """A signal's handler interrupts a section: it needs more of the stack than any instruction takes."""
-        if not self.held or abs(RseqMachine.number("$sp") - stack) < 128:
-            return
-        handler = gdb.newest_frame()
-        trampoline = handler.older()
-        if trampoline is None or trampoline.type() != gdb.SIGTRAMP_FRAME:
-            return
-        interrupted = trampoline.older()
-        window = self.process.window_at(interrupted.pc()) if interrupted is not None else None
-        if window is not None:
-            interrupted.select()
-            gdb.execute(f"set var $pc = {window.abort:#x}", to_string=True)
-            gdb.newest_frame().select()
-        self.end("aborted", "starts again: a signal came in between")
-        raise RseqStop()
+    def end_in_prepare(self, how):
+        self.end(how, "left from prepare" if how == "left" else "starts again: something had to be made ready first")
+
+    def is_signalled(self):
+        """A signal is about to be delivered, which interrupts the section. It stays where that was, for people to look at, and in force, for the kernel to see to it."""
+        event = self.history.event
+        if not isinstance(event, gdb.SignalEvent) or event.stop_signal not in self.signals:
+            return False
+        print(f"{self.name}: {event.stop_signal} interrupts it, so it is going to start again")
+        self.interruption = f"{event.stop_signal} interrupted it"
+        return True
 
     def step(self):
         """An instruction; raises `RseqStop` if the program stopped for a reason of its own."""
@@ -580,18 +620,22 @@ class RseqStepper:
             raise RseqStop()
 
     def begin_again(self):
-        """Other threads ran since the section armed, perhaps on its CPU. So it starts again, up to where it was; now with them held."""
+        """The section was interrupted, or others may have been on its CPU. So it starts again, up to where it was, or to the start of the window that it was in; now with them held."""
         place, window = self.pc(), self.process.window_at(self.pc())
-        self.abort("other threads ran meanwhile; from now on they are held")
+        self.abort(f"{self.history.interruption}; from now on the others are held")
         for _ in range(self.MOST_INSTRUCTIONS):
             self.instruction()
-            now = self.process.window_at(self.pc())
-            is_there = self.pc() == place if window is None else now is not None and self.pc() == now.start and now.place == window.place
-            if self.held and is_there:
+            if self.held and self.is_back(place, window):
                 return
-            if isinstance(self.history.event, gdb.SignalEvent) or self.ended in ("committed", "left"):
-                raise RseqStop()
+            if isinstance(self.history.event, (gdb.BreakpointEvent, gdb.SignalEvent)):
+                break
         raise RseqStop()
+
+    def is_back(self, place, window):
+        if window is None:
+            return self.pc() == place
+        now = self.process.window_at(self.pc())
+        return now is not None and self.pc() == now.start and now.place == window.place
 
     def ready(self):
         """Steps are about to begin. Whether they may: not if the section had to begin again in its window, because then it is where it hasn't been."""

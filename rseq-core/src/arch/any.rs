@@ -51,14 +51,6 @@ macro_rules! armed_note {
 }
 pub(super) use armed_note;
 
-/// The note that what is in force is about to go out of force. Label: 27.
-macro_rules! disarming_note {
-    () => {
-        concat!("27: ", $crate::arch::any::note!("4", "4", "27b"))
-    };
-}
-pub(super) use disarming_note;
-
 /// The note of an image with sections, from which a debugger finds a thread's area and the slots. Operands: `fast`, `decision` and `possible`, the statics of these names.
 macro_rules! image_note {
     () => {
@@ -66,6 +58,20 @@ macro_rules! image_note {
     };
 }
 pub(super) use image_note;
+
+/// Notes that the section that is open is left here. No instruction.
+#[inline(always)]
+pub(crate) fn leaves() {
+    // SAFETY: no instruction.
+    unsafe { asm!("27:", note!("4", "4", "27b"), options(nostack, preserves_flags)) };
+}
+
+/// Notes that the section that is open is going to start again from here. No instruction.
+#[inline(always)]
+pub(crate) fn starts_again() {
+    // SAFETY: no instruction.
+    unsafe { asm!("27:", note!("5", "4", "27b"), options(nostack, preserves_flags)) };
+}
 
 /// Words of which bytes have no value can be passed on by [`valued`].
 pub(crate) const WORDS_MAY_HAVE_GAPS: bool = true;

@@ -11,7 +11,7 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use super::any::{armed_note, compiler_fence, disarming_note};
+use super::any::{armed_note, compiler_fence};
 use super::thread_block;
 use crate::abi::{Descriptor, Rseq};
 use crate::thread::{Armed, FAST, Located};
@@ -110,8 +110,7 @@ pub(crate) unsafe fn disarm(area: *mut Rseq) {
     // SAFETY: the caller's, and the calling thread's. Stores of one word each, so that the kernel sees the old value or 0.
     unsafe {
         word(&raw mut (*descriptor).post_commit_offset).store(0, Relaxed);
-        // Like a fence for the compiler, and no instruction either.
-        asm!(disarming_note!(), options(nostack, preserves_flags));
+        compiler_fence();
         word(&raw mut (*area).rseq_cs).store(0, Relaxed);
     }
     compiler_fence();

@@ -4,7 +4,7 @@
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 
-use super::any::{armed_note, disarming_note, image_note};
+use super::any::{armed_note, image_note};
 use crate::abi::{Descriptor, Rseq};
 use crate::thread::{Armed, FAST, Fast, Located, ThreadBlock};
 use crate::{cpu, mode};
@@ -163,7 +163,6 @@ pub(crate) unsafe fn disarm(area: *mut Rseq) {
     // SAFETY: the caller's. One store, so that the kernel sees the old value or NULL; the memory clobber keeps what comes before it before it.
     unsafe {
         asm!(
-            disarming_note!(),
             "mov qword ptr [{area} + 8], 0",  // area->rseq_cs = NULL
             area = in(reg) area,
             options(nostack, preserves_flags),
