@@ -204,7 +204,7 @@ fn a_section_is_stepped_through_by_lines() {
         let stop = commands(&[BEGIN, "break successor", "continue", "delete", "set language c"]);
         let text = debug(program, "prepared 2", AS_IT_IS, &commands(&[&stop, "rseq stepi", elsewhere, BY_LINES, elsewhere, END]));
         must_say(&text, "step: prepare");
-        must_say(&text, "starts again: other threads ran meanwhile; from now on they are held");
+        must_say(&text, "starts again: other threads may have run since; from now on the others are held");
         must_say(&text, "step: the checks of the window");
         must_say(&text, ": committed");
         must_end(&text, 1, 1);

@@ -637,12 +637,12 @@ class RseqStepper:
         now = self.process.window_at(self.pc())
         return now is not None and self.pc() == now.start and now.place == window.place
 
-    def ready(self):
-        """Steps are about to begin. Whether they may: not if the section had to begin again in its window, because then it is where it hasn't been."""
-        if self.held and not self.is_exact():
-            self.begin_again()
-            return self.process.window_at(self.pc()) is None
-        return True
+    def make_exact(self):
+        """Whether the thread is still where it was: a section that had to begin again in its window is at the start of that."""
+        if not self.held or self.is_exact():
+            return True
+        self.begin_again()
+        return self.process.window_at(self.pc()) is None
 
 
 class RseqLines:
@@ -743,12 +743,12 @@ abort     the section that is open is interrupted"""
     def times(self, argument):
         return int(gdb.parse_and_eval(argument)) if argument else 1
 
-    def go(self, run, by_instruction=False):
-        """Steps, and shows where that led to."""
+    def go(self, run, by_instruction=False, from_anywhere=False):
+        """Steps, and shows where that led to. A step that begins where nobody has looked yet isn't taken."""
         self.need_thread()
         with RseqStepper(self.history) as stepper:
             try:
-                if stepper.ready():
+                if stepper.make_exact() or from_anywhere:
                     run(stepper)
             except RseqStop:
                 pass
@@ -867,7 +867,7 @@ Usage: rseq finish"""
             while stepper.ended not in ("committed", "left"):
                 stepper.step()
 
-        self.go(run)
+        self.go(run, from_anywhere=True)
 
 
 class RseqAbort(RseqCommand):
