@@ -160,7 +160,8 @@ fn plain_steps_abort_a_section() {
     }
     for program in with_symbols() {
         for section in ["prepared", "both", "window", "committed"] {
-            let text = debug(program, section, AS_IT_IS, &commands(&[&begin(section), "stepi 2000", "info symbol $pc", END]));
+            let text =
+                debug(program, section, AS_IT_IS, &commands(&[&begin(section), "stepi 2000", "info symbol $pc", END]));
             must_say(&text, "counted 1, aborted ");
             assert!(!text.contains("aborted 0"), "it was never aborted");
         }
@@ -202,7 +203,12 @@ fn a_section_is_stepped_through_by_lines() {
     let elsewhere = "printf \"elsewhere %lu\\n\", *(unsigned long *)&'debugged::ELSEWHERE'";
     for program in with_symbols() {
         let stop = commands(&[BEGIN, "break successor", "continue", "delete", "set language c"]);
-        let text = debug(program, "prepared 2", AS_IT_IS, &commands(&[&stop, "rseq stepi", elsewhere, BY_LINES, elsewhere, END]));
+        let text = debug(
+            program,
+            "prepared 2",
+            AS_IT_IS,
+            &commands(&[&stop, "rseq stepi", elsewhere, BY_LINES, elsewhere, END]),
+        );
         must_say(&text, "step: prepare");
         must_say(&text, "starts again: other threads may have run since; from now on the others are held");
         must_say(&text, "step: the checks of the window");
@@ -299,7 +305,8 @@ fn a_signal_interrupts_a_section() {
     let signal = "handle SIGUSR1 nostop noprint pass\npython os.kill(gdb.selected_inferior().pid, 10)\nrseq stepi 3";
     for program in with_symbols() {
         for (section, stop) in [("prepared", STOP_IN_PREPARE), ("committed", STOP_IN_WINDOW)] {
-            let stop = commands(&[&begin(section), stop, "python import os", signal, "delete", "rseq where", "rseq finish"]);
+            let stop =
+                commands(&[&begin(section), stop, "python import os", signal, "delete", "rseq where", "rseq finish"]);
             let text = debug(program, section, AS_IT_IS, &commands(&[&stop, END]));
             must_say(&text, "SIGUSR1 interrupts it, so it is going to start again");
             must_say(&text, "starts again: SIGUSR1 interrupted it");
@@ -315,7 +322,8 @@ fn a_section_in_a_section_is_seen() {
         return;
     }
     for program in with_symbols() {
-        let text = debug(program, "nested", AS_IT_IS, &commands(&[&begin("nested"), "rseq finish", "rseq finish", END]));
+        let text =
+            debug(program, "nested", AS_IT_IS, &commands(&[&begin("nested"), "rseq finish", "rseq finish", END]));
         must_say(&text, "starts again: another section ran inside of it");
         must_end(&text, 2, 1);
     }
@@ -348,7 +356,8 @@ fn sections_between_those_of_others_lose_nothing() {
     let through = "delete\nrseq where\nrseq stepi 2\nrseq finish";
     for program in with_symbols() {
         for section in ["prepared 2", "both 3"] {
-            let text = debug(program, section, AS_IT_IS, &commands(&[BEGIN, "break successor", "continue", through, END]));
+            let text =
+                debug(program, section, AS_IT_IS, &commands(&[BEGIN, "break successor", "continue", through, END]));
             must_say(&text, ": committed");
             must_say(&text, "counted 1, aborted ");
         }
@@ -360,21 +369,42 @@ fn the_mode_is_said() {
     if !can_debug() {
         return;
     }
-    let where_and_step = commands(&[BEGIN, "rseq where", "python\ntry: gdb.execute('rseq step')\nexcept gdb.error as error: print(error)\nend"]);
+    let where_and_step = commands(&[
+        BEGIN,
+        "rseq where",
+        "python\ntry: gdb.execute('rseq step')\nexcept gdb.error as error: print(error)\nend",
+    ]);
     for program in with_symbols() {
         let text = debug(program, "prepared", PORTABLE, &commands(&[&where_and_step, END]));
         must_say(&text, "thread 1: portable mode (forced by portable::force or RSEQ_MODE=portable)");
         must_say(&text, "no section is restartable");
         must_end(&text, 1, 0);
-        let text = debug(program, "first", AS_IT_IS, &commands(&[BEGIN, "rseq where", "rseq finish", "rseq where", END]));
-        must_say(&text, "thread 1: no section has run yet");
-        must_say(&text, "thread 1: registered by libc");
+        for (environment, registrar) in [(AS_IT_IS, "libc"), (OWN_REGISTRATION, "rseq-core")] {
+            let later = "break successor\ncontinue\nrseq where";
+            let text = debug(program, "first", environment, &commands(&[BEGIN, "rseq where", later, END]));
+            must_say(&text, "thread 1: no section has run yet");
+            must_say(&text, &format!("thread 1: registered by {registrar}; on CPU "));
+            must_say(&text, "counted 1, aborted ");
+        }
+    }
+}
+
+/// `prepare` makes the slots, which takes a system call: so it starts again.
+#[test]
+fn a_first_use_starts_again() {
+    if !can_debug() {
+        return;
+    }
+    for program in with_symbols() {
+        let text = debug(
+            program,
+            "unmade",
+            AS_IT_IS,
+            &commands(&[BEGIN, "tbreak debugged::prepared_by_cid", "continue", "rseq finish", END]),
+        );
         must_say(&text, "starts again: something had to be made ready first");
         must_say(&text, ": committed");
         must_end(&text, 1, 1);
-        let text = debug(program, "first", OWN_REGISTRATION, &commands(&[BEGIN, "rseq where", "rseq finish", "rseq where", END]));
-        must_say(&text, "thread 1: registered by rseq-core");
-        must_say(&text, "counted 1, aborted ");
     }
 }
 
@@ -388,7 +418,12 @@ fn sections_are_listed() {
         let file = std::fs::read(program).expect("it was just built");
         let file = object::File::parse(&*file).expect("an ELF file");
         let windows = file.section_by_name("__rseq_cs").expect("it has sections").size() / 32;
-        let text = debug(program, "prepared", AS_IT_IS, &commands(&["rseq sections", BEGIN, "rseq sections", "rseq sections HITS_BY_CID"]));
+        let text = debug(
+            program,
+            "prepared",
+            AS_IT_IS,
+            &commands(&["rseq sections", BEGIN, "rseq sections", "rseq sections HITS_BY_CID"]),
+        );
         let said: Vec<_> = text.lines().filter(|line| line.ends_with(" windows")).collect();
         assert_eq!(said[..2], [format!("{windows} windows"), format!("{windows} windows")]);
         must_say(&text, &format!("commit cpu_id     {}, add(&HITS[cpu], 1)", place("    rseq! { commit", "commit")));
@@ -402,7 +437,12 @@ fn a_stripped_program_is_stepped_through() {
         return;
     }
     let script = concat!("source ", env!("CARGO_MANIFEST_DIR"), "/rseq-core/gdb/rseq.py");
-    let text = debug(&programs().stripped, "prepared 2", ("STOP", ""), &commands(&[script, "run", "rseq where", "rseq finish", END]));
+    let text = debug(
+        &programs().stripped,
+        "prepared 2",
+        ("STOP", ""),
+        &commands(&[script, "run", "rseq where", "rseq finish", END]),
+    );
     must_say(&text, "thread 1: registered by libc");
     must_say(&text, &format!("{}, store(slot, next): committed", place("        prepare |cpu|", "prepare")));
     must_end(&text, 1, 0);
@@ -414,11 +454,20 @@ fn values_are_printed_by_cpu() {
         return;
     }
     let names = ["COUNTER", "HISTOGRAM", "STACK", "LARGE", "RING", "POOL", "UNUSED"];
-    let print: Vec<_> = names.map(|name| format!("print debugged::values::{name}")).into_iter().chain(["print ids".to_owned()]).collect();
+    let print: Vec<_> = names
+        .map(|name| format!("print debugged::values::{name}"))
+        .into_iter()
+        .chain(["print ids".to_owned()])
+        .collect();
     // All of it happens on one CPU.
     let cpu = "starti\npython import os; thread = gdb.selected_thread().ptid[1]; cpu = min(os.sched_getaffinity(thread)); os.sched_setaffinity(thread, {cpu}); print(f'CPU {cpu}.')";
     for program in with_symbols() {
-        let text = debug(program, "values", AS_IT_IS, &commands(&[cpu, "break before", "continue", "frame function debugged::values", &print.join("\n"), END]));
+        let text = debug(
+            program,
+            "values",
+            AS_IT_IS,
+            &commands(&[cpu, "break before", "continue", "frame function debugged::values", &print.join("\n"), END]),
+        );
         let cpu = text.split("CPU ").nth(1).and_then(|text| text.split('.').next()).expect("a number").to_owned();
         let values = [
             "Counter(42) = {[C] = 42}",
@@ -430,6 +479,17 @@ fn values_are_printed_by_cpu() {
             "PerCpu, not used yet",
             "PerCpu = {[0] = 0, [1] = 10",
         ];
-        values.iter().for_each(|value| must_say(&text, &format!(" = {}", value.replace('C', &cpu).replace(&format!("{cpu}ounter"), "Counter").replace(&format!("Per{cpu}pu"), "PerCpu"))));
+        values.iter().for_each(|value| {
+            must_say(
+                &text,
+                &format!(
+                    " = {}",
+                    value
+                        .replace('C', &cpu)
+                        .replace(&format!("{cpu}ounter"), "Counter")
+                        .replace(&format!("Per{cpu}pu"), "PerCpu")
+                ),
+            )
+        });
     }
 }
