@@ -408,6 +408,29 @@ fn a_first_use_starts_again() {
     }
 }
 
+/// What it sets for a section is as before afterwards, while the section is open as well.
+#[test]
+fn settings_are_what_they_were() {
+    if !can_debug() {
+        return;
+    }
+    let settings = "
+python
+import os
+def settings():
+    shown = [gdb.execute(command, to_string=True) for command in ('show scheduler-locking', 'info signals')]
+    return shown + [os.sched_getaffinity(gdb.selected_thread().ptid[1])]
+before = settings()
+end
+";
+    let compare = "python print('the settings are', 'the same' if settings() == before else 'others')";
+    for program in with_symbols() {
+        let stop = commands(&[&begin("prepared"), settings, STOP_IN_PREPARE, compare, "rseq finish", compare]);
+        let text = debug(program, "prepared", AS_IT_IS, &commands(&[&stop, END]));
+        assert_eq!(text.matches("the settings are the same").count(), 2);
+    }
+}
+
 /// The list of sections has every window, as the file does; before the program runs as well.
 #[test]
 fn sections_are_listed() {
