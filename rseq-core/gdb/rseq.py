@@ -10,6 +10,7 @@
 # section arms until it has committed, which is more than the kernel would have to see to. Where something does interrupt the section (a signal's handler, a section
 # inside of it, another CPU), it does what the kernel would have done.
 
+import bisect
 import os
 import re
 import struct
@@ -18,36 +19,47 @@ import gdb
 
 
 class RseqMachine:
-    """What has to be known of the machine: the expression of the thread pointer, by gdb's name of the architecture."""
+    """What has to be known of a machine, by gdb's name of it: the format of a word as long as a pointer, and the registers with the thread pointer, the upper half first."""
 
-    THREAD_POINTERS = {
-        "i386:x86-64": "$fs_base",
-        "i386": "$gs_base",
-        "aarch64": "$tpidr",
-        "riscv:rv64": "$tp",
-        "s390:64-bit": "($acr0 << 32) | $acr1",
-        "powerpc:common64": "$r13",
-        "Loongarch64": "$r2",
+    ALL = {
+        "i386:x86-64": ("Q", ["fs_base"]),
+        "i386": ("I", ["gs_base"]),
+        "aarch64": ("Q", ["tpidr"]),
+        "armv7": ("I", ["tpidruro"]),
+        "riscv:rv64": ("Q", ["tp"]),
+        "s390:64-bit": ("Q", ["acr0", "acr1"]),
+        "powerpc:common64": ("Q", ["r13"]),
+        "Loongarch64": ("Q", ["r2"]),
     }
-    WORDS_OF_32_BITS = ("i386", "arm")
 
     @staticmethod
-    def thread_pointer():
-        name = gdb.selected_frame().architecture().name()
-        expression = RseqMachine.THREAD_POINTERS.get(name)
-        if expression is None:
-            raise gdb.GdbError(f"where the thread pointer of {name} is isn't known here")
-        return RseqMachine.number(expression)
-
-    @staticmethod
-    def number(expression):
-        return int(gdb.parse_and_eval(expression)) & 0xFFFF_FFFF_FFFF_FFFF
+    def this():
+        name = gdb.selected_inferior().architecture().name()
+        if name not in RseqMachine.ALL:
+            raise gdb.GdbError(f"of {name} it isn't known here where its thread pointer is")
+        return RseqMachine.ALL[name]
 
     @staticmethod
     def word():
-        """The format of a word as long as a pointer."""
-        name = gdb.selected_inferior().architecture().name()
-        return "I" if name.startswith(RseqMachine.WORDS_OF_32_BITS) and "x86-64" not in name else "Q"
+        return RseqMachine.this()[0]
+
+    @staticmethod
+    def thread_pointer():
+        pointer, frame = 0, gdb.newest_frame()
+        for register in RseqMachine.this()[1]:
+            value = frame.read_register(register)
+            bits = 8 * value.type.sizeof
+            pointer = pointer << bits | int(value) & (1 << bits) - 1
+        return pointer
+
+    @staticmethod
+    def pc():
+        return gdb.newest_frame().pc()
+
+    @staticmethod
+    def set_pc(address):
+        gdb.newest_frame().select()
+        gdb.execute(f"set var $pc = {address:#x}", to_string=True)
 
 
 class RseqMemory:
@@ -196,10 +208,13 @@ class RseqProcess:
 
     def __init__(self):
         self.images = RseqImage.all()
-        self.windows = [window for image in self.images for window in image.windows]
+        self.windows = sorted((window for image in self.images for window in image.windows), key=lambda window: window.start)
+        self.starts = [window.start for window in self.windows]
 
     def window_at(self, address):
-        return next((window for window in self.windows if window.covers(address)), None)
+        before = bisect.bisect_right(self.starts, address)
+        window = self.windows[before - 1] if before else None
+        return window if window is not None and window.covers(address) else None
 
     def window_of(self, descriptor):
         return next((window for window in self.windows if window.descriptor == descriptor), None)
@@ -214,14 +229,13 @@ class RseqProcess:
         return [exit for image in self.images for exit in image.exits.get(window.start, [])]
 
     def fast(self):
-        """What sections load first, of an image that has decided for restartable sequences: the distances to a thread's area from its block, and to the block from
-        the thread pointer; and the number of CPUs."""
+        """Of an image that has decided for restartable sequences: the distances from the thread pointer to a thread's block, and from there to its area."""
         word = RseqMachine.word()
         for image in self.images:
             if image.words:
                 area, cpus, _, block = RseqMemory.read(image.words[0], f"{word.lower()}{word}{word}{word.lower()}")
                 if cpus > 0:
-                    return area, block, cpus
+                    return block, area
         return None
 
     def mode(self):
@@ -250,20 +264,9 @@ class RseqThread:
 
     @staticmethod
     def of(process):
-        """The selected thread's area, `None` if it isn't known that there is one."""
+        """The selected thread's area, `None` as long as no image has decided for one."""
         fast = process.fast()
-        if fast is not None:
-            return RseqThread(RseqMachine.thread_pointer() + fast[0] + fast[1])
-        offset = RseqThread.offset_of_libc()
-        return None if offset is None else RseqThread(RseqMachine.thread_pointer() + offset)
-
-    @staticmethod
-    def offset_of_libc():
-        try:
-            size = int(gdb.parse_and_eval("*(unsigned int *)&__rseq_size"))
-            return int(gdb.parse_and_eval("*(long *)&__rseq_offset")) if size else None
-        except gdb.error:
-            return None
+        return None if fast is None else RseqThread(RseqMachine.thread_pointer() + sum(fast))
 
     def cpu(self):
         """The number of the CPU, `None` if the thread isn't registered."""
@@ -332,18 +335,19 @@ class RseqFunctions:
 
 
 class RseqHistory:
-    """What the debugger itself did: whether a section that is in force has been the only thing that ran since it armed. The kernel's word isn't enough, because it speaks when a thread
+    """What the debugger itself did: whether a section that is in force has been the only thing that ran since it armed. What the kernel says isn't enough, because it speaks when a thread
     goes on: one that stopped for the debugger looks as if nothing had happened to it, while others ran on its CPU."""
 
     def __init__(self):
-        #: The thread that was stepped last, with nothing that ran since; or that came here alone.
+        #: The thread that was alone: it was stepped last, or there is no other.
         self.alone = None
+        #: What interrupted the sections of others.
+        self.interruption = None
         #: Whether it is this script that lets the program run.
         self.steps = False
+        #: Whether others ran when it was something else.
         self.others_ran = True
-        #: What interrupted the section of the thread that was stepped last, if it wasn't others.
-        self.interruption = None
-        #: The last stop's kind, of what this script ran.
+        #: The last stop.
         self.event = None
         #: What was in force before a function was called from the debugger.
         self.before_call = None
@@ -352,8 +356,12 @@ class RseqHistory:
         gdb.events.exited.connect(self.on_exit)
         gdb.events.inferior_call.connect(self.on_call)
 
-    def interrupt(self, interruption):
-        self.alone, self.interruption = None, interruption
+    def interrupt(self, interruption, alone=None):
+        """Whatever section is in force was interrupted by this, but for that of a thread that was alone."""
+        self.alone, self.interruption = alone, interruption
+
+    def is_alone(self):
+        return self.alone is not None and self.alone == self.thread()
 
     @staticmethod
     def thread():
@@ -439,6 +447,8 @@ class RseqStepper:
             raise gdb.GdbError(f"{text}: no section is restartable, and none has to be held; use gdb's own commands")
         if gdb.parameter("non-stop"):
             raise gdb.GdbError("in non-stop mode the other threads can't be held")
+        if self.connection() == "core":
+            raise gdb.GdbError("this is a core file")
         self.thread = RseqThread.of(self.process)
         #: The descriptor that is in force in the book; 0 for none.
         self.held = 0
@@ -463,11 +473,12 @@ class RseqStepper:
         self.let_go()
         if gdb.selected_thread() is None:
             return
-        self.history.alone, self.history.interruption = self.history.thread(), None
         if self.held:
             self.thread.set_in_force(self.held)
         if self.interruption:
             self.history.interrupt(self.interruption)
+        else:
+            self.history.interrupt("another thread was stepped since", alone=self.history.thread())
 
     @staticmethod
     def set(settings):
@@ -482,21 +493,17 @@ class RseqStepper:
                 pass
         return before
 
-    @staticmethod
-    def pc():
-        return RseqMachine.number("$pc")
-
     def hold(self, descriptor):
         """A section is open: a window's own descriptor is in force and covers the instruction, or a thread's."""
         window = self.process.window_of(descriptor)
         if self.process.has_descriptor(descriptor):
-            if window is None or not window.covers(self.pc()):
+            if window is None or not window.covers(RseqMachine.pc()):
                 return
             self.name, self.by_mm_cid = str(window), "mm_cid" in window.kind
         elif self.thread.cpu() is None:
             return
         else:
-            window = self.process.window_at(self.pc())
+            window = self.process.window_at(RseqMachine.pc())
             self.name, self.by_mm_cid = (str(window), "mm_cid" in window.kind) if window else RseqFunctions.preparing(self.process)
         self.held = descriptor
         self.index = self.current_index()
@@ -509,14 +516,18 @@ class RseqStepper:
         self.unpin()
         self.signals.restore()
 
+    @staticmethod
+    def connection():
+        connection = gdb.selected_inferior().connection
+        return connection.type if connection is not None else None
+
     def current_index(self):
         return self.thread.mm_cid() if self.by_mm_cid else self.thread.cpu()
 
     def pin(self):
         """Keeps the thread where it is, lest the scheduler move it between two steps. Where it can't stay, it starts again."""
         cpu, thread = self.thread.cpu(), gdb.selected_thread().ptid[1]
-        connection = gdb.selected_inferior().connection
-        if connection is None or connection.type != "native":
+        if self.connection() != "native":
             return
         try:
             allowed = os.sched_getaffinity(thread)
@@ -543,24 +554,20 @@ class RseqStepper:
 
     def abort(self, why):
         """What the kernel does to a section that is interrupted."""
-        window = self.process.window_at(self.pc())
+        window = self.process.window_at(RseqMachine.pc())
         if window is not None:
             self.name = str(window)
-            gdb.execute(f"set var $pc = {window.abort:#x}", to_string=True)
+            RseqMachine.set_pc(window.abort)
         self.thread.set_in_force(0)
         self.end("aborted", f"starts again: {why}")
-
-    def is_exact(self):
-        """Nothing else ran since the section armed that is open."""
-        return self.history.alone is not None and self.history.alone == self.history.thread()
 
     def instruction(self):
         """One instruction; a window's checks, which would find nothing in force, are one as well."""
         self.ended = None
-        before = self.pc()
+        before = RseqMachine.pc()
         window = self.process.window_at(before)
         if self.held and window is not None and window.is_prepared() and before == window.start:
-            gdb.execute(f"set var $pc = {window.checked:#x}", to_string=True)
+            RseqMachine.set_pc(window.checked)
             return
         if self.held and self.process.end_at(before):
             self.end_in_prepare(self.process.end_at(before))
@@ -585,7 +592,7 @@ class RseqStepper:
             if self.held:
                 self.end("aborted", "starts again: another section ran inside of it")
             self.hold(descriptor)
-        elif self.held and window is not None and not window.covers(self.pc()):
+        elif self.held and window is not None and not window.covers(RseqMachine.pc()):
             self.leave(window)
         elif self.held and self.current_index() != self.index:
             what = "concurrency id" if self.by_mm_cid else "CPU"
@@ -593,10 +600,10 @@ class RseqStepper:
 
     def leave(self, window):
         self.name = str(window)
-        pc, exits = self.pc(), self.process.exits(window)
+        pc, exits = RseqMachine.pc(), self.process.exits(window)
         if pc == window.post:
             self.end("committed", "committed")
-        elif pc == window.abort or exits.index(pc) == 0 if pc in exits else False:
+        elif pc in (window.abort, *exits[:1]):
             self.end("aborted", "starts again: it has no slot yet, or isn't registered")
         else:
             self.end("left", "left its window by an exit")
@@ -621,7 +628,7 @@ class RseqStepper:
 
     def begin_again(self):
         """The section was interrupted, or others may have been on its CPU. So it starts again, up to where it was, or to the start of the window that it was in; now with them held."""
-        place, window = self.pc(), self.process.window_at(self.pc())
+        place, window = RseqMachine.pc(), self.process.window_at(RseqMachine.pc())
         self.abort(f"{self.history.interruption}; from now on the others are held")
         for _ in range(self.MOST_INSTRUCTIONS):
             self.instruction()
@@ -633,16 +640,16 @@ class RseqStepper:
 
     def is_back(self, place, window):
         if window is None:
-            return self.pc() == place
-        now = self.process.window_at(self.pc())
-        return now is not None and self.pc() == now.start and now.place == window.place
+            return RseqMachine.pc() == place
+        now = self.process.window_at(RseqMachine.pc())
+        return now is not None and RseqMachine.pc() == now.start and now.place == window.place
 
     def make_exact(self):
         """Whether the thread is still where it was: a section that had to begin again in its window is at the start of that."""
-        if not self.held or self.is_exact():
+        if not self.held or self.history.is_alone():
             return True
         self.begin_again()
-        return self.process.window_at(self.pc()) is None
+        return self.process.window_at(RseqMachine.pc()) is None
 
 
 class RseqLines:
@@ -685,8 +692,8 @@ class RseqLines:
                 return
 
     def is_at_start(self):
-        window = self.stepper.process.window_at(self.stepper.pc())
-        return self.stepper.held and window is not None and self.stepper.pc() == window.start and window.is_prepared()
+        window = self.stepper.process.window_at(RseqMachine.pc())
+        return self.stepper.held and window is not None and RseqMachine.pc() == window.start and window.is_prepared()
 
     def entered(self):
         """The frame to which a function returns that was just called and isn't to be stepped through."""
@@ -702,11 +709,11 @@ class RseqLines:
 
     def go_back_to(self, frame):
         pc = frame.pc()
-        while not (self.stepper.pc() == pc and self.real(gdb.newest_frame()) == frame):
+        while not (RseqMachine.pc() == pc and self.real(gdb.newest_frame()) == frame):
             self.stepper.step()
 
     def is_other_line(self):
-        pc = self.stepper.pc()
+        pc = RseqMachine.pc()
         sal = gdb.find_pc_line(pc)
         if sal.symtab is None or sal.pc != pc:
             return False
@@ -717,19 +724,10 @@ class RseqLines:
 
 
 class RseqCommand(gdb.Command):
-    """Sections of restartable sequences (rseq-dsl).
-
-sections  the sections of the program
-where     whether the selected thread is in a section, and at which step
-stepi     one instruction (or N), with the section that is open held
-step      to another line, with the section that is open held
-next      the same, over functions
-finish    to the end of the section, through as many attempts as it takes
-abort     the section that is open is interrupted"""
+    """Sections of restartable sequences (rseq-dsl): where they are, and how to step through them."""
 
     def __init__(self, name, history=None):
         super().__init__(name, gdb.COMMAND_RUNNING, prefix=history is None)
-        self.dont_repeat_ = history is None
         self.history = history
 
     def invoke(self, _argument, _from_tty):
@@ -739,6 +737,7 @@ abort     the section that is open is interrupted"""
     def need_thread():
         if gdb.selected_thread() is None:
             raise gdb.GdbError("the program isn't being run")
+        gdb.newest_frame().select()
 
     def times(self, argument):
         return int(gdb.parse_and_eval(argument)) if argument else 1
@@ -798,7 +797,7 @@ Usage: rseq where"""
 
     @staticmethod
     def about_section(process, thread):
-        pc = RseqMachine.number("$pc")
+        pc = RseqMachine.pc()
         window = process.window_at(pc)
         descriptor = thread.in_force() if thread is not None else 0
         if window is None and (not descriptor or process.has_descriptor(descriptor)):
@@ -826,13 +825,16 @@ Usage: rseq where"""
 
 
 class RseqStepi(RseqCommand):
-    """Step one instruction, with the other threads and the section that is open held. The checks at the start of a window count as one.
+    """Step one instruction (or N, or to the end of the section), with the other threads and the section that is open held.
+The checks at the start of a window count as one instruction.
 Usage: rseq stepi [N]"""
 
     def invoke(self, argument, _from_tty):
         def run(stepper):
             for _ in range(self.times(argument)):
                 stepper.step()
+                if stepper.ended:
+                    break
 
         self.go(run, by_instruction=True)
 
@@ -847,6 +849,8 @@ Usage: rseq step [N]"""
         def run(stepper):
             for _ in range(self.times(argument)):
                 RseqLines(stepper, self.INTO).run()
+                if stepper.ended:
+                    break
 
         self.go(run)
 
