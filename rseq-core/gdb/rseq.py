@@ -95,6 +95,9 @@ class RseqWindow:
     def covers(self, address):
         return self.start <= address < self.post
 
+    def step_at(self, address):
+        return "the checks of the window" if address < self.checked else "the window"
+
     def is_prepared(self):
         return self.kind.startswith("prepare")
 
@@ -752,7 +755,17 @@ class RseqCommand(gdb.Command):
             except RseqStop:
                 pass
         if gdb.selected_thread() is not None:
-            gdb.execute("x/i $pc" if by_instruction else "frame")
+            self.show(stepper, by_instruction)
+
+    @staticmethod
+    def show(stepper, by_instruction):
+        """Where the thread is: by its line, or, in a window, which has none of its own, by its instruction."""
+        pc = RseqMachine.pc()
+        window = stepper.process.window_at(pc)
+        if window is not None:
+            print(f"{window}: {window.step_at(pc)}")
+        in_window = window is not None or stepper.ended == "committed"
+        gdb.execute("x/i $pc" if by_instruction or in_window else "frame")
 
 
 class RseqSections(RseqCommand):
@@ -804,15 +817,7 @@ Usage: rseq where"""
             return RseqWhere.outside(process, pc)
         section = str(window) if window is not None else RseqFunctions.preparing(process)[0]
         armed = f"in force: {descriptor:#x}" if descriptor else "nothing is in force"
-        return [f"section {section}", f"step: {RseqWhere.step(window, pc)} ({armed})"]
-
-    @staticmethod
-    def step(window, pc):
-        if window is None:
-            return "prepare"
-        if pc < window.checked:
-            return "the checks of the window"
-        return "the window"
+        return [f"section {section}", f"step: {'prepare' if window is None else window.step_at(pc)} ({armed})"]
 
     @staticmethod
     def outside(process, pc):
