@@ -219,6 +219,46 @@ fn a_section_is_stepped_through_by_lines() {
     }
 }
 
+#[test]
+fn steps_by_lines_lead_into_functions() {
+    if !can_debug() {
+        return;
+    }
+    let into = "
+python
+for steps in range(500):
+    text = gdb.execute('rseq step', to_string=True)
+    if 'successor (number' in text or ': committed' in text:
+        break
+print(text, end='')
+end
+";
+    for program in with_symbols() {
+        let step = commands(&[&begin("prepared"), into, "rseq where", "rseq finish"]);
+        let text = debug(program, "prepared", AS_IT_IS, &commands(&[&step, END]));
+        must_say(&text, "successor (number=");
+        must_say(&text, "step: prepare");
+        must_end(&text, 1, 0);
+    }
+}
+
+#[test]
+fn a_core_file_is_read() {
+    if !can_debug() {
+        return;
+    }
+    for program in with_symbols() {
+        let core = program.with_extension("core").display().to_string();
+        let dump = format!("generate-core-file {core}\nkill\ncore-file {core}\nshell rm {core}\nrseq where");
+        let step = "python\ntry: gdb.execute('rseq stepi')\nexcept gdb.error as error: print(error)\nend";
+        let stop = commands(&[&begin("prepared"), STOP_IN_PREPARE, &dump, "print debugged::HITS", step]);
+        let text = debug(program, "prepared", AS_IT_IS, &stop);
+        assert_eq!(text.matches("step: prepare (in force: ").count(), 2);
+        must_say(&text, " = PerCpu = {[0] = ");
+        must_say(&text, "this is a core file");
+    }
+}
+
 /// Where there are no others, nothing could have come in between.
 #[test]
 fn a_section_alone_goes_on_from_a_breakpoint() {
