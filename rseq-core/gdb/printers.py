@@ -142,8 +142,9 @@ class RseqRingPrinter:
         self.tracks = list(RseqValues.slots(value["tracks"]))
 
     def places(self, track):
-        head, tail = (int(RseqValues.leaf(track[end])) for end in ("head", "tail"))
-        return [at % self.most for at in range(head, tail)]
+        head, tail = (RseqValues.leaf(track[end]) for end in ("head", "tail"))
+        count = int(tail) - int(head) & (1 << 8 * head.type.sizeof) - 1
+        return [(int(head) + number) % self.most for number in range(count)]
 
     def to_string(self):
         return f"Ring of {sum(len(self.places(track)) for _, track in self.tracks)} items"

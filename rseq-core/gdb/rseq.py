@@ -19,34 +19,30 @@ import gdb
 
 
 class RseqMachine:
-    """What has to be known of a machine, by gdb's name of it: the format of a word as long as a pointer, and the registers with the thread pointer, the upper half first."""
+    """What has to be known of a machine."""
 
-    ALL = {
-        "i386:x86-64": ("Q", ["fs_base"]),
-        "i386": ("I", ["gs_base"]),
-        "aarch64": ("Q", ["tpidr"]),
-        "armv7": ("I", ["tpidruro"]),
-        "riscv:rv64": ("Q", ["tp"]),
-        "s390:64-bit": ("Q", ["acr0", "acr1"]),
-        "powerpc:common64": ("Q", ["r13"]),
-        "Loongarch64": ("Q", ["r2"]),
+    #: The registers with the thread pointer, the upper half first, by gdb's name of the machine.
+    THREAD_POINTERS = {
+        "i386:x86-64": ["fs_base"],
+        "aarch64": ["tpidr"],
+        "riscv:rv64": ["tp"],
+        "s390:64-bit": ["acr0", "acr1"],
+        "powerpc:common64": ["r13"],
+        "Loongarch64": ["r2"],
     }
 
     @staticmethod
-    def this():
-        name = gdb.selected_inferior().architecture().name()
-        if name not in RseqMachine.ALL:
-            raise gdb.GdbError(f"of {name} it isn't known here where its thread pointer is")
-        return RseqMachine.ALL[name]
-
-    @staticmethod
     def word():
-        return RseqMachine.this()[0]
+        """The format of a word as long as a pointer."""
+        return "Q" if gdb.newest_frame().read_register("sp").type.sizeof == 8 else "I"
 
     @staticmethod
     def thread_pointer():
+        name = gdb.selected_inferior().architecture().name()
+        if name not in RseqMachine.THREAD_POINTERS:
+            raise gdb.GdbError(f"of {name} it isn't known here where its thread pointer is")
         pointer, frame = 0, gdb.newest_frame()
-        for register in RseqMachine.this()[1]:
+        for register in RseqMachine.THREAD_POINTERS[name]:
             value = frame.read_register(register)
             bits = 8 * value.type.sizeof
             pointer = pointer << bits | int(value) & (1 << bits) - 1
@@ -170,7 +166,7 @@ class RseqNote:
         while at < len(bytes):
             name, length, kind = struct.unpack_from(order + "III", bytes, at)
             start = at + 12 + (name + 3 & ~3)
-            if bytes[at + 12 :].startswith(b"rseq\0"):
+            if bytes[at + 12 : at + 12 + name] == b"rseq\0":
                 yield RseqNote(kind, section.start + start, bytes[start : start + length])
             at = start + (length + 3 & ~3)
 
@@ -201,6 +197,7 @@ class RseqPlace:
 class RseqProcess:
     """The images of a process, and what they have decided."""
 
+    #: As rseq-core/src/mode.rs encodes them.
     REASONS = {
         3: "forced by portable::force or RSEQ_MODE=portable",
         4: "not in this build",
@@ -224,6 +221,10 @@ class RseqProcess:
 
     def has_descriptor(self, address):
         return any(address in image.descriptors for image in self.images)
+
+    def is_over(self, address):
+        """A section is here that has committed, or was left or aborted, and takes itself out of force next."""
+        return any(address in (window.post, window.abort, *self.exits(window)) for window in self.windows)
 
     def end_at(self, address):
         return next((image.ends[address] for image in self.images if address in image.ends), None)
@@ -345,7 +346,7 @@ class RseqHistory:
         #: The thread that was alone: it was stepped last, or there is no other.
         self.alone = None
         #: What interrupted the sections of others.
-        self.interruption = None
+        self.interruption = "other threads may have run since"
         #: Whether it is this script that lets the program run.
         self.steps = False
         #: Whether others ran when it was something else.
@@ -458,7 +459,7 @@ class RseqStepper:
         self.name, self.by_mm_cid, self.index = "", False, None
         #: How the section that was open ended last: see `end`.
         self.ended = None
-        #: What interrupted the section that is in force still.
+        #: What has interrupted the section that is in force: it has to start again.
         self.interruption = None
         self.signals = RseqSignals()
         self.allowed = None
@@ -466,8 +467,10 @@ class RseqStepper:
     def __enter__(self):
         self.settings = self.set({"scheduler-locking": "on", "suppress-cli-notifications": "on"})
         self.history.steps = True
-        if self.thread is not None and self.thread.in_force():
+        if self.thread is not None and self.thread.in_force() and not self.process.is_over(RseqMachine.pc()):
             self.hold(self.thread.in_force())
+        if self.held and not self.history.is_alone():
+            self.interruption = self.history.interruption
         return self
 
     def __exit__(self, *_exception):
@@ -550,8 +553,7 @@ class RseqStepper:
 
     def end(self, how, outcome):
         """The section is over, for now or for good: `committed`, `left`, or `aborted`."""
-        self.held = 0
-        self.ended = how
+        self.held, self.ended, self.interruption = 0, how, None
         self.let_go()
         print(f"{self.name}: {outcome}")
 
@@ -566,7 +568,7 @@ class RseqStepper:
 
     def instruction(self):
         """One instruction; a window's checks, which would find nothing in force, are one as well."""
-        self.ended = None
+        self.ended = self.history.event = None
         before = RseqMachine.pc()
         window = self.process.window_at(before)
         if self.held and window is not None and window.is_prepared() and before == window.start:
@@ -575,15 +577,14 @@ class RseqStepper:
         if self.held and self.process.end_at(before):
             self.end_in_prepare(self.process.end_at(before))
         self.resume()
-        if self.held and self.is_signalled():
-            return
         if self.thread is None:
             self.thread = RseqThread.of(self.process)
         if self.thread is not None:
             self.look(window)
+        if self.held:
+            self.look_for_signal()
 
     def resume(self):
-        self.history.event = None
         gdb.execute("stepi", to_string=True)
         if gdb.selected_thread() is None:
             raise RseqStop()
@@ -614,14 +615,12 @@ class RseqStepper:
     def end_in_prepare(self, how):
         self.end(how, "left from prepare" if how == "left" else "starts again: something had to be made ready first")
 
-    def is_signalled(self):
-        """A signal is about to be delivered, which interrupts the section. It stays where that was, for people to look at, and in force, for the kernel to see to it."""
+    def look_for_signal(self):
+        """A signal that is about to be delivered interrupts the section. It stays where that was, for people to look at, and in force, for the kernel to see to it."""
         event = self.history.event
-        if not isinstance(event, gdb.SignalEvent) or event.stop_signal not in self.signals:
-            return False
-        print(f"{self.name}: {event.stop_signal} interrupts it, so it is going to start again")
-        self.interruption = f"{event.stop_signal} interrupted it"
-        return True
+        if isinstance(event, gdb.SignalEvent) and event.stop_signal in self.signals:
+            print(f"{self.name}: {event.stop_signal} interrupts it, so it is going to start again")
+            self.interruption = f"{event.stop_signal} interrupted it"
 
     def step(self):
         """An instruction; raises `RseqStop` if the program stopped for a reason of its own."""
@@ -632,7 +631,7 @@ class RseqStepper:
     def begin_again(self):
         """The section was interrupted, or others may have been on its CPU. So it starts again, up to where it was, or to the start of the window that it was in; now with them held."""
         place, window = RseqMachine.pc(), self.process.window_at(RseqMachine.pc())
-        self.abort(f"{self.history.interruption}; from now on the others are held")
+        self.abort(f"{self.interruption}; from now on the others are held")
         for _ in range(self.MOST_INSTRUCTIONS):
             self.instruction()
             if self.held and self.is_back(place, window):
@@ -649,7 +648,7 @@ class RseqStepper:
 
     def make_exact(self):
         """Whether the thread is still where it was: a section that had to begin again in its window is at the start of that."""
-        if not self.held or self.history.is_alone():
+        if self.interruption is None:
             return True
         self.begin_again()
         return self.process.window_at(RseqMachine.pc()) is None

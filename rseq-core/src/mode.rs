@@ -60,7 +60,7 @@ impl fmt::Display for Reason {
 /// Set to `portable`, it keeps a program off restartable sequences.
 const VARIABLE: &CStr = c"RSEQ_MODE";
 
-/// The decision, encoded; 0 before it is made. (A debugger reads it as well.)
+/// The decision, encoded; 0 before it is made. (`gdb/rseq.py` reads it as well.)
 pub(crate) static DECISION: AtomicU32 = AtomicU32::new(0);
 
 impl Mode {

@@ -43,7 +43,7 @@ pub(crate) struct Armed {
     pub(crate) cpus: usize,
 }
 
-/// What sections load before they begin; written once, when the mode is decided. The order is known to debuggers.
+/// What sections load before they begin; written once, when the mode is decided. `gdb/rseq.py` knows their order.
 #[repr(C)]
 pub struct Fast {
     /// The distance in bytes from a thread's block to its area. It is the same for every thread, because both lie in static TLS.
