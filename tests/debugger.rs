@@ -318,6 +318,38 @@ while 'step: the window' not in gdb.execute('rseq where', to_string=True):
 end
 ";
 
+/// Breakpoints at both ends of a window: at its end the section is over, however the program came there.
+#[test]
+fn a_window_has_breakpoints() {
+    if !can_debug() {
+        return;
+    }
+    let ends = "
+python
+function = RseqFunctions.at(RseqMachine.pc())
+window = next(window for window in RseqProcess().windows if RseqFunctions.at(window.start) == function)
+gdb.execute(f'break *{window.start}')
+gdb.execute(f'break *{window.post}')
+end
+";
+    for program in with_symbols() {
+        for section in ["prepared", "window"] {
+            let finish = commands(&["rseq finish", "rseq where", "rseq finish", "rseq where"]);
+            let text = debug(program, section, AS_IT_IS, &commands(&[&begin(section), ends, &finish, END]));
+            must_say(&text, ": committed");
+            must_say(&text, "step: disarm (it has committed)");
+            must_end(&text, 1, 0);
+            // By gdb's own means: to its end, which takes a window that nothing stops.
+            let plain =
+                commands(&[&begin(section), ends, "delete 3", "continue", "rseq where", "rseq stepi 2", "rseq where"]);
+            let text = debug(program, section, AS_IT_IS, &commands(&[&plain, END]));
+            must_say(&text, "step: disarm (it has committed)");
+            must_say(&text, "in no section that is in force");
+            must_end(&text, 1, 0);
+        }
+    }
+}
+
 #[test]
 fn a_section_is_aborted_by_hand() {
     if !can_debug() {
@@ -375,7 +407,7 @@ fn a_function_is_called_from_a_window() {
     if !can_debug() {
         return;
     }
-    let call = "print 'debugged::repeated'()";
+    let call = "print 'debugged::prepared_by_cid'()";
     for program in with_symbols() {
         for section in ["prepared", "window"] {
             for on in ["rseq where", "rseq finish"] {
@@ -429,22 +461,24 @@ fn the_mode_is_said() {
     }
 }
 
-/// `prepare` makes the slots, which takes a system call: so it starts again.
+/// `prepare` makes the slots, which takes a system call; a window finds none.
 #[test]
 fn a_first_use_starts_again() {
     if !can_debug() {
         return;
     }
+    let sections = [
+        ("unmade", "prepared_by_cid", "something had to be made ready first", 1),
+        ("unmade_window", "unmade_window", "it has no slot yet, or isn't registered", 0),
+    ];
     for program in with_symbols() {
-        let text = debug(
-            program,
-            "unmade",
-            AS_IT_IS,
-            &commands(&[BEGIN, "tbreak debugged::prepared_by_cid", "continue", "rseq finish", END]),
-        );
-        must_say(&text, "starts again: something had to be made ready first");
-        must_say(&text, ": committed");
-        must_end(&text, 1, 1);
+        for (section, function, why, aborted) in sections {
+            let stop = commands(&[BEGIN, &format!("tbreak debugged::{function}"), "continue", "rseq finish"]);
+            let text = debug(program, section, AS_IT_IS, &commands(&[&stop, END]));
+            must_say(&text, &format!("starts again: {why}"));
+            must_say(&text, ": committed");
+            must_end(&text, 1, aborted);
+        }
     }
 }
 

@@ -810,22 +810,18 @@ Usage: rseq where"""
     @staticmethod
     def about_section(process, thread):
         pc = RseqMachine.pc()
-        window = process.window_at(pc)
-        descriptor = thread.in_force() if thread is not None else 0
-        if window is None and (not descriptor or process.has_descriptor(descriptor)):
-            return RseqWhere.outside(process, pc)
-        section = str(window) if window is not None else RseqFunctions.preparing(process)[0]
-        armed = f"in force: {descriptor:#x}" if descriptor else "nothing is in force"
-        return [f"section {section}", f"step: {'prepare' if window is None else window.step_at(pc)} ({armed})"]
-
-    @staticmethod
-    def outside(process, pc):
         for window in process.windows:
             if pc == window.post:
                 return [f"section {window}", "step: disarm (it has committed)"]
             if pc == window.abort:
                 return [f"section {window}", "step: abort handler (it starts again)"]
-        return ["in no section that is in force (one that was interrupted starts again when it comes to its window)"]
+        window = process.window_at(pc)
+        descriptor = thread.in_force() if thread is not None else 0
+        if window is None and (not descriptor or process.has_descriptor(descriptor)):
+            return ["in no section that is in force (one that was interrupted starts again when it comes to its window)"]
+        section = str(window) if window is not None else RseqFunctions.preparing(process)[0]
+        step = window.step_at(pc) if window is not None else "prepare"
+        return [f"section {section}", f"step: {step} ({f'in force: {descriptor:#x}' if descriptor else 'nothing is in force'})"]
 
 
 class RseqStepi(RseqCommand):
