@@ -1,4 +1,4 @@
-//! Says whether restartable sequences are in use here, why or why not, and tests for a second that they are exact.
+//! Says whether restartable sequences are in use here, and tests for a second that they are exact. (`cargo rseq doctor` says what to do if they aren't in use.)
 //!
 //! In the test, more threads than there are CPUs add to per-CPU counters by `rseq!` sections, while they are sent signals whose handler
 //! runs the same section, moved from CPU to CPU, and fenced. The sum of the counters must be the number of sections.
@@ -12,7 +12,6 @@
 
 mod common;
 
-use std::env;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -22,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use common::grouped;
-use rseq::{CpuId, Mode, PerCpu, Reason, Registrar, SliceExtension, Status, fence, rseq};
+use rseq::{CpuId, PerCpu, Status, fence, rseq};
 
 /// Reports on restartable sequences on this machine, and tests them.
 ///
@@ -362,103 +361,9 @@ fn write_test(out: &mut impl Write, outcome: &Outcome, status: &Status) -> io::R
     writeln!(out, "\nverdict: {verdict}")
 }
 
-/// glibc's version at run time.
-fn glibc_version() -> Option<String> {
-    cfg_select! {
-        target_env = "gnu" => {
-            // SAFETY: gives a constant C string.
-            let version = unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) };
-            Some(version.to_string_lossy().into_owned())
-        }
-        _ => None,
-    }
-}
-
-/// Whether a version such as 2.36 is at least that one.
-fn is_at_least(version: &str, (major, minor): (u32, u32)) -> bool {
-    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
-}
-
-/// A line of advice for whatever is missing.
-fn advice(status: &Status) -> Vec<String> {
-    let mut advice = Vec::new();
-    match status.mode() {
-        Mode::Rseq(Registrar::Libc) => {}
-        Mode::Rseq(Registrar::Own) => advice.push(why_libc_registers_none(status)),
-        Mode::Portable(reason) => advice.push(why_portable(reason, status)),
-    }
-    if let Mode::Rseq(_) = status.mode() {
-        if !status.has_mm_cid() {
-            advice.push("node_id, mm_cid: Linux 6.3 or later has them; sections do without".to_owned());
-        }
-        if !status.has_fences() {
-            advice.push("fences: Linux 5.10 or later, and a seccomp filter that allows membarrier(2)".to_owned());
-        }
-        let needed = match status.slice_extension() {
-            SliceExtension::NotInKernel => Some("Linux 7.0 or later with CONFIG_RSEQ_SLICE_EXTENSION=y"),
-            SliceExtension::OriginalLength => Some("glibc 2.41 or later"),
-            _ => None,
-        };
-        advice.extend(needed.map(|needed| format!("slice extension: {needed}; sections do without")));
-    }
-    advice
-}
-
-/// Why the crate had to register the threads, which is as good.
-fn why_libc_registers_none(status: &Status) -> String {
-    let disabled = env::var("GLIBC_TUNABLES").is_ok_and(|tunables| tunables.contains("glibc.pthread.rseq=0"));
-    let why = match glibc_version() {
-        Some(_) if disabled => "GLIBC_TUNABLES has glibc.pthread.rseq=0, which tells it not to".to_owned(),
-        Some(version) if is_at_least(&version, (2, 35)) => format!("glibc {version} could"),
-        Some(version) => format!("glibc {version} doesn't yet, 2.35 does"),
-        None => format!("{} doesn't", if status.libc().name.is_empty() { "this one" } else { status.libc().name }),
-    };
-    format!("libc registers no thread: {why}. This crate does it instead; nothing is lost")
-}
-
-fn why_portable(reason: Reason, status: &Status) -> String {
-    let kernel = status.kernel().map_or_else(|| "unknown".to_owned(), |kernel| kernel.to_string());
-    match reason {
-        Reason::Forced => "portable mode was asked for: take RSEQ_MODE=portable out of the environment".to_owned(),
-        Reason::NotBuilt => {
-            "restartable sequences need a build for Linux on a known architecture, without --cfg rseq_portable, Miri, and the thread and memory sanitizers"
-                .to_owned()
-        }
-        Reason::NoKernelSupport => format!(
-            "restartable sequences need Linux 4.18 or later with CONFIG_RSEQ=y; this says it is {kernel}. If that is enough, an \
-             emulator (valgrind, qemu-user, gVisor) stands in between, or a seccomp filter that answers ENOSYS"
-        ),
-        Reason::Refused(errno) => format!(
-            "the kernel answers rseq(2) with \"{}\": the seccomp filter of a container or sandbox has to allow that call",
-            io::Error::from_raw_os_error(errno)
-        ),
-        Reason::OtherArea => {
-            "another library registered this thread for itself: let libc do it for both (glibc 2.35 or later, without \
-             glibc.pthread.rseq=0 in GLIBC_TUNABLES)"
-                .to_owned()
-        }
-        Reason::BrokenKernel => {
-            format!("Linux {kernel} doesn't restart sections on arm64: update to 7.0.14, 7.1 or later")
-        }
-        other => other.to_string(),
-    }
-}
-
 fn write_status(out: &mut impl Write, status: &Status) -> io::Result<()> {
     writeln!(out, "{status}")?;
-    if let Some(version) = glibc_version() {
-        writeln!(out, "glibc version:   {version}")?;
-    }
-    writeln!(out, "usable CPUs:     {}", common::available_cpus())?;
-    let advice = advice(status);
-    if !advice.is_empty() {
-        writeln!(out, "\nadvice")?;
-    }
-    for line in advice {
-        writeln!(out, "- {line}")?;
-    }
-    Ok(())
+    writeln!(out, "usable CPUs:     {}", common::available_cpus())
 }
 
 /// Writes the report and, if `time` is given, tests. Says whether the test was exact.

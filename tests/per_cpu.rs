@@ -16,7 +16,7 @@ use std::os::unix::thread::JoinHandleExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Barrier, Mutex};
 use std::{fs, io, ptr, thread};
 
@@ -29,11 +29,11 @@ use support::{
 
 const LINE: usize = 64;
 
-fn sum<I: IndexKind>(slots: &PerCpu<AtomicU64, I>) -> u64 {
-    slots.iter().map(|slot| slot.load(Relaxed)).sum()
+fn sum<I: IndexKind>(slots: &PerCpu<AtomicUsize, I>) -> u64 {
+    slots.iter().map(|slot| slot.load(Relaxed) as u64).sum()
 }
 
-fn count(slots: &PerCpu<AtomicU64>) {
+fn count(slots: &PerCpu<AtomicUsize>) {
     rseq! { commit |cpu| add(&slots[cpu], 1) }
 }
 
@@ -86,7 +86,7 @@ fn pages_are_taken_by_their_owner<T: Sync, I: IndexKind>(slots: &PerCpu<T, I>, t
 #[test]
 #[ignore = "run by `in_processes_of_their_own`"]
 fn a_page_is_taken_by_its_owner() {
-    static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
+    static SLOTS: PerCpu<AtomicUsize> = PerCpu::new();
     pages_are_taken_by_their_owner(&SLOTS, || count(&SLOTS));
 }
 
@@ -119,7 +119,7 @@ fn a_page_of_a_mib_is_taken_by_its_owner() {
 #[ignore = "run by `in_processes_of_their_own`"]
 fn who_reads_takes_no_page() {
     let Some(map) = pagemap() else { return };
-    let slots = PerCpu::<AtomicU64>::new();
+    let slots = PerCpu::<AtomicUsize>::new();
     assert_eq!(sum(&slots), 0);
     let places = places(&slots);
     drop(slots);
@@ -131,7 +131,7 @@ fn who_reads_takes_no_page() {
 #[ignore = "run by `in_processes_of_their_own`"]
 fn a_thousand_counters_take_a_handful_of_pages() {
     let Some(map) = pagemap() else { return };
-    let slots: Vec<PerCpu<AtomicU64>> = (0..1000).map(|_| PerCpu::new()).collect();
+    let slots: Vec<PerCpu<AtomicUsize>> = (0..1000).map(|_| PerCpu::new()).collect();
     let counters: Vec<Counter> = (0..1000).map(|_| Counter::new()).collect();
     let cpus = available_cpus();
     let use_all = || {
@@ -268,7 +268,7 @@ fn slots_of_every_size_lie_apart() {
     }
     of!(Bytes<1>, Bytes<2>, Bytes<3>, Bytes<8>, Bytes<24>, Bytes<33>, Bytes<64>, Bytes<65>, Bytes<100>);
     of!(Bytes<512>, Bytes<513>, Bytes<4096>, Bytes<16640>, Bytes<65536>, Bytes<65537>, Bytes<3_000_000>);
-    of!(AtomicU64, Aligned64<64>, Aligned512<512>, Aligned1024<1024>, Aligned4096<4096>, Aligned4096<8192>);
+    of!(AtomicUsize, Aligned64<64>, Aligned512<512>, Aligned1024<1024>, Aligned4096<4096>, Aligned4096<8192>);
 }
 
 /// They have an address as well, and it is aligned.
@@ -312,7 +312,7 @@ fn memory_is_used_again() {
             }
         }
     }
-    is_used_again::<AtomicU64>();
+    is_used_again::<AtomicUsize>();
     is_used_again::<Bytes<600>>();
     is_used_again::<Bytes<65536>>();
     // Of values that have address space of their own it is enough that the process doesn't grow.
@@ -334,9 +334,9 @@ fn slots_are_those_of_possible_cpus() {
     let last = list.trim().rsplit([',', '-']).next().expect("one at least").parse::<usize>().expect("a number");
     println!("{} slots", rseq::slots());
     assert_eq!(rseq::slots(), last + 2, "{list}");
-    assert_eq!(PerCpu::<AtomicU64>::new().iter().count(), last + 2);
+    assert_eq!(PerCpu::<AtomicUsize>::new().iter().count(), last + 2);
     // All of them can be used, and sections use those that run.
-    let slots = PerCpu::<AtomicU64>::new();
+    let slots = PerCpu::<AtomicUsize>::new();
     (0..rseq::slots()).filter_map(CpuId::new).for_each(|cpu| slots[cpu].store(1, Relaxed));
     available_cpus().into_iter().for_each(|cpu| on(cpu, || count(&slots)));
     assert_eq!(sum(&slots), (rseq::slots() + available_cpus().len()) as u64);
@@ -434,7 +434,7 @@ fn a_panic_in_the_making_drops_the_others() {
         assert_eq!(made.map(drop).unwrap_err().downcast_ref(), Some(&panics_at));
         assert_eq!(dropped.into_inner().unwrap(), (0..panics_at as u64).collect::<Vec<_>>());
         // SAFETY: integers and atomics may be zero.
-        let slots = unsafe { PerCpu::<[AtomicU64; size_of::<Noted>() / 8]>::zeroed() };
+        let slots = unsafe { PerCpu::<[AtomicUsize; size_of::<Noted>() / 8]>::zeroed() };
         assert!(slots.iter().flatten().all(|word| word.load(Relaxed) == 0), "it was given back as it was");
         let place = places(&slots)[0].start;
         assert_eq!(*first.get_or_insert(place), place, "it wasn't given back");
@@ -476,12 +476,12 @@ fn every_value_that_is_made_is_dropped_once() {
 struct Seven {
     #[allow(dead_code)]
     padded: AtomicU8,
-    count: AtomicU64,
+    count: AtomicUsize,
 }
 
 impl Default for Seven {
     fn default() -> Self {
-        Self { padded: AtomicU8::new(0), count: AtomicU64::new(7) }
+        Self { padded: AtomicU8::new(0), count: AtomicUsize::new(7) }
     }
 }
 
@@ -491,7 +491,7 @@ fn values_needn_t_be_zero() {
     for _ in 0..3 {
         let slots = PerCpu::<Seven>::new();
         at_once(4, |_| (0..EACH).for_each(|_| rseq! { commit |cpu| add(&slots[cpu].count, 1) }));
-        let all: u64 = slots.iter().map(|seven| seven.count.load(Relaxed)).sum();
+        let all: u64 = slots.iter().map(|seven| seven.count.load(Relaxed) as u64).sum();
         assert_eq!(all, 4 * EACH + 7 * rseq::slots() as u64);
     }
 }
@@ -502,7 +502,7 @@ fn values_needn_t_be_zero() {
 fn the_first_use_comes_from_several_threads() {
     const EACH: u64 = 100;
     for _ in 0..300 {
-        let (slots, by_cid, counter) = (PerCpu::new(), PerCpu::<AtomicU64, MmCid>::new(), Counter::new());
+        let (slots, by_cid, counter) = (PerCpu::new(), PerCpu::<AtomicUsize, MmCid>::new(), Counter::new());
         at_once(4, |_| {
             for _ in 0..EACH {
                 count(&slots);
@@ -523,14 +523,14 @@ fn the_first_use_comes_from_several_threads() {
 fn a_first_use_on_top_of_another() {
     static SLOTS: PerCpu<Interrupted> = PerCpu::new();
     static MADE: AtomicUsize = AtomicUsize::new(0);
-    struct Interrupted(AtomicU64);
+    struct Interrupted(AtomicUsize);
     impl Default for Interrupted {
         fn default() -> Self {
             if MADE.fetch_add(1, SeqCst) == 1 {
                 // SAFETY: has no precondition; the handler is `use_it`.
                 unsafe { libc::raise(libc::SIGUSR1) };
             }
-            Self(AtomicU64::new(0))
+            Self(AtomicUsize::new(0))
         }
     }
     extern "C" fn use_it(_: libc::c_int) {
@@ -539,7 +539,7 @@ fn a_first_use_on_top_of_another() {
     handle_signals(use_it);
     rseq! { commit |cpu| add(&SLOTS[cpu].0, 1) }
     assert_eq!(MADE.load(SeqCst), 2 * rseq::slots(), "both made them");
-    assert_eq!(SLOTS.iter().map(|slot| slot.0.load(Relaxed)).sum::<u64>(), 101);
+    assert_eq!(SLOTS.iter().map(|slot| slot.0.load(Relaxed)).sum::<usize>(), 101);
 }
 
 /// Handlers make slots of their own, and drop them, at any instruction of threads that do the same.
@@ -605,7 +605,7 @@ fn a_forked_child_makes_slots() {
 #[test]
 fn a_forked_child_has_the_values_as_they_were() {
     const EACH: u64 = 10_000;
-    static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
+    static SLOTS: PerCpu<AtomicUsize> = PerCpu::new();
     static UNUSED: Counter = Counter::new();
     available_cpus().into_iter().for_each(|cpu| on(cpu, || (0..EACH).for_each(|_| count(&SLOTS))));
     let before = sum(&SLOTS);
@@ -626,9 +626,9 @@ fn a_forked_child_has_the_values_as_they_were() {
 #[test]
 fn sums_grow_while_threads_add() {
     const CHANGES: usize = 20_000;
-    static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
+    static SLOTS: PerCpu<AtomicUsize> = PerCpu::new();
     static COUNTER: Counter = Counter::new();
-    let (steps, added) = (Steps::default(), AtomicU64::new(0));
+    let (steps, added) = (Steps::default(), AtomicUsize::new(0));
     thread::scope(|scope| {
         let _end = steps.until_dropped();
         for _ in 0..3 {
@@ -652,7 +652,7 @@ fn sums_grow_while_threads_add() {
         at_once(2, |_| watch());
     });
     let added = added.into_inner();
-    assert_eq!((sum(&SLOTS), COUNTER.sum()), (added, added));
+    assert_eq!((sum(&SLOTS), COUNTER.sum()), (added as u64, added as u64));
 }
 
 // No memory.
@@ -691,8 +691,8 @@ fn message(panic: Box<dyn Any + Send>) -> String {
 #[test]
 #[ignore = "run by `in_processes_of_their_own`"]
 fn want_of_memory_is_an_error() {
-    static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
-    static BY_CID: PerCpu<AtomicU64, MmCid> = PerCpu::new();
+    static SLOTS: PerCpu<AtomicUsize> = PerCpu::new();
+    static BY_CID: PerCpu<AtomicUsize, MmCid> = PerCpu::new();
     // SAFETY: bytes may be zero.
     static LARGE: PerCpu<Bytes<{ 1 << 20 }>> = unsafe { PerCpu::zeroed() };
     static COUNTER: Counter = Counter::new();

@@ -6,7 +6,7 @@ mod explored;
 mod support;
 
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::{hint, ptr, thread};
 
 use explored::{Explored, is_counted};
@@ -15,7 +15,7 @@ use rseq::{CpuId, Mode, PerCpu, Registrar, SliceExtension, rseq};
 use rseq_explore::Ran;
 use support::{forced_portable, mode, must_pass, outcome, refused, restartable, seccomp, with_own_registration};
 
-static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
+static SLOTS: PerCpu<AtomicUsize> = PerCpu::new();
 
 /// Counts in the slot that it returns.
 fn count() -> CpuId {
@@ -38,7 +38,7 @@ fn count_in_window() -> CpuId {
 }
 
 fn sum() -> u64 {
-    SLOTS.iter().map(|slot| slot.load(Relaxed)).sum()
+    SLOTS.iter().map(|slot| slot.load(Relaxed) as u64).sum()
 }
 
 /// The slot behind those of the CPUs.
@@ -132,14 +132,14 @@ fn refused_threads_share_a_slot() {
             });
         }
     });
-    assert_eq!(in_shared() - before, 2 * THREADS * EACH);
+    assert_eq!(in_shared() - before, (2 * THREADS * EACH) as usize);
 }
 
 /// Whatever instruction they are interrupted at.
 #[test]
 fn at_every_instruction() {
     println!("mode: {:?}", mode());
-    let slots = || SLOTS.iter().map(|slot| slot.load(SeqCst));
+    let slots = || SLOTS.iter().map(|slot| slot.load(SeqCst) as u64);
     let reset = || SLOTS.iter().for_each(|slot| slot.store(0, SeqCst));
     let check = |ran: &Ran<'_, CpuId, CpuId>| {
         is_counted(slots(), ran);

@@ -100,8 +100,16 @@ pub fn slowness() -> u32 {
     std::env::var("RSEQ_TEST_SLOWNESS").map_or(1, |text| text.parse().expect("RSEQ_TEST_SLOWNESS is a number"))
 }
 
+/// How many times less is repeated than on a machine of today: as often as it is slower, and `RSEQ_TEST_SHORTER` times more than that. What must happen once goes on until
+/// it did, and only exact tests become weaker by it.
+pub fn shorter() -> u64 {
+    let shorter = std::env::var("RSEQ_TEST_SHORTER");
+    let shorter = shorter.map_or(1, |text| text.parse().expect("RSEQ_TEST_SHORTER is a number"));
+    u64::from(slowness()).saturating_mul(shorter)
+}
+
 /// A pause, longer on a slow machine.
-fn pause(time: Duration) {
+pub fn pause(time: Duration) {
     thread::sleep(time * slowness());
 }
 
@@ -161,7 +169,7 @@ pub fn disturbed(count: Count, disturbance: Disturbance, each: u64) -> Outcome {
         leave();
     }
 
-    let each = each / u64::from(slowness());
+    let each = (each / shorter()).max(1);
     let _run = ONE_RUN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let before = ((count.sum)(), (count.aborts)());
     HANDLED.store(0, SeqCst);

@@ -12,7 +12,7 @@ mod report;
 mod run;
 mod suites;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -41,7 +41,7 @@ enum Task {
     Matrix {
         #[command(flatten)]
         chosen: Chosen,
-        /// Write the table to this file too
+        /// Write the table to this file after each platform: with the rows of earlier runs, where this one has none
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
         /// Print the platforms, and run nothing
@@ -83,8 +83,13 @@ impl Chosen {
         Ok(chosen)
     }
 
-    fn suites(&self) -> Vec<&'static Suite> {
-        SUITES.iter().filter(|suite| self.only.is_empty() || self.only.iter().any(|name| name == suite.name)).collect()
+    /// Those that were asked for, or else those that the platform is there for.
+    fn suites(&self, platform: &Platform) -> Vec<&'static Suite> {
+        let is_chosen = |suite: &&Suite| match &self.only[..] {
+            [] => suite.is_of_kernels || platform.has_all_suites(),
+            names => names.iter().any(|name| name == suite.name),
+        };
+        SUITES.iter().filter(is_chosen).collect()
     }
 }
 
@@ -106,46 +111,37 @@ fn perform(task: &Task) -> Result<bool> {
             chosen.platforms()?.iter().for_each(|platform| println!("{platform}"));
             Ok(true)
         }
-        Task::Matrix { chosen, report: file, list: false } => {
-            let report = matrix(&chosen.platforms()?, &chosen.suites(), &[], Extent::All)?;
-            if let Some(file) = file {
-                report.write(file, &command_line(), &host()?, &today())?;
-            }
-            Ok(!report.has_failed())
-        }
-        Task::Test { chosen, arguments } => {
-            Ok(!matrix(&chosen.platforms()?, &chosen.suites(), arguments, Extent::FirstToRun)?.has_failed())
-        }
+        Task::Matrix { chosen, report: file, list: false } => matrix(chosen, file.as_deref()),
+        Task::Test { chosen, arguments } => test(chosen, arguments),
     }
 }
 
-/// How far to go.
-#[derive(Clone, Copy, PartialEq)]
-enum Extent {
-    All,
-    FirstToRun,
+/// Runs all, and adds each to what is kept of the others.
+fn matrix(chosen: &Chosen, file: Option<&Path>) -> Result<bool> {
+    let (mut runner, host) = (Runner::new("runs", &[])?, host()?);
+    for platform in &chosen.platforms()? {
+        runner.run(platform, &chosen.suites(platform));
+        let kept = runner.keep()?;
+        file.map(|file| kept.write(file, &host)).transpose()?;
+    }
+    conclude(&runner.report(), chosen)
 }
 
-fn matrix(platforms: &[Platform], suites: &[&'static Suite], arguments: &[String], extent: Extent) -> Result<Report> {
-    let mut runner = Runner::new(suites, arguments)?;
-    for platform in platforms {
-        let ran = runner.run(platform);
-        if ran && extent == Extent::FirstToRun {
-            break;
-        }
-    }
-    let report = runner.report();
+/// Runs the first that can be had.
+fn test(chosen: &Chosen, arguments: &[String]) -> Result<bool> {
+    let mut runner = Runner::new("tests", arguments)?;
+    let _none_can = chosen.platforms()?.iter().any(|platform| runner.run(platform, &chosen.suites(platform)));
+    conclude(&runner.report(), chosen)
+}
+
+/// Prints the report. Says whether all went well.
+fn conclude(report: &Report, chosen: &Chosen) -> Result<bool> {
     println!("\n{}\n{}", report.table(), report.notes());
+    let platforms = chosen.platforms()?;
     for arch in ARCHES.iter().filter(|arch| platforms.iter().any(|platform| platform.arch.name == arch.name)) {
-        let mut of_it = report.rows.iter().filter(|row| row.platform.arch.name == arch.name);
-        ensure!(of_it.any(|row| row.release.is_some()), "no kernel of {} ran", arch.name);
+        ensure!(report.has_run(arch.name), "no kernel of {} ran", arch.name);
     }
-    Ok(report)
-}
-
-fn command_line() -> String {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    format!("cargo xtask {}", arguments.join(" "))
+    Ok(!report.has_failed())
 }
 
 /// What this machine is, without its name.
@@ -155,8 +151,4 @@ fn host() -> Result<String> {
     let rust = output(std::process::Command::new("rustc").arg("--version"))?;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(format!("{cpus} CPUs ({}), {}", model.map_or("unknown", |(_, model)| model), rust.trim()))
-}
-
-fn today() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%d").to_string()
 }

@@ -175,6 +175,22 @@ pub struct Platform {
     pub kernel: Kernel,
 }
 
+impl Platform {
+    /// The name of its directory, where its console is kept.
+    pub fn directory(&self) -> String {
+        self.to_string().replace([',', ' '], "-").replace("--", "-")
+    }
+
+    /// Whether it is the one of its architecture where everything runs: without an emulator, if there is such a one. (On x86-64 itself that is `cargo test`.)
+    pub fn has_all_suites(&self) -> bool {
+        match (self.arch.name, self.kernel) {
+            ("x86_64", _) | (_, Kernel::Series(..) | Kernel::Newest | Kernel::Release("bookworm")) => false,
+            ("i686", kernel) => kernel == Kernel::Native,
+            _ => true,
+        }
+    }
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, {}, {}", self.arch.name, self.libc, self.kernel)
@@ -207,7 +223,9 @@ fn rows(arch: &Arch) -> Vec<(Libc, Kernel)> {
         "aarch64" => [&[(libc, stable)][..], &series, &[(libc, Kernel::Newest)]].concat(),
         "i686" => vec![(libc, Kernel::Native), (libc, stable)],
         "loongarch64" => vec![(libc, Kernel::Release("sid"))],
-        _ => vec![(libc, stable), (libc, Kernel::Release("sid"))],
+        "riscv64" => vec![(libc, stable), (libc, Kernel::Release("sid"))],
+        // The last row's kernel is older than the rewrite in 6.19.
+        _ => [stable, Kernel::Release("sid"), Kernel::Release("bookworm")].map(|kernel| (libc, kernel)).to_vec(),
     }
 }
 

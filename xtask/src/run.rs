@@ -14,16 +14,17 @@ use crate::build::{Programs, build};
 use crate::guest::{Event, STATUS, Tally, Transcript};
 use crate::kernels::{self, Kernel, NotThere};
 use crate::platforms::{Libc, Platform};
-use crate::report::{Outcome, Report, Row, Skip};
+use crate::report::{Outcome, Record, Report, Row};
 use crate::suites::Suite;
 
 /// Runs one platform after another, and collects what comes of it.
 pub struct Runner<'a> {
     cache: PathBuf,
-    suites: &'a [&'static Suite],
+    /// The directory in it for what machines said.
+    runs: &'static str,
     arguments: &'a [String],
-    /// What is built serves all kernels.
-    built: HashMap<(&'static str, Libc), Rc<Programs>>,
+    /// What is built, of these tests, serves all kernels.
+    built: HashMap<(&'static str, Libc, BTreeSet<&'static str>), Rc<Programs>>,
     /// The newest kernel may be that of a series too.
     seen: HashSet<(&'static str, Libc, PathBuf)>,
     progress: Progress,
@@ -73,7 +74,7 @@ impl Progress {
 }
 
 impl<'a> Runner<'a> {
-    pub fn new(suites: &'a [&'static Suite], arguments: &'a [String]) -> Result<Self> {
+    pub fn new(runs: &'static str, arguments: &'a [String]) -> Result<Self> {
         ensure!(cfg!(all(target_arch = "x86_64", target_os = "linux")), "the emulators are those for x86-64 Linux");
         let cache = match std::env::var_os("RSEQ_XTASK_CACHE") {
             Some(cache) => PathBuf::from(cache),
@@ -87,15 +88,8 @@ impl<'a> Runner<'a> {
             ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}")?);
         bar.enable_steady_tick(Duration::from_millis(200));
         let progress = Progress { bar, platform: String::new(), times: Vec::new(), since: Instant::now() };
-        Ok(Self {
-            cache,
-            suites,
-            arguments,
-            built: HashMap::new(),
-            seen: HashSet::new(),
-            progress,
-            report: Report::default(),
-        })
+        let (built, seen, report) = (HashMap::new(), HashSet::new(), Report::default());
+        Ok(Self { cache, runs, arguments, built, seen, progress, report })
     }
 
     pub fn report(self) -> Report {
@@ -103,17 +97,28 @@ impl<'a> Runner<'a> {
         self.report
     }
 
+    /// Where the consoles and records of its platforms are.
+    fn runs(&self) -> PathBuf {
+        self.cache.join(self.runs)
+    }
+
+    /// Keeps what came of the last platform, for [`Report::kept`].
+    pub fn keep(&self) -> Result<Report> {
+        self.report.keep_last(&self.runs())?;
+        Report::kept(&self.runs())
+    }
+
     /// Adds this platform to the report, whatever comes of it. Says whether it was to be had.
-    pub fn run(&mut self, platform: &Platform) -> bool {
+    pub fn run(&mut self, platform: &Platform, suites: &[&'static Suite]) -> bool {
         self.progress.begin(platform);
-        match self.try_run(platform) {
-            Ok(row) => self.report.rows.push(row),
+        let row = match self.try_run(platform, suites) {
+            Ok(row) => row,
             Err(error) if error.is::<NotThere>() => {
                 self.progress.say(&format!("skipped: {error}"));
-                self.report.skips.push(Skip { platform: *platform, reason: error.to_string() });
+                self.report.add(*platform, Record::not_run(error.to_string()));
                 return false;
             }
-            Err(error) => self.report.rows.push(Row {
+            Err(error) => Row {
                 platform: *platform,
                 libc: platform.libc.to_string(),
                 release: None,
@@ -121,17 +126,16 @@ impl<'a> Runner<'a> {
                 suites: BTreeMap::new(),
                 failures: vec![format!("{error:#}")],
                 times: self.progress.end(),
-            }),
-        }
-        if let Some(row) = self.report.rows.last() {
-            for failure in &row.failures {
-                self.progress.say(&format!("failed: {failure}"));
-            }
+            },
+        };
+        self.report.add(*platform, row.record(&today()));
+        for failure in self.report.last_failures() {
+            self.progress.say(&format!("failed: {failure}"));
         }
         true
     }
 
-    fn try_run(&mut self, platform: &Platform) -> Result<Row> {
+    fn try_run(&mut self, platform: &Platform, suites: &[&'static Suite]) -> Result<Row> {
         let machine = if platform.kernel == Kernel::Native {
             None
         } else {
@@ -143,9 +147,9 @@ impl<'a> Runner<'a> {
             Some((emulator, image))
         };
         self.progress.step("build");
-        let programs = self.build(platform)?;
-        let work = self.work(&programs, machine.is_none())?;
-        let directory = self.cache.join("runs").join(platform.to_string().replace([',', ' '], "-").replace("--", "-"));
+        let programs = self.build(platform, suites)?;
+        let work = self.work(&programs, suites, machine.is_none())?;
+        let directory = self.runs().join(platform.directory());
         self.progress.step("boot");
         let progress = &mut self.progress;
         let told = |event: &Event| match event {
@@ -162,26 +166,26 @@ impl<'a> Runner<'a> {
             format!("{failure}{during}; the last lines:\n{}", transcript.last_lines(15).join("\n"))
         });
         let times = self.progress.end();
-        Ok(row(*platform, &programs.libc, self.suites, &transcript, failure, times))
+        Ok(row(*platform, &programs.libc, suites, &transcript, failure, times))
     }
 
-    fn build(&mut self, platform: &Platform) -> Result<Rc<Programs>> {
-        let key = (platform.arch.name, platform.libc);
+    fn build(&mut self, platform: &Platform, suites: &[&'static Suite]) -> Result<Rc<Programs>> {
+        let tests: BTreeSet<&str> = suites.iter().map(|suite| suite.test).collect();
+        let key = (platform.arch.name, platform.libc, tests.clone());
         if let Some(programs) = self.built.get(&key) {
             return Ok(Rc::clone(programs));
         }
-        let tests: BTreeSet<&str> = self.suites.iter().map(|suite| suite.test).collect();
         let programs = Rc::new(build(&self.cache, platform.arch, platform.libc, &tests)?);
         self.built.insert(key, Rc::clone(&programs));
         Ok(programs)
     }
 
-    fn work<'p>(&self, programs: &'p Programs, is_native: bool) -> Result<Work<'p>> {
+    fn work<'p>(&self, programs: &'p Programs, suites: &[&'static Suite], is_native: bool) -> Result<Work<'p>> {
         let mut work = Work { guest: &programs.guest, programs: Vec::new(), tasks: Vec::new() };
         let guest = if is_native { programs.guest.display().to_string() } else { "/init".to_owned() };
         let limit = Duration::from_secs(60);
         work.tasks.push(Task { line: format!("{STATUS} 60 {guest}"), name: STATUS.to_owned(), limit, stepwise: false });
-        for suite in self.suites {
+        for suite in suites {
             let path = programs.test(suite.test)?;
             let name = format!("suites/{}", suite.test);
             let program = if is_native { path.display().to_string() } else { format!("/{name}") };
@@ -204,8 +208,8 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// What tests are told of an emulator's speed.
-const EMULATED: &str = "RSEQ_TEST_SLOWNESS=20";
+/// What tests are told of an emulator's speed: how slow it is, and to repeat still less.
+const EMULATED: &str = "RSEQ_TEST_SLOWNESS=20 RSEQ_TEST_SHORTER=5";
 
 fn row(
     platform: Platform,
@@ -236,6 +240,10 @@ fn row(
         outcomes.insert(suite.name, Outcome { tally, failure });
     }
     Row { platform, libc: libc.to_owned(), release, mode, suites: outcomes, failures, times }
+}
+
+fn today() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%d").to_string()
 }
 
 /// The mode that `rseq::status()` must report.

@@ -13,7 +13,6 @@
 //! thread was here.
 
 use core::alloc::Layout;
-use core::mem::ManuallyDrop;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
@@ -132,13 +131,12 @@ pub(super) unsafe fn free(arena: &Arena, memory: NonNull<u8>, layout: Layout) {
 /// Moves a value into a slot's memory, which is all zero. Where the value is as well, that is no store, and takes no page.
 ///
 /// # Safety
-/// The memory is a slot's.
-pub(super) unsafe fn put<T>(memory: NonNull<T>, value: T) {
-    let value = ManuallyDrop::new(value);
+/// The memory is a slot's. The value is used no more.
+pub(super) unsafe fn put<T>(memory: NonNull<T>, value: *const T) {
     // SAFETY: the bytes of the value, which is used no more but as bytes.
-    if !unsafe { arch::is_zero((&raw const value).cast(), size_of::<T>()) } {
+    if !unsafe { arch::is_zero(value.cast(), size_of::<T>()) } {
         // SAFETY: the caller's.
-        unsafe { memory.cast().write(value) };
+        unsafe { memory.as_ptr().copy_from_nonoverlapping(value, 1) };
     }
 }
 

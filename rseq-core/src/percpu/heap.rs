@@ -52,10 +52,10 @@ pub(super) unsafe fn free(_: &Arena, memory: NonNull<u8>, layout: Layout) {
 /// Moves a value into a slot's memory.
 ///
 /// # Safety
-/// The memory is a slot's.
-pub(super) unsafe fn put<T>(memory: NonNull<T>, value: T) {
+/// The memory is a slot's. The value is used no more.
+pub(super) unsafe fn put<T>(memory: NonNull<T>, value: *const T) {
     // SAFETY: the caller's.
-    unsafe { memory.write(value) };
+    unsafe { memory.as_ptr().copy_from_nonoverlapping(value, 1) };
 }
 
 #[cfg(test)]

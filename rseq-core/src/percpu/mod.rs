@@ -3,6 +3,7 @@
 use core::alloc::Layout;
 use core::fmt;
 use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
 use core::ops::Index;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
@@ -401,11 +402,14 @@ impl<T> Values<T> {
         Ok(values)
     }
 
+    /// Values are made on the stack. Those of zeroes alone, which may be large, aren't, so this mustn't become a part of a function that has the choice.
+    #[inline(never)]
     fn make(arena: usize, mut make: impl FnMut(usize) -> T) -> Result<Self, AllocError> {
         let mut values = Self::memory(arena)?;
         while values.made < slots() {
-            // SAFETY: a slot's memory, which is zero; a panic in `make` drops those before.
-            unsafe { memory::put(slot(values.first, values.made), make(values.made)) };
+            let value = ManuallyDrop::new(make(values.made));
+            // SAFETY: a slot's memory, which is zero; the value is used no more. A panic in `make` drops those before.
+            unsafe { memory::put(slot(values.first, values.made), &raw const *value) };
             values.made += 1;
         }
         Ok(values)

@@ -1,0 +1,148 @@
+//! The notes that rseq-dsl leaves in its users' programs: where a section is in its source, and what it does.
+
+use crate::elf::Image;
+use crate::error::Error;
+use crate::sections::{MAX_ENTRIES, NOTES};
+
+/// Whose notes these are.
+const OWNER: &[u8] = b"rseq\0";
+
+/// A note of this type is about a window.
+const WINDOW: u32 = 1;
+/// A note of this type is about a place that arms for a `prepare`.
+const ARMING: u32 = 2;
+
+/// What a note says of a window.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Note {
+    /// Where the note is.
+    pub address: u64,
+    /// The window's descriptor.
+    pub descriptor: u64,
+    /// The first instruction of the window behind its checks, or its start if it has none.
+    pub checked: u64,
+    /// The section in its source: the file, as the compiler named it.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column, from 1.
+    pub column: u32,
+    /// What the window is: `prepare` or `critical`, and by which index.
+    pub kind: String,
+    /// The commit, as the user wrote it.
+    pub operation: String,
+}
+
+impl Note {
+    /// Whether the section has a `prepare`, so that it is the thread's own descriptor that is armed.
+    #[must_use]
+    pub fn is_prepared(&self) -> bool {
+        self.kind.split_whitespace().next() == Some("prepare")
+    }
+}
+
+/// A note that can't be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NoteError {
+    /// Where it is.
+    pub address: u64,
+    /// What is wrong.
+    pub what: &'static str,
+}
+
+/// All notes of a file.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    pub windows: Vec<Note>,
+    pub armings: Vec<u64>,
+    pub broken: Vec<NoteError>,
+}
+
+/// Reads the notes; a file without any is as good.
+pub(crate) fn read(image: &Image<'_>) -> Result<Notes, Error> {
+    let mut notes = Notes::default();
+    // The smallest has a head, a name and one number.
+    let most = image.sections_named(NOTES).fold(0_u64, |most, section| most.saturating_add(section.size / 24));
+    if most > MAX_ENTRIES {
+        return Err(Error::TooManyEntries { section: NOTES, entries: most });
+    }
+    for section in image.sections_named(NOTES) {
+        let reader = Reader { image, end: section.range().end };
+        let mut next = section.address;
+        while next < reader.end {
+            match reader.note(next, &mut notes) {
+                Ok(after) => next = after,
+                Err(what) => {
+                    notes.broken.push(NoteError { address: next, what });
+                    break;
+                }
+            }
+        }
+    }
+    Ok(notes)
+}
+
+struct Reader<'i, 'data> {
+    image: &'i Image<'data>,
+    end: u64,
+}
+
+impl Reader<'_, '_> {
+    /// Reads the note at this address, and says where the next one is.
+    fn note(&self, address: u64, notes: &mut Notes) -> Result<u64, &'static str> {
+        const CUT: &str = "it ends outside of the section";
+        let number = |offset| self.number(address, offset).ok_or(CUT);
+        let (name_bytes, bytes, ty) = (u64::from(number(0)?), u64::from(number(4)?), number(8)?);
+        let description = address.checked_add(12 + padded(name_bytes)).ok_or(CUT)?;
+        let next = description.checked_add(padded(bytes)).filter(|next| *next <= self.end).ok_or(CUT)?;
+        let name = self.image.bytes(address + 12, name_bytes).ok_or(CUT)?;
+        if name != OWNER {
+            return Ok(next);
+        }
+        match ty {
+            WINDOW => notes.windows.push(self.window(address, description, bytes)?),
+            ARMING => notes.armings.push(self.relative(description, 0).ok_or("it has no address")?),
+            _ => {}
+        }
+        Ok(next)
+    }
+
+    fn number(&self, address: u64, offset: u64) -> Option<u32> {
+        self.image.u32(address.checked_add(offset)?)
+    }
+
+    /// What a field points to that says how far that is from itself.
+    fn relative(&self, description: u64, offset: u64) -> Option<u64> {
+        let distance = self.number(description, offset)?.cast_signed();
+        let address = description.wrapping_add(offset).wrapping_add_signed(distance.into());
+        // Where addresses have 32 bits, so have sums of them.
+        Some(if self.image.architecture().pointer_bytes() == 4 { address & u64::from(u32::MAX) } else { address })
+    }
+
+    fn window(&self, address: u64, description: u64, bytes: u64) -> Result<Note, &'static str> {
+        const SHORT: &str = "it is too short for what its type says";
+        let strings =
+            bytes.checked_sub(16).and_then(|length| self.image.bytes(description + 16, length)).ok_or(SHORT)?;
+        let mut strings = strings.split_inclusive(|byte| *byte == 0);
+        let mut string = || {
+            let text = strings.next()?.strip_suffix(&[0])?;
+            Some(String::from_utf8_lossy(text).into_owned())
+        };
+        let mut next = || string().ok_or("a text in it has no end");
+        Ok(Note {
+            address,
+            descriptor: self.relative(description, 0).ok_or(SHORT)?,
+            checked: self.relative(description, 4).ok_or(SHORT)?,
+            line: self.number(description, 8).ok_or(SHORT)?,
+            column: self.number(description, 12).ok_or(SHORT)?,
+            file: next()?,
+            kind: next()?,
+            operation: next()?,
+        })
+    }
+}
+
+/// Names and descriptions of notes end at multiples of 4.
+fn padded(bytes: u64) -> u64 {
+    bytes.next_multiple_of(4)
+}

@@ -1,0 +1,224 @@
+//! What the sections for tools say: the descriptors, the two arrays, and the notes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use crate::elf::{Image, Section};
+use crate::error::Error;
+use crate::notes::{self, Note, NoteError};
+use crate::window::MAX_WINDOW;
+
+/// The section of descriptors: `struct rseq_cs` of the kernel's `include/uapi/linux/rseq.h`, one behind the other.
+pub const DESCRIPTORS: &str = "__rseq_cs";
+/// The section of their addresses.
+pub const POINTERS: &str = "__rseq_cs_ptr_array";
+/// The section of ways out of windows: pairs of a window's start and where it may be left to.
+pub const EXITS: &str = "__rseq_exit_point_array";
+/// The section of notes, which only rseq-dsl writes.
+pub const NOTES: &str = ".note.rseq";
+
+/// The bytes of a descriptor.
+pub const DESCRIPTOR_BYTES: u64 = 32;
+
+/// More descriptors aren't looked at.
+pub const MAX_WINDOWS: u64 = 1 << 16;
+/// More entries of another section aren't looked at.
+pub const MAX_ENTRIES: u64 = 1 << 20;
+
+/// More code of windows isn't disassembled, in bytes.
+pub const MAX_CODE: u64 = 4 << 20;
+
+/// A descriptor, `struct rseq_cs`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Descriptor {
+    /// Where it is.
+    pub address: u64,
+    /// 0: there is no other version.
+    pub version: u32,
+    /// 0: kernels refuse all flags there ever were.
+    pub flags: u32,
+    /// The first instruction of the window.
+    pub start: u64,
+    /// The bytes of the window: what is behind them is no longer restarted.
+    pub length: u64,
+    /// Where the kernel sends a thread that it interrupts in the window.
+    pub abort: u64,
+}
+
+impl Descriptor {
+    /// The addresses at which a thread is restarted; empty if there can't be such.
+    #[must_use]
+    pub fn window(&self) -> Range<u64> {
+        self.start..self.start.checked_add(self.length).unwrap_or(self.start)
+    }
+
+    /// The address behind the window's last instruction.
+    #[must_use]
+    pub fn post_commit(&self) -> u64 {
+        self.window().end
+    }
+
+    fn read(image: &Image<'_>, address: u64) -> Option<Self> {
+        let word = |number: u64| image.u64(address.checked_add(8 * number)?);
+        Some(Self {
+            address,
+            version: image.u32(address)?,
+            flags: image.u32(address.checked_add(4)?)?,
+            start: word(1)?,
+            length: word(2)?,
+            abort: word(3)?,
+        })
+    }
+}
+
+/// An entry of an array: where it is, and what it says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry<T> {
+    /// Where it is.
+    pub address: u64,
+    /// What it says.
+    pub value: T,
+}
+
+/// A way out of a window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Exit {
+    /// The start of the window.
+    pub start: u64,
+    /// Where it is left to.
+    pub target: u64,
+}
+
+/// All that a file says of its windows.
+#[derive(Debug)]
+pub struct Sections {
+    /// The descriptors, in the order of the file.
+    pub descriptors: Vec<Descriptor>,
+    /// The addresses of descriptors; `None` if the file has no such array.
+    pub pointers: Option<Vec<Entry<u64>>>,
+    /// The ways out; `None` if the file has no such array.
+    pub exits: Option<Vec<Entry<Exit>>>,
+    /// The notes, by the addresses of the descriptors that they are about.
+    pub notes: BTreeMap<u64, Vec<Note>>,
+    /// Where threads are armed by sections with a `prepare`, by the notes: the first instructions behind.
+    pub armings: Vec<u64>,
+    /// Whether there are notes at all.
+    pub has_notes: bool,
+    /// Notes that can't be read.
+    pub broken_notes: Vec<NoteError>,
+    /// Sections whose size isn't that of whole entries: the name, where, and how many bytes are left over.
+    pub leftovers: Vec<(&'static str, u64, u64)>,
+    targets: BTreeMap<u64, Vec<u64>>,
+    addresses: BTreeSet<u64>,
+    starts: BTreeSet<u64>,
+}
+
+impl Sections {
+    /// Reads the sections of a file.
+    ///
+    /// # Errors
+    /// If there are no descriptors, or more than are looked at.
+    pub fn read(image: &Image<'_>) -> Result<Self, Error> {
+        let mut leftovers = Vec::new();
+        let addresses =
+            entries(image, DESCRIPTORS, DESCRIPTOR_BYTES, MAX_WINDOWS, &mut leftovers)?.ok_or(Error::NoSections)?;
+        let descriptors = addresses.into_iter().map(|address| Descriptor::read(image, address));
+        let descriptors = descriptors.collect::<Option<Vec<_>>>().ok_or(Error::NoContents { section: DESCRIPTORS })?;
+        let code = descriptors.iter().map(|descriptor| descriptor.length).filter(|length| *length <= MAX_WINDOW).sum();
+        if code > MAX_CODE {
+            return Err(Error::TooMuchCode(code));
+        }
+        let pointers = array(image, POINTERS, 8, &mut leftovers, |address| image.u64(address))?;
+        let exits = array(image, EXITS, 16, &mut leftovers, |address| {
+            Some(Exit { start: image.u64(address)?, target: image.u64(address.checked_add(8)?)? })
+        })?;
+        let mut targets: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for exit in exits.iter().flatten() {
+            targets.entry(exit.value.start).or_default().push(exit.value.target);
+        }
+        let addresses = descriptors.iter().map(|descriptor| descriptor.address).collect();
+        let starts = descriptors.iter().map(|descriptor| descriptor.start).collect();
+        let notes::Notes { windows, armings, broken } = notes::read(image)?;
+        let has_notes = !windows.is_empty();
+        let mut notes: BTreeMap<u64, Vec<Note>> = BTreeMap::new();
+        for note in windows {
+            notes.entry(note.descriptor).or_default().push(note);
+        }
+        Ok(Self {
+            descriptors,
+            pointers,
+            exits,
+            notes,
+            armings,
+            has_notes,
+            broken_notes: broken,
+            leftovers,
+            targets,
+            addresses,
+            starts,
+        })
+    }
+
+    /// Whether there is a descriptor at this address.
+    #[must_use]
+    pub fn is_descriptor(&self, address: u64) -> bool {
+        self.addresses.contains(&address)
+    }
+
+    /// Whether a window starts at this address.
+    #[must_use]
+    pub fn is_start(&self, address: u64) -> bool {
+        self.starts.contains(&address)
+    }
+
+    /// The ways out of a window that are listed.
+    #[must_use]
+    pub fn exits_of(&self, descriptor: &Descriptor) -> &[u64] {
+        self.targets.get(&descriptor.start).map_or(&[], Vec::as_slice)
+    }
+
+    /// What the note of a window says, if it has one.
+    #[must_use]
+    pub fn note_of(&self, descriptor: &Descriptor) -> Option<&Note> {
+        self.notes.get(&descriptor.address)?.first()
+    }
+}
+
+/// The addresses of the entries in all sections of this name; `None` if there is no such section.
+fn entries(
+    image: &Image<'_>,
+    name: &'static str,
+    bytes: u64,
+    limit: u64,
+    leftovers: &mut Vec<(&'static str, u64, u64)>,
+) -> Result<Option<Vec<u64>>, Error> {
+    let sections: Vec<&Section<'_>> = image.sections_named(name).collect();
+    let count = sections.iter().fold(0_u64, |count, section| count.saturating_add(section.size / bytes));
+    if count > limit {
+        return Err(match name {
+            DESCRIPTORS => Error::TooManyWindows(count),
+            _ => Error::TooManyEntries { section: name, entries: count },
+        });
+    }
+    let mut addresses = Vec::new();
+    for section in &sections {
+        let left = section.size % bytes;
+        if left != 0 {
+            leftovers.push((name, section.range().end.saturating_sub(left), left));
+        }
+        addresses.extend((0..section.size / bytes).map_while(|number| section.address.checked_add(number * bytes)));
+    }
+    Ok((!sections.is_empty()).then_some(addresses))
+}
+
+fn array<T>(
+    image: &Image<'_>,
+    name: &'static str,
+    bytes: u64,
+    leftovers: &mut Vec<(&'static str, u64, u64)>,
+    read: impl Fn(u64) -> Option<T>,
+) -> Result<Option<Vec<Entry<T>>>, Error> {
+    let Some(addresses) = entries(image, name, bytes, MAX_ENTRIES, leftovers)? else { return Ok(None) };
+    let values = addresses.into_iter().map(|address| Some(Entry { address, value: read(address)? }));
+    values.collect::<Option<Vec<_>>>().ok_or(Error::NoContents { section: name }).map(Some)
+}
