@@ -106,8 +106,7 @@ class RseqWindow:
 class RseqImage:
     """An executable or shared object with sections."""
 
-    def __init__(self, name):
-        self.name = name
+    def __init__(self):
         self.windows = []
         #: Where the descriptors are: what is in force there is a window's own, and what is in force elsewhere is a thread's.
         self.descriptors = range(0)
@@ -128,7 +127,7 @@ class RseqImage:
                 start, end, section, name = match.groups()
                 image = images.setdefault(name, {})
                 image[section] = range(int(start, 16), int(end, 16))
-        return [RseqImage(name or "").read(sections) for name, sections in images.items() if "__rseq_cs" in sections or ".note.rseq" in sections]
+        return [RseqImage().read(sections) for sections in images.values() if "__rseq_cs" in sections or ".note.rseq" in sections]
 
     def read(self, sections):
         self.descriptors = sections.get("__rseq_cs", range(0))
