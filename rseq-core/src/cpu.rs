@@ -141,9 +141,11 @@ pub(crate) fn shared_slot() -> usize {
     possible()
 }
 
+/// What [`possible`] counted; 0 before it did. (`gdb/rseq.py` reads it as well.)
+pub(crate) static POSSIBLE: AtomicUsize = AtomicUsize::new(0);
+
 /// The number of CPU ids that the kernel can ever report. No more threads than that run at once, so it bounds concurrency ids as well.
 pub(crate) fn possible() -> usize {
-    static POSSIBLE: AtomicUsize = AtomicUsize::new(0);
     match POSSIBLE.load(Relaxed) {
         // Counted by whoever comes first; every later reader sees that same number, even should the files disagree with themselves.
         0 => {

@@ -3,6 +3,8 @@
 //!
 //! Use it through `rseq-dsl`, whose `rseq!` compiles the sections. This crate is `no_std` and depends on `libc` alone.
 #![no_std]
+#![debugger_visualizer(gdb_script_file = "../gdb/rseq.py")]
+#![debugger_visualizer(gdb_script_file = "../gdb/printers.py")]
 
 #[cfg(not(all(unix, not(miri))))]
 extern crate alloc;

@@ -60,8 +60,8 @@ impl fmt::Display for Reason {
 /// Set to `portable`, it keeps a program off restartable sequences.
 const VARIABLE: &CStr = c"RSEQ_MODE";
 
-/// The decision, encoded; 0 before it is made.
-static DECISION: AtomicU32 = AtomicU32::new(0);
+/// The decision, encoded; 0 before it is made. (`gdb/rseq.py` reads it as well.)
+pub(crate) static DECISION: AtomicU32 = AtomicU32::new(0);
 
 impl Mode {
     /// A non-zero number: what it is in the low byte, the error number above.
@@ -102,7 +102,7 @@ pub(crate) fn decide() -> Mode {
         let cpus = cpu::possible();
         let cids = if register::has_mm_cid(registrar) { cpus } else { 0 };
         // Every thread that comes here writes the same numbers: nobody has to wait for the first.
-        FAST.open(register::area_offset(registrar), cpus, cids);
+        FAST.open(register::area_offset(registrar), register::block_offset(), cpus, cids);
     }
     mode
 }

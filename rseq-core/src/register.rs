@@ -60,6 +60,11 @@ pub(crate) fn area_offset(registrar: Registrar) -> isize {
     }
 }
 
+/// The distance from the thread pointer to a thread's block, which is the same in every thread.
+pub(crate) fn block_offset() -> isize {
+    arch::thread_block().addr().wrapping_sub(arch::thread_pointer()).cast_signed()
+}
+
 /// The bytes of an area that are registered.
 pub(crate) fn length(registrar: Registrar) -> u32 {
     match registrar {

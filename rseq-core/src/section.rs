@@ -130,6 +130,7 @@ impl<I: IndexKind> Prepared<I> {
 impl<I: IndexKind> Drop for Section<I> {
     #[inline(always)]
     fn drop(&mut self) {
+        arch::leaves();
         // SAFETY: the area of the thread that armed it: a section never changes threads, being neither Send nor able to await.
         unsafe { arch::disarm(self.thread.area) };
         self.audit.left(self.thread);
@@ -273,6 +274,7 @@ pub fn give_way() {
 /// Makes sure that no section which the calling thread is inside of can commit. For what `prepare` may do only at this price: the
 /// section starts again and finds it done.
 pub(crate) fn disarm_this_thread() {
+    arch::starts_again();
     // SAFETY: the calling thread's area.
     unsafe { arch::disarm(arch::locate().area) };
 }

@@ -43,7 +43,8 @@ pub(crate) struct Armed {
     pub(crate) cpus: usize,
 }
 
-/// What sections load before they begin; written once, when the mode is decided.
+/// What sections load before they begin; written once, when the mode is decided. `gdb/rseq.py` knows their order.
+#[repr(C)]
 pub struct Fast {
     /// The distance in bytes from a thread's block to its area. It is the same for every thread, because both lie in static TLS.
     pub(crate) area_offset: AtomicIsize,
@@ -52,6 +53,8 @@ pub struct Fast {
     pub(crate) cpus: AtomicUsize,
     /// The same for concurrency ids: 0 also where the kernel has none.
     pub(crate) cids: AtomicUsize,
+    /// The distance in bytes from the thread pointer to a thread's block. Only debuggers need it, who have no other way to static TLS that every libc knows of.
+    pub(crate) block_offset: AtomicIsize,
 }
 
 /// The offset of the own area, which is also right before anything is known: its `cpu_id` says that it isn't registered.
@@ -59,8 +62,12 @@ pub(crate) const OWN_AREA: isize = offset_of!(ThreadBlock, own_area) as isize;
 
 /// Where every section looks first.
 #[doc(hidden)]
-pub static FAST: Fast =
-    Fast { area_offset: AtomicIsize::new(OWN_AREA), cpus: AtomicUsize::new(0), cids: AtomicUsize::new(0) };
+pub static FAST: Fast = Fast {
+    area_offset: AtomicIsize::new(OWN_AREA),
+    cpus: AtomicUsize::new(0),
+    cids: AtomicUsize::new(0),
+    block_offset: AtomicIsize::new(0),
+};
 
 /// Where windows find the number of CPU ids that have a slot, in [`FAST`].
 pub const CPUS_OFFSET: usize = offset_of!(Fast, cpus);
@@ -73,8 +80,9 @@ impl Fast {
 
     /// Lets sections run restartably. A thread that sees some of the stores without the others still goes the slow way:
     /// an old offset leads to an unregistered area, an old number of indices is 0.
-    pub(crate) fn open(&self, area_offset: isize, cpus: usize, cids: usize) {
+    pub(crate) fn open(&self, area_offset: isize, block_offset: isize, cpus: usize, cids: usize) {
         self.area_offset.store(area_offset, Relaxed);
+        self.block_offset.store(block_offset, Relaxed);
         self.cids.store(cids, Relaxed);
         self.cpus.store(cpus, Release);
     }

@@ -27,19 +27,51 @@ pub(crate) fn compiler_fence() {
     unsafe { asm!("", options(nostack, preserves_flags)) };
 }
 
-/// The note by which debuggers and other tools know that a thread descriptor has just come into force (`docs/tool-authors.md` has the format). Label: 27.
+/// A note for debuggers and other tools (`docs/tool-authors.md` has the format): of this type, with the distances of so many bytes of addresses.
+macro_rules! note {
+    ($type:literal, $bytes:literal, $($address:literal),*) => {
+        concat!(
+            ".pushsection .note.rseq, \"a\", %note\n",
+            ".balign 4\n",
+            ".long 5, ", $bytes, ", ", $type, "\n", // length of the name, of what follows it, and its type
+            ".asciz \"rseq\"\n",
+            ".balign 4\n",
+            $(".long ", $address, " - .\n",)*
+            ".popsection",
+        )
+    };
+}
+pub(super) use note;
+
+/// The note that a thread descriptor has just come into force. Label: 27.
 macro_rules! armed_note {
     () => {
-        "27: .pushsection .note.rseq, \"a\", %note
-        .balign 4
-        .long 5, 4, 2 // length of the name, of what follows it, and its type: armed
-        .asciz \"rseq\"
-        .balign 4
-        .long 27b - . // from here on
-        .popsection"
+        concat!("27: ", $crate::arch::any::note!("2", "4", "27b"))
     };
 }
 pub(super) use armed_note;
+
+/// The note of an image with sections, from which a debugger finds a thread's area and the slots. Operands: `fast`, `decision` and `possible`, the statics of these names.
+macro_rules! image_note {
+    () => {
+        $crate::arch::any::note!("3", "12", "{fast}", "{decision}", "{possible}")
+    };
+}
+pub(super) use image_note;
+
+/// Notes that the section that is open is left here. No instruction.
+#[inline(always)]
+pub(crate) fn leaves() {
+    // SAFETY: no instruction.
+    unsafe { asm!("27:", note!("4", "4", "27b"), options(nostack, preserves_flags)) };
+}
+
+/// Notes that the section that is open is going to start again from here. No instruction.
+#[inline(always)]
+pub(crate) fn starts_again() {
+    // SAFETY: no instruction.
+    unsafe { asm!("27:", note!("5", "4", "27b"), options(nostack, preserves_flags)) };
+}
 
 /// Words of which bytes have no value can be passed on by [`valued`].
 pub(crate) const WORDS_MAY_HAVE_GAPS: bool = true;

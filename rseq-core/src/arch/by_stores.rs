@@ -42,10 +42,14 @@ macro_rules! define_thread_block {
             ".long 0, -1",                    // own area: cpu_id_start, cpu_id = uninitialised
             ".zero {block} - {own_area} - 8", // own area: nothing registered, no descriptor in force
             ".popsection",
+            $crate::arch::any::image_note!(),
             signature = const SIGNATURE,
             align = const align_of::<$crate::thread::ThreadBlock>(),
             own_area = const core::mem::offset_of!($crate::thread::ThreadBlock, own_area),
             block = const size_of::<$crate::thread::ThreadBlock>(),
+            fast = sym $crate::thread::FAST,
+            decision = sym $crate::mode::DECISION,
+            possible = sym $crate::cpu::POSSIBLE,
         );
     };
 }

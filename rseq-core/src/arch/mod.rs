@@ -44,7 +44,7 @@ macro_rules! by_stores {
         mod any;
         mod by_stores;
         mod $name;
-        pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, valued};
+        pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, leaves, starts_again, valued};
         pub(crate) use by_stores::{area_for_windows, arm, disarm, locate};
         pub(crate) use $name::*;
         #[path = "../audit/none.rs"]
@@ -75,7 +75,7 @@ cfg_select! {
     all(target_arch = "x86_64", target_pointer_width = "64") => {
         mod any;
         mod x86_64;
-        pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, valued};
+        pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, leaves, starts_again, valued};
         pub(crate) use x86_64::*;
         #[cfg_attr(feature = "audit", path = "../audit/mod.rs")]
         #[cfg_attr(not(feature = "audit"), path = "../audit/none.rs")]

@@ -74,3 +74,9 @@ pub(crate) const WORDS_MAY_HAVE_GAPS: bool = false;
 pub(crate) fn valued(_word: MaybeUninit<*mut ()>) -> *mut () {
     unreachable!("words of items are for targets that can pass them on")
 }
+
+/// Nothing to note: no section is restartable.
+pub(crate) fn leaves() {}
+
+/// As [`leaves`].
+pub(crate) fn starts_again() {}

@@ -4,9 +4,10 @@
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 
-use super::any::armed_note;
+use super::any::{armed_note, image_note};
 use crate::abi::{Descriptor, Rseq};
 use crate::thread::{Armed, FAST, Fast, Located, ThreadBlock};
+use crate::{cpu, mode};
 
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else. With the three bytes
 /// `0f b9 3d` in front it decodes as `ud1 <sig>(%rip),%edi`, which traps if it is ever executed.
@@ -34,10 +35,14 @@ global_asm!(
     ".long 0, -1",             // own area: cpu_id_start, cpu_id = uninitialised
     ".zero {block} - {own_area} - 8",  // own area: nothing registered, no descriptor in force; audit: nothing remembered
     ".popsection",
+    image_note!(),
     signature = const SIGNATURE,
     align = const align_of::<ThreadBlock>(),
     own_area = const offset_of!(ThreadBlock, own_area),
     block = const size_of::<ThreadBlock>(),
+    fast = sym FAST,
+    decision = sym mode::DECISION,
+    possible = sym cpu::POSSIBLE,
 );
 
 /// The address from which static TLS is addressed.
