@@ -24,6 +24,7 @@ pub fn report(out: &mut dyn Write) -> io::Result<bool> {
     }
     Ok(matches!(status.mode(), Mode::Rseq(_)))
 }
+
 /// glibc's version at run time.
 fn glibc_version() -> Option<String> {
     cfg_select! {
