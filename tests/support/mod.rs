@@ -100,8 +100,8 @@ pub fn slowness() -> u32 {
     std::env::var("RSEQ_TEST_SLOWNESS").map_or(1, |text| text.parse().expect("RSEQ_TEST_SLOWNESS is a number"))
 }
 
-/// How many times less is repeated than on a machine of today: as often as it is slower, and `RSEQ_TEST_SHORTER` times more than that. What must happen once goes on until
-/// it did, and only exact tests become weaker by it.
+/// How many times less is repeated than on a machine of today: as often as it is slower, and `RSEQ_TEST_SHORTER` times more than that. Controls repeat as often
+/// as it is slower, because they must lose something.
 pub fn shorter() -> u64 {
     let shorter = std::env::var("RSEQ_TEST_SHORTER");
     let shorter = shorter.map_or(1, |text| text.parse().expect("RSEQ_TEST_SHORTER is a number"));
@@ -146,7 +146,7 @@ pub fn handle_signals(handler: extern "C" fn(libc::c_int)) {
     }
 }
 
-/// Lets [`threads`] threads add `each` times (fewer on a slow machine) while `disturbance` goes on, and handlers add on top of that.
+/// Lets [`threads`] threads add `each` times while `disturbance` goes on, and handlers add on top of that.
 pub fn disturbed(count: Count, disturbance: Disturbance, each: u64) -> Outcome {
     static HANDLED: AtomicU64 = AtomicU64::new(0);
     /// The functions for the handler, which can take no lock.
@@ -169,7 +169,6 @@ pub fn disturbed(count: Count, disturbance: Disturbance, each: u64) -> Outcome {
         leave();
     }
 
-    let each = (each / shorter()).max(1);
     let _run = ONE_RUN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let before = ((count.sum)(), (count.aborts)());
     HANDLED.store(0, SeqCst);
@@ -286,13 +285,13 @@ pub fn on<R: Send>(cpu: usize, work: impl FnOnce() -> R + Send) -> R {
     })
 }
 
-/// Counts under a disturbance, `each` times in every thread, and finds nothing lost. With `aborts`, until sections were aborted: a run that
+/// Counts under a disturbance, `each` times in every thread (fewer on a slow machine), and finds nothing lost. With `aborts`, until sections were aborted: a run that
 /// disturbed nothing proves nothing. (In portable mode only a handler aborts a section.)
 pub fn must_be_exact(count: Count, disturbance: Disturbance, each: u64, aborts: bool) {
     let end = Instant::now() + Duration::from_secs(60);
     let mut disturbed_once = false;
     while !disturbed_once {
-        let outcome = disturbed(count, disturbance, each);
+        let outcome = disturbed(count, disturbance, (each / shorter()).max(1));
         println!("{disturbance:?}: {outcome:?}");
         assert_eq!(outcome.lost(), 0, "{disturbance:?}: {outcome:?}");
         disturbed_once = outcome.aborts > 0 || !aborts;
@@ -303,6 +302,7 @@ pub fn must_be_exact(count: Count, disturbance: Disturbance, each: u64, aborts: 
 /// The same by a control, if its sections run restartably: it must lose some.
 pub fn must_lose(count: Count, disturbance: Disturbance, each: u64, restartable: bool) {
     if restartable {
+        let each = each / u64::from(slowness());
         must_fail(|| disturbed(count, disturbance, each).lost() != 0);
     }
 }
