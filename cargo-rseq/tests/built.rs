@@ -87,7 +87,10 @@ fn by_gnu_ld() {
 }
 
 #[test]
-#[cfg_attr(not(feature = "capstone"), ignore = "takes a minute, and reads no instructions without the feature `capstone`")]
+#[cfg_attr(
+    not(feature = "capstone"),
+    ignore = "takes a minute, and reads no instructions without the feature `capstone`"
+)]
 fn objects_of_other_machines() {
     for target in [
         "x86_64-unknown-linux-gnu",
