@@ -228,6 +228,9 @@ fn own_registration_in_process() {
     extern "C" fn at_the_end(_: *mut libc::c_void) {
         REGISTERED_AT_THE_END.store(is_registered(), SeqCst);
     }
+    if !restartable() {
+        return;
+    }
     assert_eq!(mode(), Mode::Rseq(Registrar::Own));
     // SAFETY: has no precondition.
     let filled = unsafe { libc::getauxval(AT_RSEQ_FEATURE_SIZE.into()) } as u32;
