@@ -18,7 +18,7 @@ use rseq::drain::{self, MOST, STOPPED, StopError, Stopped};
 use rseq::{CpuId, Mode, PerCpu, fence, rseq};
 use support::{
     Count, Disturbance, Steps, forced_portable, handle_signals, in_child, in_processes, mode, refused, restartable,
-    seccomp, this_test, with_own_registration,
+    seccomp, slowness, this_test, with_own_registration,
 };
 
 /// Few enough for a stack to have room for all of them.
@@ -582,7 +582,7 @@ fn unlink_and_take_away(pop: fn(), fence: fn(), rounds: usize) {
 fn windows_follow_no_pointer_after_a_fence() {
     println!("mode: {:?}", mode());
     // A fence waits for locks where there are locks.
-    let rounds = if matches!(mode(), Mode::Rseq(_)) { 5000 } else { 50 };
+    let rounds = if matches!(mode(), Mode::Rseq(_)) { 5000 / slowness() as usize } else { 50 };
     let end = Instant::now() + Duration::from_secs(60);
     while CHASES.load(SeqCst) <= 100 {
         assert!(Instant::now() < end, "hardly a pointer was followed, so nothing is proven");
