@@ -556,5 +556,10 @@ impl Program {
 pub fn text(code: &impl ToTokens) -> String {
     let mut tokens = TokenStream::new();
     code.to_tokens(&mut tokens);
-    tokens.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    on_one_line(&tokens.to_string())
+}
+
+/// A text without its line breaks and indentation.
+pub fn on_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

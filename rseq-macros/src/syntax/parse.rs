@@ -9,6 +9,7 @@ use syn::{Block, Expr, Ident, Result, Token, parenthesized, token};
 use super::ast::{Abort, Clause, ClauseKind, Commit, Form, Index, Keyword, Operation, Order};
 use super::step;
 use crate::error::{self, Errors};
+use crate::ir::on_one_line;
 
 /// The clauses in the order in which they stand.
 pub fn parse(tokens: TokenStream, errors: &mut Errors) -> Vec<Clause> {
@@ -223,8 +224,7 @@ fn commit(clause: Span, input: ParseStream<'_>) -> Result<Commit> {
 /// The text of the token that comes next, on one line: as in the source, where that is known.
 fn source(input: ParseStream<'_>) -> String {
     let Some((token, _)) = input.cursor().token_tree() else { return String::new() };
-    let written = token.span().source_text().unwrap_or_else(|| token.to_string());
-    written.split_whitespace().collect::<Vec<_>>().join(" ")
+    on_one_line(&token.span().source_text().unwrap_or_else(|| token.to_string()))
 }
 
 /// So many arguments in parentheses behind `name`; `message` says how many that should be.
