@@ -1,0 +1,40 @@
+//! What is measured.
+
+/// So many operations are done at a time.
+pub const BATCH: usize = 64;
+
+/// One way to do an operation.
+pub struct Contender {
+    /// What tables and files call it.
+    pub name: String,
+    pub(crate) run: Box<dyn Fn() + Sync>,
+    pub(crate) aborts: Option<Box<dyn Fn() -> u64 + Sync>>,
+}
+
+/// A contender by a function that does one operation, with its number in the batch.
+pub fn contender(name: impl Into<String>, operation: impl Fn(usize) + Sync + 'static) -> Contender {
+    Contender::of_batches(name, move || {
+        for number in 0..BATCH {
+            operation(number);
+        }
+    })
+}
+
+impl Contender {
+    /// A contender by a function that does [`BATCH`] operations.
+    pub fn of_batches(name: impl Into<String>, run: impl Fn() + Sync + 'static) -> Self {
+        Self { name: name.into(), run: Box::new(run), aborts: None }
+    }
+
+    /// Known as well is how often its sections were aborted so far.
+    #[must_use]
+    pub fn with_aborts(mut self, aborts: impl Fn() -> u64 + Sync + 'static) -> Self {
+        self.aborts = Some(Box::new(aborts));
+        self
+    }
+
+    /// How often its sections were aborted, where that is known.
+    pub(crate) fn aborts(&self) -> Option<u64> {
+        self.aborts.as_ref().map(|aborts| aborts())
+    }
+}
