@@ -278,7 +278,10 @@ mod tests {
             assert!(list_pop().is_none());
             let nodes: [&'static Node; 2] = [(); 2].map(|()| &*Box::leak(Box::default()));
             nodes.into_iter().for_each(list_push);
-            assert!([list_pop(), list_pop()].map(|node| node.map(ptr::from_ref)) == [1, 0].map(|at| Some(&raw const *nodes[at])));
+            assert!(
+                [list_pop(), list_pop()].map(|node| node.map(ptr::from_ref))
+                    == [1, 0].map(|at| Some(&raw const *nodes[at]))
+            );
             assert!(list_pop().is_none());
             assert!((0..CAPACITY).all(|item| buffer_push(item + 7)));
             assert!(!buffer_push(0));

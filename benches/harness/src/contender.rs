@@ -1,5 +1,7 @@
 //! What is measured.
 
+use std::arch::asm;
+
 /// So many operations are done at a time.
 pub const BATCH: usize = 64;
 
@@ -18,6 +20,22 @@ pub fn contender(name: impl Into<String>, operation: impl Fn(usize) + Sync + 'st
             operation(number);
         }
     })
+}
+
+/// The number, which the compiler no longer knows. Unlike with `black_box`, it stays in a register.
+#[inline(always)]
+pub fn hidden(mut number: usize) -> usize {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {} */", inout(reg) number, options(nomem, nostack, preserves_flags)) };
+    number
+}
+
+/// The same reference, in a register: whoever goes there needs no address of an index, a displacement or both, which processors treat differently.
+#[inline(always)]
+pub fn in_register<T>(reference: &T) -> &T {
+    let address = std::ptr::from_ref(reference);
+    // SAFETY: it is the address of the reference.
+    unsafe { &*std::ptr::with_exposed_provenance(hidden(address.expose_provenance())) }
 }
 
 impl Contender {

@@ -3,9 +3,12 @@
 use std::ffi::{c_int, c_uint, c_void};
 use std::mem::transmute;
 
+/// How the kernel declares it: the CPU, the node, and what isn't used any more.
+type Getcpu = unsafe extern "C" fn(*mut c_uint, *mut c_uint, *mut c_void) -> c_int;
+
 /// Of the vDSO: the function behind the system call `getcpu`, which makes none.
 #[derive(Clone, Copy)]
-pub struct Vdso(unsafe extern "C" fn(*mut c_uint, *mut c_uint, *mut c_void) -> c_int);
+pub struct Vdso(Getcpu);
 
 impl Vdso {
     /// `None` if this machine's has no such function.
@@ -16,7 +19,7 @@ impl Vdso {
         unsafe {
             let image = libc::dlopen(c"linux-vdso.so.1".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
             let function = (!image.is_null()).then(|| libc::dlsym(image, c"__vdso_getcpu".as_ptr()))?;
-            (!function.is_null()).then(|| Self(transmute::<*mut c_void, _>(function)))
+            (!function.is_null()).then(|| Self(transmute::<*mut c_void, Getcpu>(function)))
         }
     }
 

@@ -10,7 +10,7 @@ mod race;
 mod sheet;
 mod statistics;
 
-pub use contender::{BATCH, Contender, contender};
+pub use contender::{BATCH, Contender, contender, hidden, in_register};
 pub use measure::{Plan, measure};
 pub use race::available_cpus;
 pub use sheet::{Measurement, Sheet, machine, read};

@@ -41,7 +41,8 @@ pub fn measure(structure: &str, contenders: &[Contender], plan: &Plan) -> Vec<Me
         }
         // Within a block the order is random; whoever reads has that of the contenders.
         let first = block * contenders.len();
-        measurements[first..].sort_by_key(|one| contenders.iter().position(|contender| contender.name == one.contender));
+        measurements[first..]
+            .sort_by_key(|one| contenders.iter().position(|contender| contender.name == one.contender));
         bar.inc(1);
     }
     bar.finish_and_clear();

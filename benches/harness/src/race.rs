@@ -164,7 +164,8 @@ mod tests {
     fn aborts_are_of_the_measured_time() {
         let done = Arc::new(AtomicU64::new(1 << 40));
         let counted = Arc::clone(&done);
-        let aborting = contender("", move |_| _ = counted.fetch_add(1, Relaxed)).with_aborts(move || done.load(Relaxed));
+        let aborting =
+            contender("", move |_| _ = counted.fetch_add(1, Relaxed)).with_aborts(move || done.load(Relaxed));
         assert_eq!(race(&aborting, 1, 5).aborts_per_million, Some(1e6));
     }
 }

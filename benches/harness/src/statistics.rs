@@ -47,9 +47,8 @@ fn of<'m>(measurements: &'m [Measurement], contender: &str) -> impl Iterator<Ite
 
 /// A table, in Markdown, of what was measured of one structure by so many threads: times, and ratios to one contender.
 pub fn table(measurements: &[Measurement], reference: &str) -> String {
-    let mut table = format!(
-        "| | ns | CPU ns | aborts in a million | of {reference} | middle half |\n|---|---|---|---|---|---|\n"
-    );
+    let mut table =
+        format!("| | ns | CPU ns | aborts in a million | of {reference} | middle half |\n|---|---|---|---|---|---|\n");
     // Each block has all contenders in the same order.
     for first in measurements.iter().take_while(|one| one.block == measurements[0].block) {
         let own = || of(measurements, &first.contender);
