@@ -77,7 +77,7 @@ impl<'m> Structure<'m> {
     /// The axis of all medians, with some room.
     fn range(&self, value: Value) -> Result<std::ops::Range<f64>> {
         let each =
-            |contender| self.threads.iter().filter_map(move |&threads| self.quartiles(contender, threads, value));
+            |&contender| self.threads.iter().filter_map(move |&threads| self.quartiles(contender, threads, value));
         // What is 0 has no place on such an axis.
         let ends = self.contenders.iter().flat_map(each).flat_map(|q| [q.low, q.high]).filter(|&end| end > 0.0);
         let (least, most) = ends.fold((f64::MAX, f64::MIN), |(least, most), end| (least.min(end), most.max(end)));
@@ -184,7 +184,7 @@ fn short(number: &f64) -> String {
     format!("{}", (number * 1e4).round() / 1e4)
 }
 
-fn legend<X: Ranged, Y: Ranged>(chart: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<X, Y>>) -> Result<()> {
+fn legend<'p, X: Ranged, Y: Ranged>(chart: &mut ChartContext<'p, SVGBackend<'p>, Cartesian2d<X, Y>>) -> Result<()> {
     let mut labels = chart.configure_series_labels();
     labels
         .label_font(FONT)
