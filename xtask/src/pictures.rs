@@ -90,14 +90,14 @@ impl<'m> Structure<'m> {
         let rows = self.contenders.len();
         let root = SVGBackend::new(path, (WIDTH, 110 + 26 * rows as u32)).into_drawing_area();
         let mut chart =
-            self.chart(&root, 260)?.build_cartesian_2d(self.range(NS)?.log_scale(), (0..rows).into_segmented())?;
+            self.chart(&root, 260)?.build_cartesian_2d(self.range(NS)?.log_scale(), (0..rows - 1).into_segmented())?;
         chart
             .configure_mesh()
             .label_style(FONT)
             .y_labels(rows)
             .y_label_formatter(&|row| match row {
                 SegmentValue::CenterOf(row) => {
-                    self.contenders.get(rows - 1 - row).copied().unwrap_or_default().to_owned()
+                    self.contenders.iter().nth_back(*row).copied().unwrap_or_default().to_owned()
                 }
                 _ => String::new(),
             })
