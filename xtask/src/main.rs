@@ -1,5 +1,5 @@
 //! Tasks of the project's own: `cargo xtask matrix` runs the tests on every architecture, libc and kernel that can be had here,
-//! and `cargo xtask test` on one.
+//! and `cargo xtask test` on one; `cargo xtask bench-report` draws what was measured.
 
 mod boot;
 mod build;
@@ -7,6 +7,7 @@ mod guest;
 mod initramfs;
 mod kernels;
 mod packages;
+mod pictures;
 mod platforms;
 mod report;
 mod run;
@@ -55,6 +56,15 @@ enum Task {
         /// Arguments of each test executable
         #[arg(last = true)]
         arguments: Vec<String>,
+    },
+    /// Draws pictures of what `cargo run --release -p rseq-bench` measured
+    BenchReport {
+        /// The measurements
+        #[arg(long, value_name = "FILE", default_value = "target/bench.csv")]
+        csv: PathBuf,
+        /// Where the pictures go
+        #[arg(long, value_name = "DIR", default_value = "docs/performance")]
+        out: PathBuf,
     },
 }
 
@@ -113,6 +123,10 @@ fn perform(task: &Task) -> Result<bool> {
         }
         Task::Matrix { chosen, report: file, list: false } => matrix(chosen, file.as_deref()),
         Task::Test { chosen, arguments } => test(chosen, arguments),
+        Task::BenchReport { csv, out } => {
+            pictures::draw(csv, out)?.iter().for_each(|picture| println!("{}", picture.display()));
+            Ok(true)
+        }
     }
 }
 

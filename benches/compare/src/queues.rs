@@ -6,27 +6,29 @@ use std::sync::Mutex;
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use rseq::Ring;
 
-use crate::measure::{Candidate, candidate};
+use rseq_bench_harness::{Contender, contender};
+
+use crate::Others;
 
 const EVENTS: usize = 16;
 
-pub fn candidates() -> Vec<Candidate> {
+pub fn contenders(_: &Others) -> Vec<Contender> {
     let ours = Ring::<usize>::new();
     let (array, segments, vector) = (ArrayQueue::new(256), SegQueue::new(), Mutex::new(Vec::new()));
     vec![
-        candidate("`Ring`", move |number| {
+        contender("Ring", move |number| {
             (0..EVENTS).for_each(|event| _ = ours.push(number + event));
             ours.drain().into_iter().flatten().for_each(|event| _ = black_box(event));
         }),
-        candidate("crossbeam `ArrayQueue`", move |number| {
+        contender("crossbeam ArrayQueue", move |number| {
             (0..EVENTS).for_each(|event| _ = array.push(number + event));
             std::iter::from_fn(|| array.pop()).take(EVENTS).for_each(|event| _ = black_box(event));
         }),
-        candidate("crossbeam `SegQueue`", move |number| {
+        contender("crossbeam SegQueue", move |number| {
             (0..EVENTS).for_each(|event| segments.push(number + event));
             std::iter::from_fn(|| segments.pop()).take(EVENTS).for_each(|event| _ = black_box(event));
         }),
-        candidate("`Mutex<Vec>`", move |number| {
+        contender("Mutex<Vec>", move |number| {
             (0..EVENTS).for_each(|event| vector.lock().expect("nobody panics").push(number + event));
             let taken = std::mem::take(&mut *vector.lock().expect("nobody panics"));
             taken.into_iter().for_each(|event| _ = black_box(event));

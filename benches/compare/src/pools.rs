@@ -7,7 +7,9 @@ use lockfree_object_pool::{LinearObjectPool, MutexObjectPool, SpinLockObjectPool
 use opool::PoolAllocator;
 use rseq::Pool;
 
-use crate::measure::{Candidate, candidate};
+use rseq_bench_harness::{Contender, contender};
+
+use crate::Others;
 
 type Object = [u64; 8];
 /// More than all threads hold at a time.
@@ -33,7 +35,7 @@ fn take(queue: &ArrayQueue<Box<Object>>) -> Box<Object> {
 }
 
 /// One object is taken and returned.
-pub fn candidates() -> Vec<Candidate> {
+pub fn one(_: &Others) -> Vec<Contender> {
     let (ours, queue) = (Pool::<Object>::new(Object::default), queue());
     let opool = opool::Pool::new_prefilled(OBJECTS, Zeroes);
     let (linear, spin, mutex) = (
@@ -42,35 +44,35 @@ pub fn candidates() -> Vec<Candidate> {
         MutexObjectPool::new(Object::default, |_| {}),
     );
     vec![
-        candidate("`Pool`", move |_| _ = black_box(&mut *ours.take())),
-        candidate("crossbeam `ArrayQueue`", move |_| {
+        contender("Pool", move |_| _ = black_box(&mut *ours.take())),
+        contender("crossbeam ArrayQueue", move |_| {
             let mut object = take(&queue);
             black_box(&mut *object);
             let _ = queue.push(object);
         }),
-        candidate("opool 0.2", move |_| _ = black_box(&mut *opool.get())),
-        candidate("lockfree-object-pool 0.1, linear", move |_| _ = black_box(&mut *linear.pull())),
-        candidate("lockfree-object-pool 0.1, spin lock", move |_| _ = black_box(&mut *spin.pull())),
-        candidate("lockfree-object-pool 0.1, mutex", move |_| _ = black_box(&mut *mutex.pull())),
-        candidate("`Box::new`, dropped", move |_| _ = black_box(&mut *Box::new(Object::default()))),
+        contender("opool 0.2", move |_| _ = black_box(&mut *opool.get())),
+        contender("lockfree-object-pool 0.1, linear", move |_| _ = black_box(&mut *linear.pull())),
+        contender("lockfree-object-pool 0.1, spin lock", move |_| _ = black_box(&mut *spin.pull())),
+        contender("lockfree-object-pool 0.1, mutex", move |_| _ = black_box(&mut *mutex.pull())),
+        contender("Box::new, dropped", move |_| _ = black_box(&mut *Box::new(Object::default()))),
     ]
 }
 
 /// Four are taken, then returned: as by calls that go four deep.
-pub fn four() -> Vec<Candidate> {
+pub fn four(_: &Others) -> Vec<Contender> {
     let (ours, queue) = (Pool::<Object>::new(Object::default), queue());
     let opool = opool::Pool::new_prefilled(OBJECTS, Zeroes);
     let linear = LinearObjectPool::new(Object::default, |_| {});
     vec![
-        candidate("`Pool`", move |_| _ = black_box([ours.take(), ours.take(), ours.take(), ours.take()])),
-        candidate("crossbeam `ArrayQueue`", move |_| {
+        contender("Pool", move |_| _ = black_box([ours.take(), ours.take(), ours.take(), ours.take()])),
+        contender("crossbeam ArrayQueue", move |_| {
             let objects = black_box([take(&queue), take(&queue), take(&queue), take(&queue)]);
             objects.into_iter().for_each(|object| _ = queue.push(object));
         }),
-        candidate("opool 0.2", move |_| _ = black_box([opool.get(), opool.get(), opool.get(), opool.get()])),
-        candidate("lockfree-object-pool 0.1, linear", move |_| {
+        contender("opool 0.2", move |_| _ = black_box([opool.get(), opool.get(), opool.get(), opool.get()])),
+        contender("lockfree-object-pool 0.1, linear", move |_| {
             _ = black_box([linear.pull(), linear.pull(), linear.pull(), linear.pull()]);
         }),
-        candidate("`Box::new`, dropped", move |_| _ = black_box([(); 4].map(|()| Box::new(Object::default())))),
+        contender("Box::new, dropped", move |_| _ = black_box([(); 4].map(|()| Box::new(Object::default())))),
     ]
 }

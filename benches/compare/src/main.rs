@@ -1,0 +1,146 @@
+//! Sections and the types that are made of them, beside everything else that does the same: unprotected, by hand, by librseq, by the standard library, by
+//! other crates, in one run.
+//!
+//! ```text
+//! cargo run --release -p rseq-bench
+//! RSEQ_LIBRSEQ=../librseq cargo run --release -p rseq-bench -- --only counter --threads 1
+//! ```
+//!
+//! prints tables in Markdown and writes each measurement to a file, from which `cargo xtask bench-report` draws pictures. docs/performance.md says how
+//! to read both.
+
+mod aborts;
+mod buffers;
+mod counters;
+mod librseq;
+mod lists;
+mod memory;
+mod pools;
+mod queues;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use rseq_bench_harness::{Contender, Measurement, Plan, Sheet, available_cpus, by_hand, machine, measure, table};
+
+use librseq::Librseq;
+
+/// The operations of the example.
+#[allow(dead_code, reason = "not all are measured")]
+#[path = "../../../examples/operations"]
+mod operations {
+    use rseq::rseq;
+
+    #[path = "librseq.rs"]
+    pub mod librseq;
+    #[path = "slab.rs"]
+    pub mod slab;
+}
+
+/// What isn't to be had everywhere.
+pub struct Others {
+    by_hand: bool,
+    librseq: Option<Librseq>,
+}
+
+/// What an operation is done to: how files call it, what the operation is, and what makes the contenders, the first of which others are compared with.
+struct Structure {
+    name: &'static str,
+    operation: &'static str,
+    contenders: fn(&Others) -> Vec<Contender>,
+}
+
+const STRUCTURES: [Structure; 9] = [
+    Structure { name: "counter", operation: "add to one, over and over", contenders: counters::one },
+    Structure { name: "counters", operation: "add to 64 in turn", contenders: counters::in_turn },
+    Structure { name: "list", operation: "pop and push", contenders: lists::contenders },
+    Structure { name: "buffer", operation: "pop and push a word", contenders: buffers::words },
+    Structure { name: "records", operation: "pop and push three words", contenders: buffers::records },
+    Structure { name: "pool", operation: "take and return", contenders: pools::one },
+    Structure { name: "pool-four", operation: "take four and return them", contenders: pools::four },
+    Structure { name: "ring", operation: "push 16 and take them", contenders: queues::contenders },
+    Structure { name: "aborts", operation: "sections with longer and longer prepares", contenders: aborts::contenders },
+];
+
+/// Compares sections, and the types that are made of them, with what else does the same.
+///
+/// With `RSEQ_LIBRSEQ` naming a folder with librseq's sources, its sections, in C, take part.
+#[derive(Parser)]
+#[command(name = "rseq-bench")]
+struct Arguments {
+    /// Structures, separated by commas; `memory` measures bytes [default: all]
+    #[arg(long, value_name = "S,..", value_delimiter = ',', value_parser = names())]
+    only: Vec<String>,
+    /// Threads, separated by commas [default: 1, the CPUs, four times as many, 1000]
+    #[arg(long, value_name = "N,..", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    threads: Vec<u16>,
+    /// How often all contenders are measured
+    #[arg(long, value_name = "N", default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..))]
+    blocks: u32,
+    /// Milliseconds that a contender runs in a block, about
+    #[arg(long, value_name = "MS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
+    slice: u64,
+    /// Compare with this contender instead of each structure's first
+    #[arg(long, value_name = "CONTENDER")]
+    relative_to: Option<String>,
+    /// Write the measurements there
+    #[arg(long, value_name = "FILE", default_value = "target/bench.csv")]
+    csv: PathBuf,
+}
+
+fn names() -> Vec<&'static str> {
+    STRUCTURES.iter().map(|structure| structure.name).chain(["memory"]).collect()
+}
+
+impl Arguments {
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == name)
+    }
+
+    fn threads(&self) -> Vec<usize> {
+        let cpus = available_cpus().len();
+        let mut threads = match &self.threads[..] {
+            [] => vec![1, cpus, 4 * cpus, 1000],
+            chosen => chosen.iter().map(|&threads| threads.into()).collect(),
+        };
+        threads.dedup();
+        threads
+    }
+
+    fn plan(&self, threads: usize) -> Plan {
+        Plan { blocks: self.blocks as usize, threads, slice: Duration::from_millis(self.slice) }
+    }
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    println!("{}\n\n{}\n", machine(), rseq::status());
+    let others = Others { by_hand: by_hand::is_available(), librseq: Librseq::load()? };
+    if !others.by_hand {
+        eprintln!("sections by hand are left out: they need a libc that registers threads");
+    }
+    let mut sheet = Sheet::create(&arguments.csv, &machine())
+        .with_context(|| format!("{} can't be written", arguments.csv.display()))?;
+    for structure in STRUCTURES.iter().filter(|structure| arguments.wants(structure.name)) {
+        let contenders = (structure.contenders)(&others);
+        for threads in arguments.threads() {
+            let measurements = measure(structure.name, &contenders, &arguments.plan(threads));
+            sheet.add(&measurements)?;
+            println!("{}: {}, {threads} threads:\n", structure.name, structure.operation);
+            println!("{}", table(&measurements, reference(&arguments, &measurements)?));
+        }
+    }
+    if arguments.wants("memory") {
+        println!("{}", memory::table());
+    }
+    Ok(())
+}
+
+/// The contender that others are compared with.
+fn reference<'m>(arguments: &'m Arguments, measurements: &'m [Measurement]) -> Result<&'m str> {
+    let Some(name) = &arguments.relative_to else { return Ok(&measurements[0].contender) };
+    ensure!(measurements.iter().any(|one| one.contender == *name), "no contender is called {name:?} there");
+    Ok(name)
+}

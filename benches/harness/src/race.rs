@@ -1,0 +1,171 @@
+//! One measurement of one contender, by many threads.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::contender::{BATCH, Contender};
+
+/// What operations took, on average.
+pub struct Outcome {
+    /// Nanoseconds that went by on a CPU for an operation.
+    pub ns: f64,
+    /// Nanoseconds of processor time for an operation.
+    pub cpu_ns: f64,
+    /// Aborts in a million operations, where they are known.
+    pub aborts_per_million: Option<f64>,
+}
+
+/// Has each thread do at least so many batches. None counts before all are there, and those that are through go on until all are, lest the last have it
+/// easier; what they do meanwhile is done by the time that is measured, so it counts as well.
+pub fn race(contender: &Contender, threads: usize, quota: usize) -> Outcome {
+    let cpus = available_cpus();
+    let race = Race::new(contender, threads, quota);
+    thread::scope(|scope| {
+        for number in 0..threads {
+            // With more threads than CPUs it is the scheduler's choice where they run.
+            let cpu = (threads <= cpus.len()).then(|| cpus[number]);
+            let (builder, race) = (thread::Builder::new().stack_size(STACK), &race);
+            builder.spawn_scoped(scope, move || race.run(cpu)).expect("the machine has room for the threads");
+        }
+    });
+    race.outcome(threads.min(cpus.len()))
+}
+
+/// Bytes of a thread's stack.
+const STACK: usize = 256 << 10;
+
+struct Race<'c> {
+    contender: &'c Contender,
+    threads: usize,
+    quota: usize,
+    ready: AtomicUsize,
+    through: AtomicUsize,
+    batches: AtomicUsize,
+    begin: OnceLock<Moment>,
+    end: OnceLock<Moment>,
+}
+
+impl<'c> Race<'c> {
+    fn new(contender: &'c Contender, threads: usize, quota: usize) -> Self {
+        let [ready, through, batches] = [const { AtomicUsize::new(0) }; 3];
+        let (begin, end) = (OnceLock::new(), OnceLock::new());
+        Self { contender, threads, quota, ready, through, batches, begin, end }
+    }
+
+    /// What a thread does.
+    fn run(&self, cpu: Option<usize>) {
+        cpu.inspect(|&cpu| pin(cpu));
+        // What a thread does once isn't measured: registration, memory.
+        (self.contender.run)();
+        self.wait_for_all();
+        let mut batches = 0;
+        while self.through.load(Relaxed) < self.threads {
+            (self.contender.run)();
+            batches += 1;
+            if batches == self.quota {
+                self.is_through();
+            }
+        }
+        self.batches.fetch_add(batches, SeqCst);
+    }
+
+    fn wait_for_all(&self) {
+        if self.ready.fetch_add(1, SeqCst) + 1 == self.threads {
+            self.begin.get_or_init(|| Moment::now(self.contender));
+        }
+        while self.begin.get().is_none() {
+            thread::yield_now();
+        }
+    }
+
+    fn is_through(&self) {
+        if self.through.fetch_add(1, SeqCst) + 1 == self.threads {
+            self.end.get_or_init(|| Moment::now(self.contender));
+        }
+    }
+
+    fn outcome(self, busy_cpus: usize) -> Outcome {
+        let [begin, end] = [self.begin, self.end].map(|moment| moment.into_inner().expect("all threads were through"));
+        let operations = (self.batches.into_inner() * BATCH) as f64;
+        let each = |time: Duration| time.as_nanos() as f64 / operations;
+        let aborts = end.aborts.zip(begin.aborts).map(|(end, begin)| (end - begin) as f64);
+        Outcome {
+            ns: each(end.time - begin.time) * busy_cpus as f64,
+            cpu_ns: each(end.cpu_time - begin.cpu_time),
+            aborts_per_million: aborts.map(|aborts| aborts / operations * 1e6),
+        }
+    }
+}
+
+/// What is read at the begin and at the end.
+struct Moment {
+    time: Instant,
+    cpu_time: Duration,
+    aborts: Option<u64>,
+}
+
+impl Moment {
+    fn now(contender: &Contender) -> Self {
+        Self { aborts: contender.aborts(), cpu_time: cpu_time(), time: Instant::now() }
+    }
+}
+
+/// The processor time of all threads of the process.
+fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call fills the structure.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec.try_into().expect("less than a second"))
+}
+
+/// The CPUs that the process may run on.
+pub fn available_cpus() -> Vec<usize> {
+    // SAFETY: zero is an empty set, which the call fills.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::sched_getaffinity(libc::getpid(), size_of_val(&set), &mut set);
+        (0..libc::CPU_SETSIZE as usize).filter(|&cpu| libc::CPU_ISSET(cpu, &set)).collect()
+    }
+}
+
+pub fn pin(cpu: usize) {
+    // SAFETY: zero is an empty set, to which a CPU is added.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of_val(&set), &set);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+    use crate::contender;
+
+    #[test]
+    fn each_thread_does_its_part() {
+        let threads = available_cpus().len() * 2;
+        let done = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&done);
+        let counter = contender("", move |_| _ = counted.fetch_add(1, Relaxed));
+        let outcome = race(&counter, threads, 3);
+        // One batch more is done ahead by each.
+        assert!(done.load(Relaxed) >= (threads * 4 * BATCH) as u64);
+        assert!(outcome.ns > 0.0 && outcome.cpu_ns > 0.0);
+        assert_eq!(outcome.aborts_per_million, None);
+    }
+
+    #[test]
+    fn aborts_are_of_the_measured_time() {
+        let done = Arc::new(AtomicU64::new(1 << 40));
+        let counted = Arc::clone(&done);
+        let aborting =
+            contender("", move |_| _ = counted.fetch_add(1, Relaxed)).with_aborts(move || done.load(Relaxed));
+        assert_eq!(race(&aborting, 1, 5).aborts_per_million, Some(1e6));
+    }
+}
