@@ -1,6 +1,7 @@
 //! What several tests need: threads that are disturbed in every way while they count, and processes in other modes.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+use std::ffi::c_void;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
@@ -424,6 +425,23 @@ pub fn in_child(check: impl FnOnce() -> bool) -> i32 {
         thread::sleep(Duration::from_micros(200));
     }
     if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -1 }
+}
+
+/// Whether `check` holds in a thread that a child of `fork` starts. Not by the standard library, which takes a lock that another thread of the parent may have
+/// held when it forked.
+pub fn in_thread_of_child(check: fn() -> bool) -> bool {
+    extern "C" fn run(check: *mut c_void) -> *mut c_void {
+        // SAFETY: points to the argument below, until the thread is through.
+        let check = unsafe { *check.cast::<fn() -> bool>() };
+        ptr::without_provenance_mut(panic::catch_unwind(check).unwrap_or(false).into())
+    }
+    let (mut thread, mut held) = (0, ptr::null_mut());
+    // SAFETY: the thread is waited for.
+    let errors = unsafe {
+        let argument = (&raw const check).cast_mut().cast();
+        libc::pthread_create(&mut thread, ptr::null(), run, argument) + libc::pthread_join(thread, &mut held)
+    };
+    errors == 0 && !held.is_null()
 }
 
 /// The error number of a raw system call's result.

@@ -13,7 +13,9 @@ use std::thread;
 
 use heap::Ledger;
 use rseq_allocator::PerCpuAlloc;
-use support::{Count, Disturbance, forced_portable, in_child, in_processes, refused, with_own_registration};
+use support::{
+    Count, Disturbance, forced_portable, in_child, in_processes, in_thread_of_child, refused, with_own_registration,
+};
 
 #[global_allocator]
 static GLOBAL: PerCpuAlloc<Ledger> = PerCpuAlloc::new(Ledger::new());
@@ -117,7 +119,7 @@ fn works_in_forked_children() {
     let code = in_child(|| {
         let inherited = strings.iter().enumerate().all(|(number, string)| *string == number.to_string());
         drop(strings.clone());
-        inherited && (0..100).all(work) && thread::spawn(|| work(1)).join().is_ok_and(|right| right)
+        inherited && (0..100).all(work) && in_thread_of_child(|| work(1))
     });
     assert_eq!(code, 0);
     assert!(work(2));

@@ -2,11 +2,12 @@
 
 use std::array;
 use std::cell::UnsafeCell;
+use std::ffi::c_void;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 
 use rseq::CpuId;
@@ -84,7 +85,7 @@ struct Child<'w, R, Q> {
 pub(super) fn run<R: Send + Sync, Q: Send + Sync>(work: &Work<'_, R, Q>, shared: &Shared, cpus: Cpus) -> ! {
     // SAFETY: takes no pointer.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    panic::set_hook(Box::new(|panic| *last_panic() = panic.to_string()));
+    IS_CHILD.store(true, SeqCst);
     let child = Child { work, shared, explored: Runs::new(), sections: Runs::new(), conflicts: Runs::new() };
     let begun = be_traced() && child.prepare(cpus);
     shared.set_stage(if begun { Stage::Begun } else { Stage::Failed });
@@ -115,6 +116,23 @@ fn mark() {
     unsafe { libc::raise(libc::SIGSTOP) };
 }
 
+/// The process is a child, which notes what panics say.
+static IS_CHILD: AtomicBool = AtomicBool::new(false);
+
+/// Has later children note what panics say instead of printing it. They can't see to it themselves: another thread of the parent may have held the lock of
+/// the panic hook when it forked.
+pub(super) fn note_panics_in_children() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let print = panic::take_hook();
+        panic::set_hook(Box::new(
+            move |panic| {
+                if IS_CHILD.load(SeqCst) { *last_panic() = panic.to_string() } else { print(panic) }
+            },
+        ));
+    });
+}
+
 /// What the last panic had to say, with its place.
 fn last_panic() -> impl std::ops::DerefMut<Target = String> {
     static LAST: Mutex<String> = Mutex::new(String::new());
@@ -130,10 +148,9 @@ impl<R: Send + Sync, Q: Send + Sync> Child<'_, R, Q> {
     /// All that comes before the section. Whether it can begin.
     fn prepare(&self, cpus: Cpus) -> bool {
         self.install_handler();
-        // SAFETY: the thread and what it refers to live as long as the process.
-        let second = unsafe { thread::Builder::new().spawn_unchecked(|| self.carry_out_orders()) };
+        let second = self.start_second_thread();
         let set_up = caught(|| {
-            second.expect("a second thread can be started");
+            assert_eq!(second, 0, "the error number of starting a second thread");
             while self.shared.second_thread() == 0 {
                 thread::yield_now();
             }
@@ -182,8 +199,21 @@ impl<R: Send + Sync, Q: Send + Sync> Child<'_, R, Q> {
         mark();
     }
 
+    /// An error number, or 0.
+    ///
+    /// Not by the standard library, which takes a lock that another thread of the parent may have held when it forked.
+    fn start_second_thread(&self) -> i32 {
+        extern "C" fn run<R: Send + Sync, Q: Send + Sync>(child: *mut c_void) -> *mut c_void {
+            // SAFETY: what the other thread passed, which lives as long as the process.
+            unsafe { &*child.cast::<Child<'_, R, Q>>() }.carry_out_orders()
+        }
+        let (mut thread, child) = (0, ptr::from_ref(self).cast_mut().cast());
+        // SAFETY: the function takes what it is given.
+        unsafe { libc::pthread_create(&mut thread, ptr::null(), run::<R, Q>, child) }
+    }
+
     /// What the second thread does.
-    fn carry_out_orders(&self) {
+    fn carry_out_orders(&self) -> ! {
         self.shared.set_second_thread();
         loop {
             let Some(order) = self.shared.next_order() else { continue };

@@ -28,6 +28,7 @@ use super::{Event, Explorer, Failure, Report};
 /// If the system refuses to trace a child.
 pub(super) fn explore<R: Send + Sync, Q: Send + Sync>(explorer: &Explorer<'_, R, Q>, report: &mut Report) {
     let Some(cpus) = Cpus::available() else { return report.skip("the process may use no CPU".into()) };
+    child::note_panics_in_children();
     match every_case(explorer, cpus, report) {
         Ok(()) => {}
         Err(Trouble::System(error)) => panic!("a child can't be traced: {error}"),
