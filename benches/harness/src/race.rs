@@ -1,9 +1,9 @@
 //! One measurement of one contender, by many threads.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::contender::{BATCH, Contender};
 
@@ -43,6 +43,8 @@ struct Race<'c> {
     ready: AtomicUsize,
     through: AtomicUsize,
     batches: AtomicUsize,
+    /// Nanoseconds of processor time of all threads.
+    cpu_time: AtomicU64,
     begin: OnceLock<Moment>,
     end: OnceLock<Moment>,
 }
@@ -51,7 +53,7 @@ impl<'c> Race<'c> {
     fn new(contender: &'c Contender, threads: usize, quota: usize) -> Self {
         let [ready, through, batches] = [const { AtomicUsize::new(0) }; 3];
         let (begin, end) = (OnceLock::new(), OnceLock::new());
-        Self { contender, threads, quota, ready, through, batches, begin, end }
+        Self { contender, threads, quota, ready, through, batches, cpu_time: AtomicU64::new(0), begin, end }
     }
 
     /// What a thread does.
@@ -60,6 +62,7 @@ impl<'c> Race<'c> {
         // What a thread does once isn't measured: registration, memory.
         (self.contender.run)();
         self.wait_for_all();
+        let begin = cpu_time();
         let mut batches = 0;
         while self.through.load(Relaxed) < self.threads {
             (self.contender.run)();
@@ -68,6 +71,7 @@ impl<'c> Race<'c> {
                 self.is_through();
             }
         }
+        self.cpu_time.fetch_add(cpu_time() - begin, SeqCst);
         self.batches.fetch_add(batches, SeqCst);
     }
 
@@ -89,11 +93,10 @@ impl<'c> Race<'c> {
     fn outcome(self, busy_cpus: usize) -> Outcome {
         let [begin, end] = [self.begin, self.end].map(|moment| moment.into_inner().expect("all threads were through"));
         let operations = (self.batches.into_inner() * BATCH) as f64;
-        let each = |time: Duration| time.as_nanos() as f64 / operations;
         let aborts = end.aborts.zip(begin.aborts).map(|(end, begin)| (end - begin) as f64);
         Outcome {
-            ns: each(end.time - begin.time) * busy_cpus as f64,
-            cpu_ns: each(end.cpu_time - begin.cpu_time),
+            ns: (end.time - begin.time).as_nanos() as f64 / operations * busy_cpus as f64,
+            cpu_ns: self.cpu_time.into_inner() as f64 / operations,
             aborts_per_million: aborts.map(|aborts| aborts / operations * 1e6),
         }
     }
@@ -102,22 +105,21 @@ impl<'c> Race<'c> {
 /// What is read at the begin and at the end.
 struct Moment {
     time: Instant,
-    cpu_time: Duration,
     aborts: Option<u64>,
 }
 
 impl Moment {
     fn now(contender: &Contender) -> Self {
-        Self { aborts: contender.aborts(), cpu_time: cpu_time(), time: Instant::now() }
+        Self { aborts: contender.aborts(), time: Instant::now() }
     }
 }
 
-/// The processor time of all threads of the process.
-fn cpu_time() -> Duration {
+/// Nanoseconds of processor time of the calling thread. Not of the process: the kernel brings what threads on other CPUs took up to date by the tick.
+fn cpu_time() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call fills the structure.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
-    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec.try_into().expect("less than a second"))
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }
 
 /// The CPUs that the process may run on.
@@ -142,8 +144,6 @@ pub fn pin(cpu: usize) {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::AtomicU64;
-
     use super::*;
     use crate::contender;
 
