@@ -110,19 +110,19 @@ fn list_push() {
 
 #[test]
 fn counter_window() {
-    check_window("counter_window", 8);
+    check_window("counter_window", 9);
 }
 
 #[test]
 fn list_pop() {
-    check_window("list_pop", 16);
+    check_window("list_pop", 17);
 }
 
 #[test]
 fn types() {
-    check_window("counter_inc", 8);
-    check_window("histogram_record", 10);
-    check_section("stack_push", 17);
-    check_section("stack_pop", 17);
-    check_section("ring_push", 23);
+    check_window("counter_inc", 9);
+    check_window("histogram_record", 11);
+    check_section("stack_push", 18);
+    check_section("stack_pop", 18);
+    check_section("ring_push", 24);
 }

@@ -9,7 +9,7 @@ use crate::abi::{
     ORIGINAL_FEATURE_SIZE, ORIGINAL_LENGTH, Rseq,
 };
 use crate::sys::{self, Errno};
-use crate::thread::{OWN_AREA, OwnArea};
+use crate::thread::{FAST, OWN_AREA, OwnArea};
 use crate::{arch, cpu};
 
 /// Who registered the threads' areas with the kernel.
@@ -46,6 +46,13 @@ pub(crate) fn libc_area() -> Option<LibcArea> {
     // SAFETY: glibc's documented types of the two constants, which were written before any of our code ran.
     let (offset, active) = unsafe { (*offset, *active) };
     (active > 0).then_some(LibcArea { offset, active })
+}
+
+/// Stores where the areas of threads are: what libc says was settled before any of our code ran. For sections that count on it ahead of the decision on the mode,
+/// which registers threads.
+#[allow(dead_code, reason = "not every architecture's sections do")]
+pub(crate) extern "C" fn find_areas() {
+    FAST.area_offset.store(area_offset(Registrar::Libc), Relaxed);
 }
 
 /// The distance from a thread's block to its area.

@@ -143,9 +143,9 @@ pub fn pin(cpu: usize) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use super::*;
     use crate::contender;
+    use std::sync::Arc;
 
     #[test]
     fn each_thread_does_its_part() {

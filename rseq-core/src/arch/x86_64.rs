@@ -7,7 +7,7 @@ use core::mem::offset_of;
 use super::any::{armed_note, image_note};
 use crate::abi::{Descriptor, Rseq};
 use crate::thread::{Armed, FAST, Fast, Located, ThreadBlock};
-use crate::{cpu, mode};
+use crate::{cpu, mode, register};
 
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else. With the three bytes
 /// `0f b9 3d` in front it decodes as `ud1 <sig>(%rip),%edi`, which traps if it is ever executed.
@@ -35,11 +35,16 @@ global_asm!(
     ".long 0, -1",             // own area: cpu_id_start, cpu_id = uninitialised
     ".zero {block} - {own_area} - 8",  // own area: nothing registered, no descriptor in force; audit: nothing remembered
     ".popsection",
+    ".pushsection .init_array,\"aw\",@init_array",
+    ".balign 8",
+    ".quad {find_areas}",      // runs ahead of `main`, or when this image is loaded
+    ".popsection",
     image_note!(),
     signature = const SIGNATURE,
     align = const align_of::<ThreadBlock>(),
     own_area = const offset_of!(ThreadBlock, own_area),
     block = const size_of::<ThreadBlock>(),
+    find_areas = sym register::find_areas,
     fast = sym FAST,
     decision = sym mode::DECISION,
     possible = sym cpu::POSSIBLE,
@@ -108,23 +113,25 @@ pub(crate) fn locate() -> Located {
     Located { descriptor, area }
 }
 
-/// The distance from the thread pointer to the calling thread's area: for windows that address it from there. The same for every thread,
-/// but different before the mode is decided.
+/// The distance from the thread pointer to the calling thread's area: for windows that address it from there. The same for every thread.
+///
+/// A constant, which the compiler may load once for several windows, or ahead of a loop: [`register::find_areas`] has stored it before any code runs
+/// that isn't run ahead of `main` itself. Such code may find an older one, and goes the slow way by that: to an area that isn't registered.
 #[inline(always)]
 pub(crate) fn area_for_windows() -> usize {
-    let offset;
-    // SAFETY: reads `FAST` and the symbol's offset; writes nothing but the output.
+    let distance;
+    // SAFETY: reads `FAST`, as a constant, and the symbol's offset; writes nothing but the output. Any value that it ever has leads to memory of this thread's.
     unsafe {
         asm!(
-            "mov {offset}, [rip + {fast} + {area_offset}]",                  // offset = FAST.area_offset
-            concat!("add {offset}, [rip + ", thread_block_symbol!(), "@gottpoff]"), // offset += offset of the thread block
-            offset = out(reg) offset,
+            "mov {distance}, [rip + {fast} + {area_offset}]", // distance = FAST.area_offset
+            concat!("add {distance}, [rip + ", thread_block_symbol!(), "@gottpoff]"), // distance += offset of the thread block
+            distance = out(reg) distance,
             fast = sym FAST,
             area_offset = const offset_of!(Fast, area_offset),
-            options(nostack, readonly),
+            options(pure, nomem, nostack),
         );
     }
-    offset
+    distance
 }
 
 /// Arms the thread descriptor and reads the CPU afterwards.

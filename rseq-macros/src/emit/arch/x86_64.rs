@@ -194,24 +194,20 @@ impl Steps<'_> {
         }
     }
 
-    /// The address of a slot. The product can't be mistaken for a small one: an id that says "not registered" is negative, and the size of a slot for
-    /// which the product is made in 32 bits is small enough that those of all valid ids are below it.
+    /// The address of a slot. The product can't be mistaken for a small one: an id that says "not registered" is a huge number in 32 bits, and the product is made in 64.
     fn find_slot(&self, to: Register, slots: Register, index: Index, pointee: usize) -> Vec<String> {
-        let (whole, word) = (self.whole(to), self.word(to));
-        let mut lines = match index {
-            Index::Read(index) => vec![format!("imul {whole}, {}, {{p{pointee}}}", self.whole(index))], // to = index * size
-            Index::InArea(area) => {
-                let read = self.index(area);
-                vec![
-                    format!(".if {{p{pointee}}} <= 65536"),
-                    format!("imul {word}, dword ptr {read}, {{p{pointee}}}"), // to = area->cpu_id (or mm_cid) * size
-                    ".else".into(),
-                    format!("mov {word}, {read}"), // to = area->cpu_id (or mm_cid)
-                    format!("imul {whole}, {whole}, {{p{pointee}}}"), // to *= size
-                    ".endif".into(),
-                ]
-            }
-        };
+        let whole = self.whole(to);
+        let mut lines = vec![
+            match index {
+                Index::Read(index) => format!("mov {whole}, {}", self.whole(index)), // to = index
+                Index::InArea(area) => format!("mov {}, {}", self.word(to), self.index(area)), // to = area->cpu_id (or mm_cid)
+            },
+            format!(".if {{p{pointee}}} == 65536"),
+            format!("shl {whole}, 16"), // to *= size, sooner than by a multiplication
+            ".else".into(),
+            format!("imul {whole}, {whole}, {{p{pointee}}}"), // to *= size
+            ".endif".into(),
+        ];
         lines.push(format!("cmp {whole}, [{} + 8]", self.whole(slots))); // to < slots->limit ?
         lines.push(format!("jae {}", self.0.aborted())); // no: start again
         lines.push(format!("add {whole}, [{}]", self.whole(slots))); // to += slots->first
