@@ -49,7 +49,8 @@ pub mod expansion {
     pub use crate::percpu::slot_bytes;
     pub use crate::place::{Raw, Shared, Target, WORDS_MAY_HAVE_GAPS, target, valued};
     pub use crate::section::{
-        Prepared, Section, area, area_for_windows, count, give_way, window_aborted, window_repeated, with_operands,
+        Prepared, Section, area, area_for_attempts, area_for_windows, count, give_way, window_aborted, window_repeated,
+        with_operands,
     };
     pub use crate::thread::{CPUS_OFFSET, FAST, Fast};
     pub use crate::window::*;

@@ -292,6 +292,14 @@ pub fn area_for_windows() -> usize {
     arch::area_for_windows()
 }
 
+/// The same, for windows that a section's own code runs again when they were aborted: what is kept from one attempt to the next would take a register that has
+/// to be saved.
+#[inline(always)]
+#[must_use]
+pub fn area_for_attempts() -> usize {
+    arch::area_for_attempts()
+}
+
 /// A window as Rust, which takes its operands when it is called: captured, they would be put into memory ahead of every window. They are here to tell their
 /// types.
 #[inline(always)]

@@ -206,16 +206,16 @@ mod tests {
 
     const CSV: &str = "\
 # a machine, 2 CPUs
-structure,contender,threads,block,ns,cpu_ns,aborts_per_million
-counter,section,1,0,1.5,1.5,
-counter,\"atomic, shared\",1,0,4.0,4.0,
-counter,section,1,1,1.25,1.25,
-counter,\"atomic, shared\",1,1,5.0,5.0,
-counter,section,8,0,1.75,1.75,
-counter,\"atomic, shared\",8,0,90.0,90.0,
-list,section,2,0,3.0,3.0,0.0
-aborts,prepare of 10 steps,1,0,9.0,9.0,1.5
-aborts,prepare of 10 steps,4,0,9.0,9.0,25.0
+structure,contender,threads,block,ns,cpu_ns,aborts_per_million,least_share
+counter,section,1,0,1.5,1.5,,1.0
+counter,\"atomic, shared\",1,0,4.0,4.0,,1.0
+counter,section,1,1,1.25,1.25,,1.0
+counter,\"atomic, shared\",1,1,5.0,5.0,,1.0
+counter,section,8,0,1.75,1.75,,1.0
+counter,\"atomic, shared\",8,0,90.0,90.0,,1.0
+list,section,2,0,3.0,3.0,0.0,1.0
+aborts,prepare of 10 steps,1,0,9.0,9.0,1.5,1.0
+aborts,prepare of 10 steps,4,0,9.0,9.0,25.0,1.0
 ";
 
     /// The pictures of a file with this text, by name.

@@ -52,7 +52,7 @@ struct Structure {
     contenders: fn(&Others) -> Vec<Contender>,
 }
 
-const STRUCTURES: [Structure; 9] = [
+const STRUCTURES: [Structure; 10] = [
     Structure { name: "counter", operation: "add to one, over and over", contenders: counters::one },
     Structure { name: "counters", operation: "add to 64 in turn", contenders: counters::in_turn },
     Structure { name: "list", operation: "pop and push", contenders: lists::contenders },
@@ -62,6 +62,11 @@ const STRUCTURES: [Structure; 9] = [
     Structure { name: "pool-four", operation: "take four and return them", contenders: pools::four },
     Structure { name: "ring", operation: "push 16 and take them", contenders: queues::contenders },
     Structure { name: "aborts", operation: "sections with longer and longer prepares", contenders: aborts::contenders },
+    Structure {
+        name: "aborts-signals",
+        operation: "the same, with a signal each 100 µs",
+        contenders: aborts::signalled,
+    },
 ];
 
 /// Compares sections, and the types that are made of them, with what else does the same.

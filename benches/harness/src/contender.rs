@@ -1,6 +1,7 @@
 //! What is measured.
 
 use std::arch::asm;
+use std::time::Duration;
 
 /// So many operations are done at a time.
 pub const BATCH: usize = 64;
@@ -11,6 +12,7 @@ pub struct Contender {
     pub name: String,
     pub(crate) run: Box<dyn Fn() + Sync>,
     pub(crate) aborts: Option<Box<dyn Fn() -> u64 + Sync>>,
+    pub(crate) signals: Option<Duration>,
 }
 
 /// A contender by a function that does one operation, with its number in the batch.
@@ -41,13 +43,20 @@ pub fn in_register<T>(reference: &T) -> &T {
 impl Contender {
     /// A contender by a function that does [`BATCH`] operations.
     pub fn of_batches(name: impl Into<String>, run: impl Fn() + Sync + 'static) -> Self {
-        Self { name: name.into(), run: Box::new(run), aborts: None }
+        Self { name: name.into(), run: Box::new(run), aborts: None, signals: None }
     }
 
     /// Known as well is how often its sections were aborted so far.
     #[must_use]
     pub fn with_aborts(mut self, aborts: impl Fn() -> u64 + Sync + 'static) -> Self {
         self.aborts = Some(Box::new(aborts));
+        self
+    }
+
+    /// Each of its threads gets a signal each time that so much time has gone by.
+    #[must_use]
+    pub fn with_signals(mut self, every: Duration) -> Self {
+        self.signals = Some(every);
         self
     }
 

@@ -8,6 +8,7 @@ pub mod getcpu;
 mod measure;
 mod race;
 mod sheet;
+mod signals;
 mod statistics;
 
 pub use contender::{BATCH, Contender, contender, hidden, in_register};

@@ -37,6 +37,7 @@ pub fn measure(structure: &str, contenders: &[Contender], plan: &Plan) -> Vec<Me
                 ns: outcome.ns,
                 cpu_ns: outcome.cpu_ns,
                 aborts_per_million: outcome.aborts_per_million,
+                least_share: outcome.least_share,
             });
         }
         // Within a block the order is random; whoever reads has that of the contenders.

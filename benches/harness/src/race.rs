@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::contender::{BATCH, Contender};
+use crate::signals::Signals;
 
 /// What operations took, on average.
 pub struct Outcome {
@@ -15,6 +16,8 @@ pub struct Outcome {
     pub cpu_ns: f64,
     /// Aborts in a million operations, where they are known.
     pub aborts_per_million: Option<f64>,
+    /// What the thread that did least did, in terms of what each would have done if all had done the same.
+    pub least_share: f64,
 }
 
 /// Has each thread do at least so many batches. None counts before all are there, and those that are through go on until all are, lest the last have it
@@ -43,6 +46,8 @@ struct Race<'c> {
     ready: AtomicUsize,
     through: AtomicUsize,
     batches: AtomicUsize,
+    /// Of the thread that did least.
+    least: AtomicUsize,
     /// Nanoseconds of processor time of all threads.
     cpu_time: AtomicU64,
     begin: OnceLock<Moment>,
@@ -51,9 +56,9 @@ struct Race<'c> {
 
 impl<'c> Race<'c> {
     fn new(contender: &'c Contender, threads: usize, quota: usize) -> Self {
-        let [ready, through, batches] = [const { AtomicUsize::new(0) }; 3];
+        let ([ready, through, batches], least) = ([const { AtomicUsize::new(0) }; 3], AtomicUsize::new(usize::MAX));
         let (begin, end) = (OnceLock::new(), OnceLock::new());
-        Self { contender, threads, quota, ready, through, batches, cpu_time: AtomicU64::new(0), begin, end }
+        Self { contender, threads, quota, ready, through, batches, least, cpu_time: AtomicU64::new(0), begin, end }
     }
 
     /// What a thread does.
@@ -61,6 +66,7 @@ impl<'c> Race<'c> {
         cpu.inspect(|&cpu| pin(cpu));
         // What a thread does once isn't measured: registration, memory.
         (self.contender.run)();
+        let _signals = self.contender.signals.map(Signals::every);
         self.wait_for_all();
         let begin = cpu_time();
         let mut batches = 0;
@@ -73,6 +79,7 @@ impl<'c> Race<'c> {
         }
         self.cpu_time.fetch_add(cpu_time() - begin, SeqCst);
         self.batches.fetch_add(batches, SeqCst);
+        self.least.fetch_min(batches, SeqCst);
     }
 
     fn wait_for_all(&self) {
@@ -92,12 +99,14 @@ impl<'c> Race<'c> {
 
     fn outcome(self, busy_cpus: usize) -> Outcome {
         let [begin, end] = [self.begin, self.end].map(|moment| moment.into_inner().expect("all threads were through"));
-        let operations = (self.batches.into_inner() * BATCH) as f64;
+        let batches = self.batches.into_inner() as f64;
+        let operations = batches * BATCH as f64;
         let aborts = end.aborts.zip(begin.aborts).map(|(end, begin)| (end - begin) as f64);
         Outcome {
             ns: (end.time - begin.time).as_nanos() as f64 / operations * busy_cpus as f64,
             cpu_ns: self.cpu_time.into_inner() as f64 / operations,
             aborts_per_million: aborts.map(|aborts| aborts / operations * 1e6),
+            least_share: self.least.into_inner() as f64 * self.threads as f64 / batches,
         }
     }
 }
@@ -158,6 +167,7 @@ mod tests {
         assert!(done.load(Relaxed) >= (threads * 4 * BATCH) as u64);
         assert!(outcome.ns > 0.0 && outcome.cpu_ns > 0.0);
         assert_eq!(outcome.aborts_per_million, None);
+        assert!(outcome.least_share > 0.0 && outcome.least_share <= 1.0, "{}", outcome.least_share);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Measurement {
     pub cpu_ns: f64,
     /// Aborts in a million operations, where they are known.
     pub aborts_per_million: Option<f64>,
+    /// What the thread that did least did, in terms of what each would have done if all had done the same.
+    pub least_share: f64,
 }
 
 /// Starts lines that aren't rows.
@@ -92,6 +94,7 @@ mod tests {
             ns: 0.125,
             cpu_ns: 1e-9,
             aborts_per_million,
+            least_share: 0.5,
         };
         let rows = [one(0, None), one(1, Some(2.5)), one(2, Some(0.0))];
         let mut sheet = Sheet::create(&path, "a machine\nthe second line").expect("there is room");

@@ -47,8 +47,9 @@ fn of<'m>(measurements: &'m [Measurement], contender: &str) -> impl Iterator<Ite
 
 /// A table, in Markdown, of what was measured of one structure by so many threads: times, and ratios to one contender.
 pub fn table(measurements: &[Measurement], reference: &str) -> String {
-    let mut table =
-        format!("| | ns | CPU ns | aborts in a million | of {reference} | middle half |\n|---|---|---|---|---|---|\n");
+    let mut table = format!(
+        "| | ns | CPU ns | aborts in a million | least share | of {reference} | middle half |\n|---|---|---|---|---|---|---|\n"
+    );
     // Each block has all contenders in the same order.
     for first in measurements.iter().take_while(|one| one.block == measurements[0].block) {
         let own = || of(measurements, &first.contender);
@@ -57,11 +58,12 @@ pub fn table(measurements: &[Measurement], reference: &str) -> String {
         let ns = number(median(&mut own().map(|one| one.ns)));
         let cpu_ns = number(median(&mut own().map(|one| one.cpu_ns)));
         let aborts = number(median(&mut own().filter_map(|one| one.aborts_per_million)));
+        let least = number(median(&mut own().map(|one| one.least_share)));
         let ratio = ratios(measurements, &first.contender, reference);
         let (middle, spread) = ratio.map_or_else(Default::default, |Quartiles { low, median, high }| {
             (format!("{median:.2}"), format!("{low:.2} - {high:.2}"))
         });
-        writeln!(table, "| {} | {ns} | {cpu_ns} | {aborts} | {middle} | {spread} |", first.contender)
+        writeln!(table, "| {} | {ns} | {cpu_ns} | {aborts} | {least} | {middle} | {spread} |", first.contender)
             .expect("a string takes everything");
     }
     table
@@ -73,7 +75,16 @@ mod tests {
 
     fn measured(contender: &str, block: usize, ns: f64) -> Measurement {
         let (structure, contender) = ("counter".to_owned(), contender.to_owned());
-        Measurement { structure, contender, threads: 1, block, ns, cpu_ns: ns * 2.0, aborts_per_million: None }
+        Measurement {
+            structure,
+            contender,
+            threads: 1,
+            block,
+            ns,
+            cpu_ns: ns * 2.0,
+            aborts_per_million: None,
+            least_share: 1.0,
+        }
     }
 
     #[test]
@@ -105,8 +116,8 @@ mod tests {
     #[test]
     fn tables_have_a_row_for_each_contender() {
         let measurements = [measured("a", 0, 2.0), measured("b", 0, 3.0), measured("a", 1, 2.0), measured("b", 1, 3.0)];
-        let expected = "| | ns | CPU ns | aborts in a million | of a | middle half |\n|---|---|---|---|---|---|\n\
-                        | a | 2.00 | 4.00 | - | 1.00 | 1.00 - 1.00 |\n| b | 3.00 | 6.00 | - | 1.50 | 1.50 - 1.50 |\n";
+        let expected = "| | ns | CPU ns | aborts in a million | least share | of a | middle half |\n|---|---|---|---|---|---|---|\n\
+                        | a | 2.00 | 4.00 | - | 1.00 | 1.00 | 1.00 - 1.00 |\n| b | 3.00 | 6.00 | - | 1.00 | 1.50 | 1.50 - 1.50 |\n";
         assert_eq!(table(&measurements, "a"), expected);
     }
 }

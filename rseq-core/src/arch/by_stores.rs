@@ -79,6 +79,12 @@ pub(crate) fn area_for_windows() -> usize {
     locate().area.expose_provenance()
 }
 
+/// The same.
+#[inline(always)]
+pub(crate) fn area_for_attempts() -> usize {
+    area_for_windows()
+}
+
 /// Arms the thread descriptor and reads the CPU afterwards.
 ///
 /// # Safety

@@ -45,7 +45,7 @@ macro_rules! by_stores {
         mod by_stores;
         mod $name;
         pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, leaves, starts_again, valued};
-        pub(crate) use by_stores::{area_for_windows, arm, disarm, locate};
+        pub(crate) use by_stores::{area_for_attempts, area_for_windows, arm, disarm, locate};
         pub(crate) use $name::*;
         #[path = "../audit/none.rs"]
         pub(crate) mod audit;

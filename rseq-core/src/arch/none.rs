@@ -55,6 +55,12 @@ pub(crate) fn area_for_windows() -> usize {
     0
 }
 
+/// The same.
+#[inline(always)]
+pub(crate) fn area_for_attempts() -> usize {
+    0
+}
+
 /// Nothing to tell it by.
 ///
 /// # Safety

@@ -119,20 +119,33 @@ pub(crate) fn locate() -> Located {
 /// that isn't run ahead of `main` itself. Such code may find an older one, and goes the slow way by that: to an area that isn't registered.
 #[inline(always)]
 pub(crate) fn area_for_windows() -> usize {
-    let distance;
-    // SAFETY: reads `FAST`, as a constant, and the symbol's offset; writes nothing but the output. Any value that it ever has leads to memory of this thread's.
-    unsafe {
+    // SAFETY: reads `FAST`, as a constant. Any value that it ever has leads to memory of this thread's.
+    unsafe { distance!(pure, nomem) }
+}
+
+/// The same, found again for each attempt.
+#[inline(always)]
+pub(crate) fn area_for_attempts() -> usize {
+    // SAFETY: reads `FAST`.
+    unsafe { distance!(readonly) }
+}
+
+/// From the thread pointer to an area, by asm with these options. It writes nothing but its output.
+macro_rules! distance {
+    ($($option:ident),*) => {{
+        let distance;
         asm!(
             "mov {distance}, [rip + {fast} + {area_offset}]", // distance = FAST.area_offset
             concat!("add {distance}, [rip + ", thread_block_symbol!(), "@gottpoff]"), // distance += offset of the thread block
             distance = out(reg) distance,
             fast = sym FAST,
             area_offset = const offset_of!(Fast, area_offset),
-            options(pure, nomem, nostack),
+            options(nostack, $($option),*),
         );
-    }
-    distance
+        distance
+    }};
 }
+use distance;
 
 /// Arms the thread descriptor and reads the CPU afterwards.
 ///

@@ -85,6 +85,7 @@ pub mod __private {
     pub use rseq::__private::*;
 
     pub use super::code::{Code, CodeStep};
+    pub use super::section::area_for_windows as area_for_attempts;
     pub use super::section::{Prepared, Section, area_for_windows, passes, window_aborted, window_repeated};
     pub use super::window::{ModelWindow, compare, compute, element_address};
 }

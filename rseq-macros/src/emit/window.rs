@@ -145,7 +145,8 @@ fn input(program: &Program, register: Register, private: &TokenStream) -> TokenS
     match &program.registers[register].input {
         Some(Input::Descriptor) => hidden!(section.descriptor().expose_provenance()),
         Some(Input::Area) => hidden!(section.area().expose_provenance()),
-        Some(Input::OwnArea) => hidden!(#private::area_for_windows()),
+        Some(Input::OwnArea) if program.repeats_by_itself() => hidden!(#private::area_for_windows()),
+        Some(Input::OwnArea) => hidden!(#private::area_for_attempts()),
         Some(Input::Index) => hidden!(section.number()),
         Some(Input::Place(id)) => place_operand(*id),
         Some(Input::Operand(id)) => {
