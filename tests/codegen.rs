@@ -40,11 +40,15 @@ fn without_address(line: &str) -> String {
     }
 }
 
+/// The fixture's shared object.
+fn library() -> Vec<u8> {
+    let library = fixture::Fixture::new("codegen").build().join("libcodegen.so");
+    std::fs::read(library).expect("it was just built")
+}
+
 /// Compares the function with its golden; returns its fast path.
 fn check(name: &str) -> Vec<Instruction> {
-    let library = fixture::Fixture::new("codegen").build().join("libcodegen.so");
-    let bytes = std::fs::read(library).expect("it was just built");
-    let path = Code::of(&object::File::parse(&*bytes).expect("an ELF file"), name).fast_path();
+    let path = Code::of(&object::File::parse(&*library()).expect("an ELF file"), name).fast_path();
     let found = text(&path);
     for one in &path {
         let forbidden =
@@ -80,6 +84,14 @@ fn check_section(name: &str, most: usize) -> Vec<Instruction> {
     let on_stack = |one: &Instruction| one.memory_base() == Register::RSP || one.memory_base() == Register::RBP;
     assert!(!path.iter().any(on_stack), "spilled:\n{}", text(&path));
     path
+}
+
+/// What a function's fast path takes: its instructions, those of them from arming to disarming, and the bytes of the whole function. `None` if it is never armed.
+fn counts(code: &Code) -> [Option<usize>; 3] {
+    let path = code.fast_path();
+    let mut stores = path.iter().enumerate().filter(|(_, one)| arms(one)).map(|(at, _)| at);
+    let armed = stores.next().zip(stores.next_back()).map(|(arm, disarm)| disarm - arm + 1);
+    [Some(path.len()), armed, Some(code.bytes())]
 }
 
 /// Compares with the golden, or writes it.
@@ -126,3 +138,48 @@ fn types() {
     check_section("stack_pop", 18);
     check_section("ring_push", 24);
 }
+
+/// The area is found once for several windows, but for each attempt where the section's own code repeats the window: there it would have to be kept.
+#[test]
+fn where_the_area_is_found() {
+    let loads = |name| check(name).iter().filter(|one| finds_area(one)).count();
+    assert_eq!((loads("counter_twice"), loads("counter_with_aborts")), (1, 1));
+}
+
+/// Adds the place of the thread's block to what is loaded, in an executable or a library.
+fn finds_area(one: &Instruction) -> bool {
+    one.mnemonic() == Mnemonic::Add && one.is_ip_rel_memory_operand()
+}
+
+/// No fast path gets longer, and no function larger, unless somebody wants it to.
+#[test]
+fn all_counts() {
+    let file = library();
+    let file = object::File::parse(&*file).expect("an ELF file");
+    let mut found = "function: instructions of its fast path, those from arming to disarming, bytes\n".to_owned();
+    for name in COUNTED {
+        let [path, armed, bytes] =
+            counts(&Code::of(&file, name)).map(|count| count.map_or("-".to_owned(), |count| count.to_string()));
+        writeln!(found, "{name}: {path}, {armed}, {bytes}").expect("a string takes everything");
+    }
+    compare("counts", &found);
+}
+
+const COUNTED: [&str; 16] = [
+    "counter",
+    "counter_window",
+    "counter_twice",
+    "counter_with_aborts",
+    "counter_inc",
+    "histogram_record",
+    "list_push",
+    "list_pop",
+    "array_push",
+    "stack_push",
+    "stack_pop",
+    "wide_stack_push",
+    "wide_stack_pop",
+    "ring_push",
+    "wide_ring_push",
+    "pool_take_and_return",
+];

@@ -24,6 +24,11 @@ impl Code {
         Self { start: symbol.address(), instructions: decoder.into_iter().map(|one| (one.ip(), one)).collect() }
     }
 
+    /// How many bytes the function has, with those of its cold paths that lie in it.
+    pub fn bytes(&self) -> usize {
+        self.instructions.values().map(Instruction::len).sum()
+    }
+
     /// The instructions of the shortest way to a return that calls nothing and stays in the function. What is cold is a call, or elsewhere: an abort, a
     /// window that is left by an exit.
     pub fn fast_path(&self) -> Vec<Instruction> {

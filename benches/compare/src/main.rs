@@ -81,7 +81,7 @@ struct Arguments {
     /// Threads, separated by commas [default: 1, the CPUs, four times as many, 1000]
     #[arg(long, value_name = "N,..", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=10_000))]
     threads: Vec<u16>,
-    /// How often all contenders are measured
+    /// How often all contenders are measured; by very many threads a seventh as often
     #[arg(long, value_name = "N", default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..))]
     blocks: u32,
     /// Milliseconds that a contender runs in a block, about
@@ -115,7 +115,9 @@ impl Arguments {
     }
 
     fn plan(&self, threads: usize) -> Plan {
-        Plan { blocks: self.blocks as usize, threads, slice: Duration::from_millis(self.slice) }
+        // A thousand threads take seconds until all of them had their turn.
+        let blocks = if threads > 64 * available_cpus().len() { self.blocks.div_ceil(7) } else { self.blocks };
+        Plan { blocks: blocks as usize, threads, slice: Duration::from_millis(self.slice) }
     }
 }
 
