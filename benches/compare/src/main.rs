@@ -19,11 +19,12 @@ mod pools;
 mod queues;
 
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use rseq_bench_harness::{Contender, Measurement, Plan, Sheet, available_cpus, by_hand, machine, measure, table};
+use rseq_bench_harness::{Contender, Measurement, Plan, Sheet, available_cpus, by_hand, machine, measure, read, table};
 
 use librseq::Librseq;
 
@@ -73,7 +74,7 @@ const STRUCTURES: [Structure; 10] = [
 ///
 /// With `RSEQ_LIBRSEQ` naming a folder with librseq's sources, its sections, in C, take part.
 #[derive(Parser)]
-#[command(name = "rseq-bench")]
+#[command(name = "rseq-bench", args_override_self = true)]
 struct Arguments {
     /// Structures, separated by commas; `memory` measures bytes [default: all]
     #[arg(long, value_name = "S,..", value_delimiter = ',', value_parser = names())]
@@ -81,9 +82,12 @@ struct Arguments {
     /// Threads, separated by commas [default: 1, the CPUs, four times as many, 1000]
     #[arg(long, value_name = "N,..", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=10_000))]
     threads: Vec<u16>,
-    /// How often all contenders are measured; by very many threads a seventh as often
-    #[arg(long, value_name = "N", default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..))]
+    /// How often each process measures all contenders; by very many threads a third as often
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
     blocks: u32,
+    /// In how many processes, one after the other: where memory lies, which each finds anew, may change what an operation takes
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    processes: u32,
     /// Milliseconds that a contender runs in a block, about
     #[arg(long, value_name = "MS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
     slice: u64,
@@ -116,7 +120,7 @@ impl Arguments {
 
     fn plan(&self, threads: usize) -> Plan {
         // A thousand threads take seconds until all of them had their turn.
-        let blocks = if threads > 64 * available_cpus().len() { self.blocks.div_ceil(7) } else { self.blocks };
+        let blocks = if threads > 64 * available_cpus().len() { self.blocks.div_ceil(3) } else { self.blocks };
         Plan { blocks: blocks as usize, threads, slice: Duration::from_millis(self.slice) }
     }
 }
@@ -124,25 +128,61 @@ impl Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     println!("{}\n\n{}\n", machine(), rseq::status());
-    let others = Others { by_hand: by_hand::is_available(), librseq: Librseq::load()? };
-    if !others.by_hand {
-        eprintln!("sections by hand are left out: they need a libc that registers threads");
-    }
     let mut sheet = Sheet::create(&arguments.csv, &machine())
         .with_context(|| format!("{} can't be written", arguments.csv.display()))?;
-    for structure in STRUCTURES.iter().filter(|structure| arguments.wants(structure.name)) {
-        let contenders = (structure.contenders)(&others);
+    let all =
+        if arguments.processes > 1 { in_processes(&arguments, &mut sheet) } else { here(&arguments, &mut sheet) }?;
+    for structure in &STRUCTURES {
         for threads in arguments.threads() {
-            let measurements = measure(structure.name, &contenders, &arguments.plan(threads));
-            sheet.add(&measurements)?;
-            println!("{}: {}, {threads} threads:\n", structure.name, structure.operation);
-            println!("{}", table(&measurements, reference(&arguments, &measurements)?));
+            let found = all.iter().filter(|one| one.structure == structure.name && one.threads == threads);
+            let measurements: Vec<_> = found.cloned().collect();
+            if !measurements.is_empty() {
+                println!("{}: {}, {threads} threads:\n", structure.name, structure.operation);
+                println!("{}", table(&measurements, reference(&arguments, &measurements)?));
+            }
         }
     }
     if arguments.wants("memory") {
         println!("{}", memory::table());
     }
     Ok(())
+}
+
+/// Measures in this process.
+fn here(arguments: &Arguments, sheet: &mut Sheet) -> Result<Vec<Measurement>> {
+    let others = Others { by_hand: by_hand::is_available(), librseq: Librseq::load()? };
+    if !others.by_hand {
+        eprintln!("sections by hand are left out: they need a libc that registers threads");
+    }
+    let mut all = Vec::new();
+    for structure in STRUCTURES.iter().filter(|structure| arguments.wants(structure.name)) {
+        let contenders = (structure.contenders)(&others);
+        for threads in arguments.threads() {
+            let measurements = measure(structure.name, &contenders, &arguments.plan(threads));
+            sheet.add(&measurements)?;
+            all.extend(measurements);
+        }
+    }
+    Ok(all)
+}
+
+/// Measures in processes of this program.
+fn in_processes(arguments: &Arguments, sheet: &mut Sheet) -> Result<Vec<Measurement>> {
+    let folder = tempfile::tempdir()?;
+    let mut all = Vec::new();
+    for number in 0..arguments.processes {
+        let csv = folder.path().join(number.to_string());
+        let mut process = Command::new(std::env::current_exe()?);
+        // Of an option that is given twice the second one counts.
+        process.args(std::env::args_os().skip(1)).arg("--processes=1").arg("--csv").arg(&csv);
+        let status = process.stdout(Stdio::null()).status()?;
+        ensure!(status.success(), "{process:?} ended with {status}");
+        let (_, mut measurements) = read(&csv)?;
+        measurements.iter_mut().for_each(|one| one.block += (number * arguments.blocks) as usize);
+        sheet.add(&measurements)?;
+        all.extend(measurements);
+    }
+    Ok(all)
 }
 
 /// The contender that others are compared with.
