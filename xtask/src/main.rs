@@ -59,9 +59,9 @@ enum Task {
     },
     /// Draws pictures of what `cargo run --release -p rseq-bench` measured
     BenchReport {
-        /// The measurements
-        #[arg(long, value_name = "FILE", default_value = "target/bench.csv")]
-        csv: PathBuf,
+        /// The measurements, in files separated by commas
+        #[arg(long, value_name = "FILE,..", value_delimiter = ',', default_value = "target/bench.csv")]
+        csv: Vec<PathBuf>,
         /// Where the pictures go
         #[arg(long, value_name = "DIR", default_value = "docs/performance")]
         out: PathBuf,

@@ -17,12 +17,17 @@ type Value = fn(&Measurement) -> Option<f64>;
 const NS: Value = |one| Some(one.ns);
 const ABORTS: Value = |one| one.aborts_per_million;
 
-/// Draws all that can be drawn of a file; returns the pictures' files.
-pub fn draw(csv: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
-    let (notes, measurements) = read(csv).with_context(|| format!("{} can't be read", csv.display()))?;
-    ensure!(!measurements.is_empty(), "{} has no measurements", csv.display());
+/// Draws all that can be drawn of these files; returns the pictures' files.
+pub fn draw(files: &[PathBuf], folder: &Path) -> Result<Vec<PathBuf>> {
+    let (mut machines, mut measurements) = (Vec::new(), Vec::new());
+    for file in files {
+        let (notes, found) = read(file).with_context(|| format!("{} can't be read", file.display()))?;
+        ensure!(!found.is_empty(), "{} has no measurements", file.display());
+        machines.extend(notes);
+        measurements.extend(found);
+    }
     std::fs::create_dir_all(folder)?;
-    let machine = notes.join("; ");
+    let machine = in_order(machines.iter().map(String::as_str)).join("; ");
     let mut pictures = Vec::new();
     for structure in in_order(measurements.iter().map(|one| one.structure.as_str())) {
         let structure = Structure::of(structure, &machine, &measurements);
@@ -56,16 +61,27 @@ impl<'m> Structure<'m> {
         let path = |kind: &str| folder.join(format!("{}{kind}.svg", self.name));
         let mut pictures = vec![path("")];
         self.by_contender(&pictures[0])?;
-        if self.threads.len() > 1 {
+        if self.is_of_aborts() {
+            pictures.push(path("-rate"));
+            self.by_length(&pictures[1])?;
+        } else if self.threads.len() > 1 {
             pictures.push(path("-scaling"));
-            self.by_threads(&pictures[1], "ns per operation", NS)?;
-        }
-        if self.measurements.iter().any(|one| ABORTS(one).is_some_and(|aborts| aborts > 0.0)) {
-            let aborts = path("-aborts");
-            self.by_threads(&aborts, "aborts in a million operations", ABORTS)?;
-            pictures.push(aborts);
+            self.by_threads(&pictures[1])?;
         }
         Ok(pictures)
+    }
+
+    /// Whether most of it was aborted now and then.
+    fn is_of_aborts(&self) -> bool {
+        let is_aborted =
+            |contender: &&&str| self.threads.iter().any(|&threads| self.rate(contender, threads).is_some());
+        self.contenders.iter().filter(is_aborted).count() * 2 > self.contenders.len()
+    }
+
+    /// How long an operation takes, and how often it is aborted, if it is.
+    fn rate(&self, contender: &str, threads: usize) -> Option<(f64, f64)> {
+        let median = |value| Some(self.quartiles(contender, threads, value)?.median);
+        median(NS).zip(median(ABORTS).filter(|aborts| *aborts > 0.0))
     }
 
     /// Over all blocks.
@@ -116,40 +132,59 @@ impl<'m> Structure<'m> {
             let medians = found.iter().map(|(row, q)| Circle::new((q.median, row.clone()), 4, style.filled()));
             chart.draw_series(medians)?.label(in_words(threads)).legend(move |at| Circle::new(at, 4, style.filled()));
         }
-        legend(&mut chart)?;
+        legend(&mut chart, SeriesLabelPosition::UpperRight)?;
+        Ok(root.present()?)
+    }
+
+    /// How often what takes so long is aborted: a line for each number of threads.
+    fn by_length(&self, path: &Path) -> Result<()> {
+        let root = SVGBackend::new(path, (WIDTH, 480)).into_drawing_area();
+        let mut chart =
+            self.chart(&root, 70)?.build_cartesian_2d(self.range(NS)?.log_scale(), self.range(ABORTS)?.log_scale())?;
+        chart
+            .configure_mesh()
+            .label_style(FONT)
+            .x_desc("ns per operation")
+            .x_label_formatter(&short)
+            .y_desc("aborts in a million operations")
+            .y_label_formatter(&short)
+            .draw()?;
+        for (number, &threads) in self.threads.iter().enumerate() {
+            let style = color(number);
+            let mut points: Vec<_> =
+                self.contenders.iter().filter_map(|contender| self.rate(contender, threads)).collect();
+            points.sort_by(|one, other| one.0.total_cmp(&other.0));
+            let line = LineSeries::new(points, style.stroke_width(2)).point_size(3);
+            let line = chart.draw_series(line)?.label(in_words(threads));
+            line.legend(move |at| sample(at, style));
+        }
+        legend(&mut chart, SeriesLabelPosition::LowerRight)?;
         Ok(root.present()?)
     }
 
     /// A line for each contender, by the number of threads.
-    fn by_threads(&self, path: &Path, what: &str, value: Value) -> Result<()> {
+    fn by_threads(&self, path: &Path) -> Result<()> {
         let root = SVGBackend::new(path, (WIDTH, 480)).into_drawing_area();
         let (first, last) = (self.threads[0] as f64, self.threads[self.threads.len() - 1] as f64);
         // The names of the lines stand to the right of the last point.
         let threads = first / 1.2..last * (last / first).powf(0.6);
-        let mut chart =
-            self.chart(&root, 70)?.build_cartesian_2d(threads.log_scale(), self.range(value)?.log_scale())?;
+        let mut chart = self.chart(&root, 70)?.build_cartesian_2d(threads.log_scale(), self.range(NS)?.log_scale())?;
         chart
             .configure_mesh()
             .label_style(FONT)
             .x_desc("threads")
             .x_label_formatter(&short)
-            .y_desc(what)
+            .y_desc("ns per operation")
             .y_label_formatter(&short)
             .draw()?;
         for (number, contender) in self.contenders.iter().enumerate() {
             let style = color(number);
-            let point = |&threads: &usize| Some((threads as f64, self.quartiles(contender, threads, value)?.median));
-            let points: Vec<_> = self.threads.iter().filter_map(point).filter(|(_, median)| *median > 0.0).collect();
-            if points.is_empty() {
-                continue;
-            }
+            let point = |&threads: &usize| Some((threads as f64, self.quartiles(contender, threads, NS)?.median));
+            let points: Vec<_> = self.threads.iter().filter_map(point).collect();
             let line = LineSeries::new(points, style.stroke_width(2)).point_size(3);
-            chart
-                .draw_series(line)?
-                .label(*contender)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
+            chart.draw_series(line)?.label(*contender).legend(move |at| sample(at, style));
         }
-        legend(&mut chart)?;
+        legend(&mut chart, SeriesLabelPosition::UpperRight)?;
         Ok(root.present()?)
     }
 
@@ -170,9 +205,23 @@ impl<'m> Structure<'m> {
     }
 }
 
-/// Of what lies on an axis side by side.
-fn color(number: usize) -> RGBAColor {
-    Palette99::pick(number).mix(1.0)
+/// Of what lies on an axis side by side: first those that nobody takes for each other (Okabe and Ito, "Color universal design", 2008).
+fn color(number: usize) -> RGBColor {
+    const FIRST: [RGBColor; 6] = [
+        RGBColor(0, 114, 178),
+        RGBColor(213, 94, 0),
+        RGBColor(0, 158, 115),
+        RGBColor(204, 121, 167),
+        RGBColor(230, 159, 0),
+        RGBColor(86, 180, 233),
+    ];
+    let (red, green, blue) = Palette99::pick(number).to_backend_color().rgb;
+    FIRST.get(number).copied().unwrap_or(RGBColor(red, green, blue))
+}
+
+/// What stands for a line beside its name.
+fn sample((x, y): (i32, i32), color: RGBColor) -> PathElement<(i32, i32)> {
+    PathElement::new([(x, y), (x + 16, y)], color.stroke_width(3))
 }
 
 fn in_words(threads: usize) -> String {
@@ -184,13 +233,12 @@ fn short(number: &f64) -> String {
     format!("{}", (number * 1e4).round() / 1e4)
 }
 
-fn legend<'p, X: Ranged, Y: Ranged>(chart: &mut ChartContext<'p, SVGBackend<'p>, Cartesian2d<X, Y>>) -> Result<()> {
+fn legend<'p, X: Ranged, Y: Ranged>(
+    chart: &mut ChartContext<'p, SVGBackend<'p>, Cartesian2d<X, Y>>,
+    position: SeriesLabelPosition,
+) -> Result<()> {
     let mut labels = chart.configure_series_labels();
-    labels
-        .label_font(FONT)
-        .position(SeriesLabelPosition::UpperRight)
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK.mix(0.3));
+    labels.label_font(FONT).position(position).background_style(WHITE.mix(0.8)).border_style(BLACK.mix(0.3));
     Ok(labels.draw()?)
 }
 
@@ -223,7 +271,7 @@ aborts,prepare of 10 steps,4,0,9.0,9.0,25.0,1.0
         let folder = tempfile::tempdir().expect("there is room");
         let file = folder.path().join("bench.csv");
         std::fs::write(&file, csv).expect("there is room");
-        let drawn = draw(&file, &folder.path().join("out")).expect("the file is right");
+        let drawn = draw(&[file], &folder.path().join("out")).expect("the file is right");
         let name = |path: &Path| path.file_name().expect("a file").to_string_lossy().into_owned();
         drawn.iter().map(|path| (name(path), std::fs::read_to_string(path).expect("it was drawn"))).collect()
     }
@@ -232,10 +280,7 @@ aborts,prepare of 10 steps,4,0,9.0,9.0,25.0,1.0
     fn each_structure_has_its_pictures() {
         let drawn = pictures(CSV);
         let names: Vec<_> = drawn.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(
-            names,
-            ["counter.svg", "counter-scaling.svg", "list.svg", "aborts.svg", "aborts-scaling.svg", "aborts-aborts.svg"]
-        );
+        assert_eq!(names, ["counter.svg", "counter-scaling.svg", "list.svg", "aborts.svg", "aborts-rate.svg"]);
         for (name, picture) in &drawn {
             assert!(picture.contains("a machine, 2 CPUs"), "{name}");
         }
@@ -256,11 +301,12 @@ aborts,prepare of 10 steps,4,0,9.0,9.0,25.0,1.0
     #[test]
     fn what_has_no_measurements_is_an_error() {
         let folder = tempfile::tempdir().expect("there is room");
-        let file = folder.path().join("bench.csv");
-        assert!(format!("{:#}", draw(&file, folder.path()).unwrap_err()).contains("can't be read"));
-        std::fs::write(&file, "# a machine\n").expect("there is room");
-        assert!(format!("{:#}", draw(&file, folder.path()).unwrap_err()).contains("no measurements"));
-        std::fs::write(&file, CSV.replace("1.25", "fast")).expect("there is room");
-        assert!(draw(&file, folder.path()).is_err());
+        let files = [folder.path().join("bench.csv")];
+        let [file] = &files;
+        assert!(format!("{:#}", draw(&files, folder.path()).unwrap_err()).contains("can't be read"));
+        std::fs::write(file, "# a machine\n").expect("there is room");
+        assert!(format!("{:#}", draw(&files, folder.path()).unwrap_err()).contains("no measurements"));
+        std::fs::write(file, CSV.replace("1.25", "fast")).expect("there is room");
+        assert!(draw(&files, folder.path()).is_err());
     }
 }

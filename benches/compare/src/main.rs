@@ -79,7 +79,7 @@ struct Arguments {
     /// Structures, separated by commas; `memory` measures bytes [default: all]
     #[arg(long, value_name = "S,..", value_delimiter = ',', value_parser = names())]
     only: Vec<String>,
-    /// Threads, separated by commas [default: 1, the CPUs, four times as many, 1000]
+    /// Threads, separated by commas [default: 1, the CPUs, four times as many]
     #[arg(long, value_name = "N,..", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=10_000))]
     threads: Vec<u16>,
     /// How often each process measures all contenders; by very many threads a third as often
@@ -111,7 +111,7 @@ impl Arguments {
     fn threads(&self) -> Vec<usize> {
         let cpus = available_cpus().len();
         let mut threads = match &self.threads[..] {
-            [] => vec![1, cpus, 4 * cpus, 1000],
+            [] => vec![1, cpus, 4 * cpus],
             chosen => chosen.iter().map(|&threads| threads.into()).collect(),
         };
         threads.dedup();

@@ -74,9 +74,11 @@ pub fn machine() -> String {
     let information = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = information.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    // What follows the number is the distribution's.
+    let kernel = kernel.trim().split('-').next().unwrap_or_default();
     let cpus = crate::available_cpus().len();
     let date = jiff::Timestamp::now().strftime("%F").to_string();
-    format!("{}, {cpus} CPUs, Linux {}, {date}", model.map_or("unknown", |(_, model)| model), kernel.trim())
+    format!("{}, {cpus} CPUs, Linux {kernel}, {date}", model.map_or("unknown", |(_, model)| model))
 }
 
 #[cfg(test)]
