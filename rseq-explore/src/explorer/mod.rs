@@ -112,7 +112,8 @@ struct Work<'w, R, Q> {
 ///    - At every stop the descriptor in force must be one that the kernel accepts and cover one window, whole; at the end there must be none.
 /// 3. A [`Report`] says what was covered.
 ///
-/// The closures run in a copy of the process that has just the calling thread: they must not wait for others. Each child begins with the memory
+/// The closures run in a copy of the process that has just the calling thread: they must not wait for others, nor start any (the standard library takes a lock for
+/// that, which another thread may have held). Each child begins with the memory
 /// as it is now, with `setup`, and with one run of the section that nothing interrupts, because the first use of slots makes a section start again. What a child changes is
 /// gone with it.
 ///
