@@ -4,15 +4,16 @@
 
 #[path = "support/fixture.rs"]
 mod fixture;
+#[path = "support/golden.rs"]
+mod golden;
 #[path = "support/machine_code.rs"]
 mod machine_code;
 
 use std::fmt::Write;
-use std::path::Path;
-use std::process::Command;
 
+use golden::compare;
 use iced_x86::{FlowControl, Formatter, Instruction, IntelFormatter, Mnemonic, OpKind, Register};
-use machine_code::{COMPILER, Code, section};
+use machine_code::{Code, section};
 
 /// The instructions as text without addresses, which are the linker's.
 fn text(path: &[Instruction]) -> String {
@@ -46,11 +47,27 @@ fn library() -> Vec<u8> {
     std::fs::read(library).expect("it was just built")
 }
 
-/// Compares the function with its golden; returns its fast path.
+/// Compares the function's fast path with its golden; returns it.
 fn check(name: &str) -> Vec<Instruction> {
     let path = Code::of(&object::File::parse(&*library()).expect("an ELF file"), name).fast_path();
-    let found = text(&path);
-    for one in &path {
+    check_instructions(name, &path);
+    path
+}
+
+/// The same of a section that copies, with all that lies between arming and disarming: the shortest way leaves out what few bytes are copied by.
+fn check_copying(name: &str, most: usize) {
+    let all = Code::of(&object::File::parse(&*library()).expect("an ELF file"), name).all();
+    let arm = all.iter().position(arms).expect("it arms");
+    let disarm = arm + 1 + all[arm + 1..].iter().position(arms).expect("it disarms");
+    let section = &all[arm..=disarm];
+    check_instructions(name, section);
+    assert!(section.len() <= most, "{} instructions:\n{}", section.len(), text(section));
+}
+
+/// The instructions are the golden's, and none of them is one that has no place on a fast path.
+fn check_instructions(name: &str, path: &[Instruction]) {
+    let found = text(path);
+    for one in path {
         let forbidden =
             matches!(one.flow_control(), FlowControl::Call | FlowControl::IndirectCall | FlowControl::Interrupt)
                 || one.has_lock_prefix()
@@ -59,7 +76,6 @@ fn check(name: &str) -> Vec<Instruction> {
     }
     assert!(path.iter().any(arms), "this is not the fast path:\n{found}");
     compare(name, &found);
-    path
 }
 
 /// A store to a field behind two words of a structure: of the descriptor's address, or of NULL, to `rseq_cs`.
@@ -86,28 +102,13 @@ fn check_section(name: &str, most: usize) -> Vec<Instruction> {
     path
 }
 
-/// What a function's fast path takes: its instructions, those of them from arming to disarming, and the bytes of the whole function. `None` if it is never armed.
+/// What a function's fast path takes: its instructions, those of them from the first arming to the last disarming, and the bytes of the whole function.
+/// `None` if it is never armed. Of a copy, the shortest way has that of many bytes, which is one instruction: see [`check_copying`].
 fn counts(code: &Code) -> [Option<usize>; 3] {
     let path = code.fast_path();
     let mut stores = path.iter().enumerate().filter(|(_, one)| arms(one)).map(|(at, _)| at);
     let armed = stores.next().zip(stores.next_back()).map(|(arm, disarm)| disarm - arm + 1);
     [Some(path.len()), armed, Some(code.bytes())]
-}
-
-/// Compares with the golden, or writes it.
-fn compare(name: &str, found: &str) {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/codegen").join(format!("{name}.x86-64"));
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::write(golden, found).expect("the folder is there");
-        return;
-    }
-    let version = fixture::print_of(Command::new("rustc").arg("--version"));
-    if !version.starts_with(COMPILER) {
-        println!("skipped: the golden is of {COMPILER}x, and this is {version}");
-        return;
-    }
-    let golden = std::fs::read_to_string(golden).expect("BLESS=1 writes it");
-    assert_eq!(found, golden, "read what changed, then BLESS=1 cargo test --test codegen");
 }
 
 #[test]
@@ -139,6 +140,24 @@ fn types() {
     check_section("ring_push", 24);
 }
 
+#[test]
+fn items_of_several_words() {
+    check_copying("wide_stack_push", 38);
+    check_copying("wide_stack_pop", 38);
+    check_copying("wide_ring_push", 43);
+}
+
+#[test]
+fn pool() {
+    let path = check("pool_take_and_return");
+    assert!(path.len() <= 54, "{} instructions:\n{}", path.len(), text(&path));
+}
+
+#[test]
+fn array_push() {
+    check("array_push");
+}
+
 /// The area is found once for several windows, but for each attempt where the section's own code repeats the window: there it would have to be kept.
 #[test]
 fn where_the_area_is_found() {
@@ -156,7 +175,8 @@ fn finds_area(one: &Instruction) -> bool {
 fn all_counts() {
     let file = library();
     let file = object::File::parse(&*file).expect("an ELF file");
-    let mut found = "function: instructions of its fast path, those from arming to disarming, bytes\n".to_owned();
+    let mut found =
+        "function: instructions of its fast path, those from first arming to last disarming, bytes\n".to_owned();
     for name in COUNTED {
         let [path, armed, bytes] =
             counts(&Code::of(&file, name)).map(|count| count.map_or("-".to_owned(), |count| count.to_string()));

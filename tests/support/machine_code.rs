@@ -29,6 +29,11 @@ impl Code {
         self.instructions.values().map(Instruction::len).sum()
     }
 
+    /// All instructions, as they lie in the function.
+    pub fn all(&self) -> Vec<Instruction> {
+        self.instructions.values().copied().collect()
+    }
+
     /// The instructions of the shortest way to a return that calls nothing and stays in the function. What is cold is a call, or elsewhere: an abort, a
     /// window that is left by an exit.
     pub fn fast_path(&self) -> Vec<Instruction> {
