@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A crate in `tests/fixtures`, and how to build it.
 pub struct Fixture {
@@ -35,6 +35,7 @@ impl Fixture {
 
     /// Builds it; returns the folder with what came of it.
     pub fn build(&self) -> PathBuf {
+        let _turn = turn();
         let (mut cargo, target) = self.cargo("build");
         let folder = if self.flags.is_empty() {
             target
@@ -48,6 +49,7 @@ impl Fixture {
 
     /// Compiles its library for another target, which takes no linker; returns the object file.
     pub fn object_for(&self, target: &str) -> PathBuf {
+        let _turn = turn();
         let (mut cargo, folder) = self.cargo("rustc");
         let object = folder.join(format!("{target}.o"));
         if !is_installed(target) {
@@ -61,6 +63,7 @@ impl Fixture {
 
     /// What the compiler says of it, which it refuses for this target.
     pub fn refusal_for(&self, target: &str) -> String {
+        let _turn = turn();
         let (mut cargo, _) = self.cargo("check");
         let output = cargo.args(["--target", target]).output().expect("cargo is there");
         assert!(!output.status.success(), "{} is accepted for {target}", self.directory.display());
@@ -89,6 +92,12 @@ impl Fixture {
         let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         print_of(&mut Command::new(self.build().join(program)))
     }
+}
+
+/// Cargo runs once at a time: it reads, and may write, the lock file that is put there anew for each run.
+fn turn() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether the standard library of a target is there.
