@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::ffi::c_void;
+use std::mem::MaybeUninit;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
@@ -435,13 +436,14 @@ pub fn in_thread_of_child(check: fn() -> bool) -> bool {
         let check = unsafe { *check.cast::<fn() -> bool>() };
         ptr::without_provenance_mut(panic::catch_unwind(check).unwrap_or(false).into())
     }
-    let (mut thread, mut held) = (0, ptr::null_mut());
-    // SAFETY: the thread is waited for.
-    let errors = unsafe {
-        let argument = (&raw const check).cast_mut().cast();
-        libc::pthread_create(&mut thread, ptr::null(), run, argument) + libc::pthread_join(thread, &mut held)
-    };
-    errors == 0 && !held.is_null()
+    let (mut thread, mut held) = (MaybeUninit::uninit(), ptr::null_mut());
+    let argument = (&raw const check).cast_mut().cast();
+    // SAFETY: the argument lives until the thread is waited for, whose handle was written if it was started.
+    unsafe {
+        libc::pthread_create(thread.as_mut_ptr(), ptr::null(), run, argument) == 0
+            && libc::pthread_join(thread.assume_init(), &mut held) == 0
+            && !held.is_null()
+    }
 }
 
 /// The error number of a raw system call's result.

@@ -3,7 +3,7 @@
 use std::array;
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
-use std::mem;
+use std::mem::{self, MaybeUninit};
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::SeqCst};
@@ -207,9 +207,9 @@ impl<R: Send + Sync, Q: Send + Sync> Child<'_, R, Q> {
             // SAFETY: what the other thread passed, which lives as long as the process.
             unsafe { &*child.cast::<Child<'_, R, Q>>() }.carry_out_orders()
         }
-        let (mut thread, child) = (0, ptr::from_ref(self).cast_mut().cast());
-        // SAFETY: the function takes what it is given.
-        unsafe { libc::pthread_create(&mut thread, ptr::null(), run::<R, Q>, child) }
+        let (mut thread, child) = (MaybeUninit::uninit(), ptr::from_ref(self).cast_mut().cast());
+        // SAFETY: the function takes what it is given; the call writes the thread's handle.
+        unsafe { libc::pthread_create(thread.as_mut_ptr(), ptr::null(), run::<R, Q>, child) }
     }
 
     /// What the second thread does.
