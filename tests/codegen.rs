@@ -10,6 +10,7 @@ mod golden;
 mod machine_code;
 
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 use golden::compare;
 use iced_x86::{FlowControl, Formatter, Instruction, IntelFormatter, Mnemonic, OpKind, Register};
@@ -41,22 +42,25 @@ fn without_address(line: &str) -> String {
     }
 }
 
-/// The fixture's shared object.
-fn library() -> Vec<u8> {
-    let library = fixture::Fixture::new("codegen").build().join("libcodegen.so");
-    std::fs::read(library).expect("it was just built")
+/// A function of the fixture's shared object.
+fn code(name: &str) -> Code {
+    static LIBRARY: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let library = fixture::Fixture::new("codegen").build().join("libcodegen.so");
+        std::fs::read(library).expect("it was just built")
+    });
+    Code::of(&object::File::parse(&**LIBRARY).expect("an ELF file"), name)
 }
 
 /// Compares the function's fast path with its golden; returns it.
 fn check(name: &str) -> Vec<Instruction> {
-    let path = Code::of(&object::File::parse(&*library()).expect("an ELF file"), name).fast_path();
+    let path = code(name).fast_path();
     check_instructions(name, &path);
     path
 }
 
 /// The same of a section that copies, with all that lies between arming and disarming: the shortest way leaves out what few bytes are copied by.
 fn check_copying(name: &str, most: usize) {
-    let all = Code::of(&object::File::parse(&*library()).expect("an ELF file"), name).all();
+    let all = code(name).all();
     let arm = all.iter().position(arms).expect("it arms");
     let disarm = arm + 1 + all[arm + 1..].iter().position(arms).expect("it disarms");
     let section = &all[arm..=disarm];
@@ -75,7 +79,7 @@ fn check_instructions(name: &str, path: &[Instruction]) {
         assert!(!forbidden, "{one} on the fast path of {name}:\n{found}");
     }
     assert!(path.iter().any(arms), "this is not the fast path:\n{found}");
-    compare(name, &found);
+    compare(&format!("{name}.x86-64"), &found);
 }
 
 /// A store to a field behind two words of a structure: of the descriptor's address, or of NULL, to `rseq_cs`.
@@ -173,16 +177,14 @@ fn finds_area(one: &Instruction) -> bool {
 /// No fast path gets longer, and no function larger, unless somebody wants it to.
 #[test]
 fn all_counts() {
-    let file = library();
-    let file = object::File::parse(&*file).expect("an ELF file");
     let mut found =
         "function: instructions of its fast path, those from first arming to last disarming, bytes\n".to_owned();
     for name in COUNTED {
         let [path, armed, bytes] =
-            counts(&Code::of(&file, name)).map(|count| count.map_or("-".to_owned(), |count| count.to_string()));
+            counts(&code(name)).map(|count| count.map_or("-".to_owned(), |count| count.to_string()));
         writeln!(found, "{name}: {path}, {armed}, {bytes}").expect("a string takes everything");
     }
-    compare("counts", &found);
+    compare("counts.x86-64", &found);
 }
 
 const COUNTED: [&str; 16] = [

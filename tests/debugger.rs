@@ -42,8 +42,9 @@ fn programs() -> &'static Programs {
     })
 }
 
-fn with_symbols() -> [&'static Path; 2] {
-    [&programs().debug, &programs().release]
+/// Those that gdb knows the names of; none where there is no gdb to be used.
+fn with_symbols() -> Vec<&'static Path> {
+    if can_debug() { vec![&programs().debug, &programs().release] } else { Vec::new() }
 }
 
 /// Has gdb do this with a program; returns what both print. No command may fail.
@@ -144,9 +145,6 @@ const COMMITTING: &[&str] = &["prepared", "prepared_by_cid", "both", "window", "
 
 #[test]
 fn every_instruction_of_a_section_is_stepped_through() {
-    if !can_debug() {
-        return;
-    }
     for program in with_symbols() {
         for section in COMMITTING {
             let text = debug(program, section, AS_IT_IS, &commands(&[&begin(section), THROUGH, END]));
@@ -162,9 +160,6 @@ fn every_instruction_of_a_section_is_stepped_through() {
 /// Without holding it, a section never ends as long as it is stepped through.
 #[test]
 fn plain_steps_abort_a_section() {
-    if !can_debug() {
-        return;
-    }
     for program in with_symbols() {
         for section in ["prepared", "both", "window", "committed"] {
             let text =
@@ -177,9 +172,6 @@ fn plain_steps_abort_a_section() {
 
 #[test]
 fn a_section_is_left_where_it_leaves() {
-    if !can_debug() {
-        return;
-    }
     for program in with_symbols() {
         for (section, way) in [("exited", "left its window by an exit"), ("left_early", "left from prepare")] {
             let text = debug(program, section, AS_IT_IS, &commands(&[&begin(section), THROUGH, END]));
@@ -219,9 +211,6 @@ end
 /// By lines, from a breakpoint in `prepare` that others could have run over: it begins again once, with them held, and then goes through.
 #[test]
 fn a_section_is_stepped_through_by_lines() {
-    if !can_debug() {
-        return;
-    }
     let elsewhere = "printf \"elsewhere %lu\\n\", *(unsigned long *)&'debugged::ELSEWHERE'";
     for program in with_symbols() {
         let steps = commands(&["set language c", "rseq stepi", elsewhere, BY_LINES, elsewhere]);
@@ -237,9 +226,6 @@ fn a_section_is_stepped_through_by_lines() {
 
 #[test]
 fn steps_by_lines_lead_into_functions() {
-    if !can_debug() {
-        return;
-    }
     let into = "
 python
 for steps in range(500):
@@ -260,9 +246,6 @@ end
 
 #[test]
 fn a_core_file_is_read() {
-    if !can_debug() {
-        return;
-    }
     for program in with_symbols() {
         let core = program.with_extension("core").display().to_string();
         let dump = format!("generate-core-file {core}\nkill\ncore-file {core}\nshell rm {core}\nrseq where");
@@ -278,9 +261,6 @@ fn a_core_file_is_read() {
 /// Where there are no others, nothing could have come in between.
 #[test]
 fn a_section_alone_goes_on_from_a_breakpoint() {
-    if !can_debug() {
-        return;
-    }
     for program in with_symbols() {
         let text = debug_from_prepare(program, "prepared", &commands(&[BEGIN, TO_PREPARE, "rseq finish", END]));
         must_say(&text, &format!("{}, store(slot, next): committed", place("        prepare |cpu|", "prepare")));
@@ -306,9 +286,6 @@ end
 
 #[test]
 fn a_section_that_was_moved_starts_again() {
-    if !can_debug() {
-        return;
-    }
     for program in with_symbols() {
         for (section, stop) in [("prepared", STOP_IN_PREPARE), ("committed", STOP_IN_WINDOW)] {
             let stop = commands(&[&begin(section), stop, MOVE, "rseq stepi", "delete", "rseq finish"]);
@@ -337,9 +314,6 @@ end
 /// Breakpoints at both ends of a window: at its end the section is over, however the program came there.
 #[test]
 fn a_window_has_breakpoints() {
-    if !can_debug() {
-        return;
-    }
     let ends = "
 python
 function = RseqFunctions.at(RseqMachine.pc())
@@ -368,9 +342,6 @@ end
 
 #[test]
 fn a_section_is_aborted_by_hand() {
-    if !can_debug() {
-        return;
-    }
     let sections = [("prepared", STOP_IN_PREPARE), ("prepared", STOP_IN_WINDOW), ("window", STOP_IN_WINDOW)];
     for program in with_symbols() {
         for (section, stop) in sections {
@@ -387,9 +358,6 @@ fn a_section_is_aborted_by_hand() {
 /// A handler's section counts, and the one that it interrupted starts again.
 #[test]
 fn a_signal_interrupts_a_section() {
-    if !can_debug() {
-        return;
-    }
     let signal = "handle SIGUSR1 nostop noprint pass\npython os.kill(gdb.selected_inferior().pid, 10)\nrseq stepi 3";
     for program in with_symbols() {
         for (section, stop) in [("prepared", STOP_IN_PREPARE), ("committed", STOP_IN_WINDOW)] {
@@ -406,9 +374,6 @@ fn a_signal_interrupts_a_section() {
 
 #[test]
 fn a_section_in_a_section_is_seen() {
-    if !can_debug() {
-        return;
-    }
     for program in with_symbols() {
         let text =
             debug(program, "nested", AS_IT_IS, &commands(&[&begin("nested"), "rseq finish", "rseq finish", END]));
@@ -420,9 +385,6 @@ fn a_section_in_a_section_is_seen() {
 /// gdb calls a function while a window waits: what it runs in between must not leave the window unprotected.
 #[test]
 fn a_function_is_called_from_a_window() {
-    if !can_debug() {
-        return;
-    }
     let call = "print 'debugged::prepared_by_cid'()";
     for program in with_symbols() {
         for section in ["prepared", "window"] {
@@ -438,9 +400,6 @@ fn a_function_is_called_from_a_window() {
 /// The other threads run, on all CPUs, and the section that is gone through in between loses nothing of theirs.
 #[test]
 fn sections_between_those_of_others_lose_nothing() {
-    if !can_debug() {
-        return;
-    }
     let through = "delete\nrseq where\nrseq stepi 2\nrseq finish";
     for program in with_symbols() {
         for section in ["prepared 2", "both 3"] {
@@ -454,9 +413,6 @@ fn sections_between_those_of_others_lose_nothing() {
 
 #[test]
 fn the_mode_is_said() {
-    if !can_debug() {
-        return;
-    }
     let where_and_step = commands(&[
         BEGIN,
         "rseq where",
@@ -480,9 +436,6 @@ fn the_mode_is_said() {
 /// `prepare` makes the slots, which takes a system call; a window finds none.
 #[test]
 fn a_first_use_starts_again() {
-    if !can_debug() {
-        return;
-    }
     let sections = [
         ("unmade", "prepared_by_cid", "something had to be made ready first", 1),
         ("unmade_window", "unmade_window", "it has no slot yet, or isn't registered", 0),
@@ -501,9 +454,6 @@ fn a_first_use_starts_again() {
 /// What it sets for a section is as before afterwards, while the section is open as well.
 #[test]
 fn settings_are_what_they_were() {
-    if !can_debug() {
-        return;
-    }
     let settings = "
 python
 import os
@@ -524,9 +474,6 @@ end
 /// The list of sections has every window, as the file does; before the program runs as well.
 #[test]
 fn sections_are_listed() {
-    if !can_debug() {
-        return;
-    }
     for program in with_symbols() {
         let file = std::fs::read(program).expect("it was just built");
         let file = object::File::parse(&*file).expect("an ELF file");
@@ -563,9 +510,6 @@ fn a_stripped_program_is_stepped_through() {
 
 #[test]
 fn values_are_printed_by_cpu() {
-    if !can_debug() {
-        return;
-    }
     let names = ["COUNTER", "HISTOGRAM", "STACK", "LARGE", "RING", "POOL", "UNUSED"];
     let print: Vec<_> = names
         .map(|name| format!("print debugged::values::{name}"))

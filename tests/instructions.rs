@@ -85,5 +85,5 @@ fn of_the_portable_mode() {
             Err(error) => panic!("{kind}: {error}"),
         }
     }
-    compare("portable", &found);
+    compare("portable.x86-64", &found);
 }

@@ -9,6 +9,8 @@
 
 #[path = "support/fixture.rs"]
 mod fixture;
+#[path = "support/golden.rs"]
+mod golden;
 #[macro_use]
 #[path = "support/items.rs"]
 mod items;
@@ -19,12 +21,11 @@ mod support;
 use std::fmt::Write;
 use std::panic::catch_unwind;
 use std::path::Path;
-use std::process::Command;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 use std::{array, thread};
 
-use machine_code::{COMPILER, Code, section};
+use machine_code::{Code, section};
 use rseq::PerCpu;
 use support::{Count, Disturbance, forced_portable, in_processes, restartable, run_on, with_own_registration};
 use whole::librseq::{self, Node, Pair, Record, Table, WORDS};
@@ -72,16 +73,14 @@ fn table() -> String {
 #[test]
 fn counts_are_those_of_the_table() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
-    let version = fixture::print_of(Command::new("rustc").arg("--version"));
-    if !version.starts_with(COMPILER) {
-        println!("skipped: the table is of {COMPILER}x, and this is {version}");
+    if !golden::is_of_this_compiler("the table") {
         return;
     }
     let found = table();
     let text = std::fs::read_to_string(&path).expect("the documentation is there");
     let start = text.find("| operation |").expect("it has the table");
     let end = start + text[start..].find("\n\n").map_or(text.len() - start, |end| end + 1);
-    if std::env::var_os("BLESS").is_some() {
+    if golden::is_blessing() {
         std::fs::write(&path, format!("{}{found}{}", &text[..start], &text[end..])).expect("the folder is there");
         return;
     }

@@ -36,6 +36,10 @@ impl Fixture {
     /// Builds it; returns the folder with what came of it.
     pub fn build(&self) -> PathBuf {
         let _turn = turn();
+        self.build_in_turn()
+    }
+
+    fn build_in_turn(&self) -> PathBuf {
         let (mut cargo, target) = self.cargo("build");
         let folder = if self.flags.is_empty() {
             target
@@ -87,10 +91,9 @@ impl Fixture {
 
     /// Builds it and runs one of its programs; returns what that printed.
     pub fn build_and_run(&self, program: &str) -> String {
-        /// All settings share a folder, so that what they have in common is built once; the program is overwritten each time.
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        print_of(&mut Command::new(self.build().join(program)))
+        // All settings share a folder, so that what they have in common is built once; the program is overwritten each time.
+        let _turn = turn();
+        print_of(&mut Command::new(self.build_in_turn().join(program)))
     }
 }
 

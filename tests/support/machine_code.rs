@@ -6,9 +6,6 @@ use std::collections::{BTreeMap, VecDeque};
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
 use object::{Object, ObjectSection, ObjectSymbol};
 
-/// The goldens and tables are of this compiler's code.
-pub const COMPILER: &str = "rustc 1.95.";
-
 /// The code of one function.
 pub struct Code {
     start: u64,

@@ -3,6 +3,7 @@
 //! The same file gives the same pictures, byte for byte: they have no date but the file's, and rows count, not their order within a block.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -43,6 +44,12 @@ struct Structure<'m> {
     contenders: Vec<&'m str>,
     threads: Vec<usize>,
     measurements: Vec<&'m Measurement>,
+}
+
+/// A logarithmic one.
+struct Axis {
+    name: &'static str,
+    range: Range<f64>,
 }
 
 const WIDTH: u32 = 960;
@@ -91,7 +98,7 @@ impl<'m> Structure<'m> {
     }
 
     /// The axis of all medians, with some room.
-    fn range(&self, value: Value) -> Result<std::ops::Range<f64>> {
+    fn range(&self, value: Value) -> Result<Range<f64>> {
         let each =
             |&contender| self.threads.iter().filter_map(move |&threads| self.quartiles(contender, threads, value));
         // What is 0 has no place on such an axis.
@@ -138,53 +145,54 @@ impl<'m> Structure<'m> {
 
     /// How often what takes so long is aborted: a line for each number of threads.
     fn by_length(&self, path: &Path) -> Result<()> {
-        let root = SVGBackend::new(path, (WIDTH, 480)).into_drawing_area();
-        let mut chart =
-            self.chart(&root, 70)?.build_cartesian_2d(self.range(NS)?.log_scale(), self.range(ABORTS)?.log_scale())?;
-        chart
-            .configure_mesh()
-            .label_style(FONT)
-            .x_desc("ns per operation")
-            .x_label_formatter(&short)
-            .y_desc("aborts in a million operations")
-            .y_label_formatter(&short)
-            .draw()?;
-        for (number, &threads) in self.threads.iter().enumerate() {
-            let style = color(number);
+        let line = |&threads: &usize| {
             let mut points: Vec<_> =
                 self.contenders.iter().filter_map(|contender| self.rate(contender, threads)).collect();
             points.sort_by(|one, other| one.0.total_cmp(&other.0));
-            let line = LineSeries::new(points, style.stroke_width(2)).point_size(3);
-            let line = chart.draw_series(line)?.label(in_words(threads));
-            line.legend(move |at| sample(at, style));
-        }
-        legend(&mut chart, SeriesLabelPosition::LowerRight)?;
-        Ok(root.present()?)
+            (in_words(threads), points)
+        };
+        let x = Axis { name: "ns per operation", range: self.range(NS)? };
+        let y = Axis { name: "aborts in a million operations", range: self.range(ABORTS)? };
+        self.lines(path, [x, y], self.threads.iter().map(line), SeriesLabelPosition::LowerRight)
     }
 
     /// A line for each contender, by the number of threads.
     fn by_threads(&self, path: &Path) -> Result<()> {
-        let root = SVGBackend::new(path, (WIDTH, 480)).into_drawing_area();
+        let line = |contender: &&str| {
+            let point = |&threads: &usize| Some((threads as f64, self.quartiles(contender, threads, NS)?.median));
+            ((*contender).to_owned(), self.threads.iter().filter_map(point).collect())
+        };
         let (first, last) = (self.threads[0] as f64, self.threads[self.threads.len() - 1] as f64);
         // The names of the lines stand to the right of the last point.
-        let threads = first / 1.2..last * (last / first).powf(0.6);
-        let mut chart = self.chart(&root, 70)?.build_cartesian_2d(threads.log_scale(), self.range(NS)?.log_scale())?;
+        let x = Axis { name: "threads", range: first / 1.2..last * (last / first).powf(0.6) };
+        let y = Axis { name: "ns per operation", range: self.range(NS)? };
+        self.lines(path, [x, y], self.contenders.iter().map(line), SeriesLabelPosition::UpperRight)
+    }
+
+    /// Lines with their names, which stand there.
+    fn lines(
+        &self,
+        path: &Path,
+        [x, y]: [Axis; 2],
+        lines: impl Iterator<Item = (String, Vec<(f64, f64)>)>,
+        names: SeriesLabelPosition,
+    ) -> Result<()> {
+        let root = SVGBackend::new(path, (WIDTH, 480)).into_drawing_area();
+        let mut chart = self.chart(&root, 70)?.build_cartesian_2d(x.range.log_scale(), y.range.log_scale())?;
         chart
             .configure_mesh()
             .label_style(FONT)
-            .x_desc("threads")
+            .x_desc(x.name)
             .x_label_formatter(&short)
-            .y_desc("ns per operation")
+            .y_desc(y.name)
             .y_label_formatter(&short)
             .draw()?;
-        for (number, contender) in self.contenders.iter().enumerate() {
+        for (number, (name, points)) in lines.enumerate() {
             let style = color(number);
-            let point = |&threads: &usize| Some((threads as f64, self.quartiles(contender, threads, NS)?.median));
-            let points: Vec<_> = self.threads.iter().filter_map(point).collect();
             let line = LineSeries::new(points, style.stroke_width(2)).point_size(3);
-            chart.draw_series(line)?.label(*contender).legend(move |at| sample(at, style));
+            chart.draw_series(line)?.label(name).legend(move |at| sample(at, style));
         }
-        legend(&mut chart, SeriesLabelPosition::UpperRight)?;
+        legend(&mut chart, names)?;
         Ok(root.present()?)
     }
 

@@ -19,7 +19,7 @@ mod pools;
 mod queues;
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -97,6 +97,9 @@ struct Arguments {
     /// Write the measurements there
     #[arg(long, value_name = "FILE", default_value = "target/bench.csv")]
     csv: PathBuf,
+    /// What this program says to the processes that it starts: they measure, and print nothing
+    #[arg(long, hide = true)]
+    only_measure: bool,
 }
 
 fn names() -> Vec<&'static str> {
@@ -114,6 +117,7 @@ impl Arguments {
             [] => vec![1, cpus, 4 * cpus],
             chosen => chosen.iter().map(|&threads| threads.into()).collect(),
         };
+        threads.sort_unstable();
         threads.dedup();
         threads
     }
@@ -127,9 +131,13 @@ impl Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    println!("{}\n\n{}\n", machine(), rseq::status());
-    let mut sheet = Sheet::create(&arguments.csv, &machine())
+    let machine = machine();
+    let mut sheet = Sheet::create(&arguments.csv, &machine)
         .with_context(|| format!("{} can't be written", arguments.csv.display()))?;
+    if arguments.only_measure {
+        return here(&arguments, &mut sheet).map(drop);
+    }
+    println!("{machine}\n\n{}\n", rseq::status());
     let all =
         if arguments.processes > 1 { in_processes(&arguments, &mut sheet) } else { here(&arguments, &mut sheet) }?;
     for structure in &STRUCTURES {
@@ -138,7 +146,10 @@ fn main() -> Result<()> {
             let measurements: Vec<_> = found.cloned().collect();
             if !measurements.is_empty() {
                 println!("{}: {}, {threads} threads:\n", structure.name, structure.operation);
-                println!("{}", table(&measurements, reference(&arguments, &measurements)?));
+                println!(
+                    "{}",
+                    table(&measurements, arguments.relative_to.as_ref().unwrap_or(&measurements[0].contender))
+                );
             }
         }
     }
@@ -157,6 +168,13 @@ fn here(arguments: &Arguments, sheet: &mut Sheet) -> Result<Vec<Measurement>> {
     let mut all = Vec::new();
     for structure in STRUCTURES.iter().filter(|structure| arguments.wants(structure.name)) {
         let contenders = (structure.contenders)(&others);
+        if let Some(name) = &arguments.relative_to {
+            ensure!(
+                contenders.iter().any(|one| one.name == *name),
+                "no contender of {} is called {name:?}",
+                structure.name
+            );
+        }
         for threads in arguments.threads() {
             let measurements = measure(structure.name, &contenders, &arguments.plan(threads));
             sheet.add(&measurements)?;
@@ -174,8 +192,8 @@ fn in_processes(arguments: &Arguments, sheet: &mut Sheet) -> Result<Vec<Measurem
         let csv = folder.path().join(number.to_string());
         let mut process = Command::new(std::env::current_exe()?);
         // Of an option that is given twice the second one counts.
-        process.args(std::env::args_os().skip(1)).arg("--processes=1").arg("--csv").arg(&csv);
-        let status = process.stdout(Stdio::null()).status()?;
+        process.args(std::env::args_os().skip(1)).arg("--only-measure").arg("--csv").arg(&csv);
+        let status = process.status()?;
         ensure!(status.success(), "{process:?} ended with {status}");
         let (_, mut measurements) = read(&csv)?;
         measurements.iter_mut().for_each(|one| one.block += (number * arguments.blocks) as usize);
@@ -183,11 +201,4 @@ fn in_processes(arguments: &Arguments, sheet: &mut Sheet) -> Result<Vec<Measurem
         all.extend(measurements);
     }
     Ok(all)
-}
-
-/// The contender that others are compared with.
-fn reference<'m>(arguments: &'m Arguments, measurements: &'m [Measurement]) -> Result<&'m str> {
-    let Some(name) = &arguments.relative_to else { return Ok(&measurements[0].contender) };
-    ensure!(measurements.iter().any(|one| one.contender == *name), "no contender is called {name:?} there");
-    Ok(name)
 }

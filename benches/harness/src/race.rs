@@ -1,7 +1,7 @@
 //! One measurement of one contender, by many threads.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::thread;
 use std::time::Instant;
 
@@ -25,15 +25,17 @@ pub struct Outcome {
 pub fn race(contender: &Contender, threads: usize, quota: usize) -> Outcome {
     let cpus = available_cpus();
     let race = Race::new(contender, threads, quota);
-    thread::scope(|scope| {
-        for number in 0..threads {
+    let done: Vec<Done> = thread::scope(|scope| {
+        let start = |number| {
             // With more threads than CPUs it is the scheduler's choice where they run.
             let cpu = (threads <= cpus.len()).then(|| cpus[number]);
             let (builder, race) = (thread::Builder::new().stack_size(STACK), &race);
-            builder.spawn_scoped(scope, move || race.run(cpu)).expect("the machine has room for the threads");
-        }
+            builder.spawn_scoped(scope, move || race.run(cpu)).expect("the machine has room for the threads")
+        };
+        let started: Vec<_> = (0..threads).map(start).collect();
+        started.into_iter().map(|thread| thread.join().expect("contenders don't panic")).collect()
     });
-    race.outcome(threads.min(cpus.len()))
+    race.outcome(&done, threads.min(cpus.len()))
 }
 
 /// Bytes of a thread's stack.
@@ -45,24 +47,26 @@ struct Race<'c> {
     quota: usize,
     ready: AtomicUsize,
     through: AtomicUsize,
-    batches: AtomicUsize,
-    /// Of the thread that did least.
-    least: AtomicUsize,
-    /// Nanoseconds of processor time of all threads.
-    cpu_time: AtomicU64,
     begin: OnceLock<Moment>,
     end: OnceLock<Moment>,
 }
 
+/// What a thread did.
+struct Done {
+    batches: usize,
+    /// The nanoseconds of processor time that it took.
+    cpu_time: u64,
+}
+
 impl<'c> Race<'c> {
     fn new(contender: &'c Contender, threads: usize, quota: usize) -> Self {
-        let ([ready, through, batches], least) = ([const { AtomicUsize::new(0) }; 3], AtomicUsize::new(usize::MAX));
+        let [ready, through] = [const { AtomicUsize::new(0) }; 2];
         let (begin, end) = (OnceLock::new(), OnceLock::new());
-        Self { contender, threads, quota, ready, through, batches, least, cpu_time: AtomicU64::new(0), begin, end }
+        Self { contender, threads, quota, ready, through, begin, end }
     }
 
     /// What a thread does.
-    fn run(&self, cpu: Option<usize>) {
+    fn run(&self, cpu: Option<usize>) -> Done {
         cpu.inspect(|&cpu| pin(cpu));
         // What a thread does once isn't measured: registration, memory.
         (self.contender.run)();
@@ -77,9 +81,7 @@ impl<'c> Race<'c> {
                 self.is_through();
             }
         }
-        self.cpu_time.fetch_add(cpu_time() - begin, SeqCst);
-        self.batches.fetch_add(batches, SeqCst);
-        self.least.fetch_min(batches, SeqCst);
+        Done { batches, cpu_time: cpu_time() - begin }
     }
 
     fn wait_for_all(&self) {
@@ -97,16 +99,17 @@ impl<'c> Race<'c> {
         }
     }
 
-    fn outcome(self, busy_cpus: usize) -> Outcome {
+    fn outcome(self, done: &[Done], busy_cpus: usize) -> Outcome {
         let [begin, end] = [self.begin, self.end].map(|moment| moment.into_inner().expect("all threads were through"));
-        let batches = self.batches.into_inner() as f64;
+        let batches = done.iter().map(|one| one.batches).sum::<usize>() as f64;
+        let least = done.iter().map(|one| one.batches).min().unwrap_or(0) as f64;
         let operations = batches * BATCH as f64;
         let aborts = end.aborts.zip(begin.aborts).map(|(end, begin)| (end - begin) as f64);
         Outcome {
             ns: (end.time - begin.time).as_nanos() as f64 / operations * busy_cpus as f64,
-            cpu_ns: self.cpu_time.into_inner() as f64 / operations,
+            cpu_ns: done.iter().map(|one| one.cpu_time).sum::<u64>() as f64 / operations,
             aborts_per_million: aborts.map(|aborts| aborts / operations * 1e6),
-            least_share: self.least.into_inner() as f64 * self.threads as f64 / batches,
+            least_share: least * done.len() as f64 / batches,
         }
     }
 }
@@ -155,6 +158,7 @@ mod tests {
     use super::*;
     use crate::contender;
     use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
 
     #[test]
     fn each_thread_does_its_part() {
