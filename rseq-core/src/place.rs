@@ -1,5 +1,6 @@
 //! Where a commit stores, and what it can store there.
 
+use core::marker::PhantomData;
 use core::mem::{MaybeUninit, transmute_copy};
 use core::ptr::NonNull;
 use core::sync::atomic::{
@@ -74,27 +75,29 @@ pub struct Shared;
 #[derive(Debug, Clone, Copy)]
 pub struct Raw;
 
-/// A place once it has been computed: of a [`Word`], because [`target`] alone makes it.
+/// A place once it has been computed: of a [`Word`], because [`target`] alone makes it. It borrows what the place `P` borrows, so that the
+/// compiler sees it borrowed for as long as the section uses it.
 ///
 /// Nothing but [`target`] asks for a trait, so a place of the wrong type is one error, where it stands, and not another for each use.
 /// All methods take `self` by value, lest a trait of the user's that is implemented for every type comes before them.
 #[derive(Debug)]
-pub struct Target<V, A> {
+pub struct Target<V, A, P> {
     address: *mut V,
     access: A,
+    place: PhantomData<P>,
 }
 
-impl<V, A: Copy> Clone for Target<V, A> {
+impl<V, A: Copy, P> Clone for Target<V, A, P> {
     #[inline(always)]
     fn clone(&self) -> Self {
         *self
     }
 }
-impl<V, A: Copy> Copy for Target<V, A> {}
+impl<V, A: Copy, P> Copy for Target<V, A, P> {}
 
 /// Takes a place; type errors in `rseq!`'s place land on its argument.
 #[inline(always)]
-pub fn target<P, V, A>(place: P) -> Target<V, A>
+pub fn target<P, V, A>(place: P) -> Target<V, A, P>
 where
     P: Place<Value = V, Access = A>,
     V: Word,
@@ -105,7 +108,7 @@ where
             "a `Word` has 1, 2, 4 or, with pointers of 64 bits, 8 bytes"
         );
     }
-    Target { address: place.address(), access: P::ACCESS }
+    Target { address: place.address(), access: P::ACCESS, place: PhantomData }
 }
 
 impl Shared {
@@ -124,7 +127,7 @@ impl Raw {
     pub unsafe fn use_raw_pointer(self) {}
 }
 
-impl<V, A> Target<V, A> {
+impl<V, A, P> Target<V, A, P> {
     /// Whether the place is safe for everyone, for `use_raw_pointer`.
     #[inline(always)]
     pub fn access(self) -> A {

@@ -51,7 +51,7 @@ impl<V> Typed<V> {
 
     /// A target of this type.
     #[inline(always)]
-    pub fn is_at<A>(self, target: Target<V, A>) -> Target<V, A> {
+    pub fn is_at<A, P>(self, target: Target<V, A, P>) -> Target<V, A, P> {
         target
     }
 }
@@ -130,7 +130,7 @@ pub unsafe fn index_from_bits<I: IndexKind>(bits: usize) -> I {
 /// # Safety
 /// [`Target::load`]'s.
 #[inline]
-pub unsafe fn load<V, A>(typed: Typed<V>, target: Target<V, A>) -> V {
+pub unsafe fn load<V, A, P>(typed: Typed<V>, target: Target<V, A, P>) -> V {
     // SAFETY: the caller's.
     unsafe { typed.is_at(target).load() }
 }
@@ -140,7 +140,7 @@ pub unsafe fn load<V, A>(typed: Typed<V>, target: Target<V, A>) -> V {
 /// # Safety
 /// [`Target::store`]'s.
 #[inline]
-pub unsafe fn store<V, A>(typed: Typed<V>, target: Target<V, A>, value: V, order: Ordering) {
+pub unsafe fn store<V, A, P>(typed: Typed<V>, target: Target<V, A, P>, value: V, order: Ordering) {
     // SAFETY: the caller's.
     unsafe { typed.is_at(target).store(value, order) }
 }
@@ -429,25 +429,29 @@ impl<T> Elements for *const T {
     }
 }
 
-/// The first of some elements, one of which a window selects.
+/// The first of some elements, one of which a window selects. It borrows what has them.
 #[derive(Debug)]
-pub struct First<T>(*mut T);
+pub struct First<'e, T>(*mut T, PhantomData<&'e ()>);
 
-impl<T> Clone for First<T> {
+impl<T> Clone for First<'_, T> {
     #[inline(always)]
     fn clone(&self) -> Self {
         *self
     }
 }
-impl<T> Copy for First<T> {}
+impl<T> Copy for First<'_, T> {}
 
 /// The first element of an array or slice, or behind a raw pointer; type errors in the section's place land on its argument.
 #[inline(always)]
-pub fn elements<E: Elements + ?Sized>(base: &E) -> First<E::Element> {
-    First(base.first())
+pub fn elements<E: Elements + ?Sized>(base: &E) -> First<'_, E::Element> {
+    First(base.first(), PhantomData)
 }
 
-impl<T> First<T> {
+/// The window is over: what its expressions borrow has been borrowed up to here.
+#[inline(always)]
+pub fn over<C>(_: C) {}
+
+impl<T> First<'_, T> {
     /// The element with this number. Nobody checks the index but the section itself.
     #[inline(always)]
     #[must_use]

@@ -42,14 +42,14 @@ pub fn editor(clauses: Vec<(Keyword, TokenStream)>, context: &Context, errors: E
                 let (index, (place, value)) = (index(), halves(inside(Delimiter::Parenthesis)));
                 hidden! {
                     #index
-                    let target = #private::target(#place);
-                    target.access().use_raw_pointer();
-                    let value = target.value(#value);
+                    let __rseq_target = #private::target(#place);
+                    __rseq_target.access().use_raw_pointer();
+                    let __rseq_value = __rseq_target.value(#value);
                 }
             }
             Keyword::Result => {
-                value = hidden!(result);
-                hidden!(let result = (#clause);)
+                value = hidden!(__rseq_result);
+                hidden!(let __rseq_result = (#clause);)
             }
             Keyword::Abort => {
                 let (count, statements) = (names(&clause), inside(Delimiter::Brace));

@@ -1,7 +1,8 @@
 //! From steps to tokens: ordinary Rust around one window.
 //!
 //! Every name of the macro's own is resolved where the macro is defined, so that user code neither sees nor changes it;
-//! the user's tokens keep their spans.
+//! the user's tokens keep their spans. That holds for variables. A name that a pattern binds must also be none of the user's statics, constants and unit
+//! structs, which it would be taken for: so these all begin with `__rseq_`.
 
 pub mod arch;
 pub mod asm;
@@ -12,7 +13,7 @@ mod portable;
 mod window;
 
 use proc_macro2::{Span, TokenStream, TokenTree};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::{Block, Ident, Stmt, StmtMacro};
 
 use self::arch::Machine;
@@ -130,38 +131,24 @@ macro_rules! hidden {
 }
 use hidden;
 
+/// A name for a variable of the macro's own.
+fn own(name: impl std::fmt::Display) -> Ident {
+    own_at(name, Span::mixed_site())
+}
+
+/// The same, for messages about what stands there.
+fn own_at(name: impl std::fmt::Display, span: Span) -> Ident {
+    Ident::new(&format!("__rseq_{name}"), located(span))
+}
+
 /// The whole expansion: an expression.
 pub fn program(program: &Program, registers: &Registers, context: &Context) -> TokenStream {
     let private = context.private();
-    let (before, prepared) = (before(program, context), prepared(program, context));
-    let (types, portable) = (types(program, &private), portable::closure(program, &private));
-    let (window, again) = window::outcome(program, registers, context);
-    let (audit, ended) = (audit(program, context), ended(program, context));
-    let (aborted, exits) = (aborted(program, &again, context), exits(program, &private));
-    let last = last_exit(program);
-    let names = bind(program, &program.window.in_result, &private);
-    let reachable = reachable();
-    // In parentheses, because a value that starts with a label can't stand behind the label of `break`.
-    let result = program.result.as_ref().map_or_else(|| hidden!(()), |result| hidden!((#result)));
-    let attempt = hidden! {
-        #before
-        #prepared
-        #types
-        #portable
-        #window
-        #ended
-        if outcome.end <= #last {
-            if outcome.end == #private::Outcome::<0>::ABORTED.end {
-                #aborted
-            }
-            #exits
-        }
-        #names
-        #reachable
-        break 'retry #result;
-    };
+    let (before, types) = (before(program, context), types(program, &private));
+    let attempt = around_window(program, context, &attempt(program, registers, context));
+    let audit = audit(program, context);
     if program.repeats_by_itself() {
-        return hidden!('retry: { #audit #attempt });
+        return hidden!('retry: { #audit #before #types #attempt });
     }
     let counter = counter(&program.abort);
     // The block inside the loop has rustc refuse an unlabelled `break` or `continue` of the user's, were it hidden in the
@@ -171,10 +158,43 @@ pub fn program(program: &Program, registers: &Registers, context: &Context) -> T
         #audit
         'retry: loop {
             'attempt: {
+                #before
+                #types
                 #attempt
             }
         }
     }}
+}
+
+/// The window, when all is evaluated that it works on, and what follows it.
+fn attempt(program: &Program, registers: &Registers, context: &Context) -> TokenStream {
+    let private = context.private();
+    let (prepared, portable) = (prepared(program, context), portable::closure(program, &private));
+    let (window, again) = window::outcome(program, registers, context);
+    let (ended, over) = (ended(program, context), over(program, &private));
+    let (aborted, exits) = (aborted(program, &again, context), exits(program, &private));
+    let last = last_exit(program);
+    let names = bind(program, &program.window.in_result, &private);
+    let reachable = reachable();
+    // In parentheses, because a value that starts with a label can't stand behind the label of `break`.
+    let result = program.result.as_ref().map_or_else(|| hidden!(()), |result| hidden!((#result)));
+    hidden! {
+        #prepared
+        #portable
+        #window
+        #ended
+        if __rseq_outcome.end <= #last {
+            if __rseq_outcome.end == #private::Outcome::<0>::ABORTED.end {
+                #aborted
+            }
+            #over
+            #exits
+        }
+        #over
+        #names
+        #reachable
+        break 'retry #result;
+    }
 }
 
 /// The user's code of a section that was refused, where it never runs. So rustc resolves the names and checks the types in it:
@@ -184,6 +204,7 @@ pub fn refused(program: &Program, context: &Context) -> TokenStream {
     let (audit, before) = (audit(program, context), before(program, context));
     let types = types(program, &private);
     let portable = portable::closure(program, &private);
+    let window = around_window(program, context, &hidden!(#portable let _ = __rseq_portable;));
     let counter = counter(&program.abort);
     let on_abort = on_abort(&program.abort, &private);
     let reachable = reachable();
@@ -200,9 +221,8 @@ pub fn refused(program: &Program, context: &Context) -> TokenStream {
             #audit
             #before
             #types
-            #portable
-            let _ = portable;
-            let outcome = #private::Outcome::<#outputs>::ABORTED;
+            #window
+            let __rseq_outcome = #private::Outcome::<#outputs>::ABORTED;
             #on_abort
             #(#exits)*
             #names
@@ -245,7 +265,7 @@ fn audit(program: &Program, context: &Context) -> TokenStream {
     }
     let (private, location) = (context.private(), program.location.to_string());
     hidden! {
-        let audit = &#private::Audit::new({
+        let __rseq_audit = &#private::Audit::new({
             static LOCATION: #private::Location = #private::Location::new(#location);
             &LOCATION
         });
@@ -258,34 +278,50 @@ fn ended(program: &Program, context: &Context) -> TokenStream {
         return TokenStream::new();
     }
     let private = context.private();
-    hidden!(#private::Audit::ended(audit, section);)
+    hidden!(#private::Audit::ended(__rseq_audit, __rseq_section);)
 }
 
 /// Tells the audit of one more abort.
 fn audit_abort(context: &Context) -> Option<TokenStream> {
     let private = context.private();
-    context.audited.then(|| hidden!(#private::Audit::aborted(audit);))
+    context.audited.then(|| hidden!(#private::Audit::aborted(__rseq_audit);))
 }
 
 /// Where the aborts are counted, if they have a name.
 fn counter(abort: &OnAbort) -> TokenStream {
     match abort {
-        OnAbort::Run { count: Some(_), .. } => hidden!(let mut aborts = 0;),
+        OnAbort::Run { count: Some(_), .. } => hidden!(let mut __rseq_aborts = 0;),
         _ => TokenStream::new(),
     }
 }
 
-/// Everything up to the window.
+/// Everything up to the expressions that the window works on.
 fn before(program: &Program, context: &Context) -> TokenStream {
-    let guarded = is_guarded(program);
-    let steps = program.steps.iter().map(|step| rust(step, program, guarded, context));
-    if matches!(context.emitter, Emitter::Model) {
-        let (listing, private) = (model::Listing::of(program), context.private());
-        let code = listing.code(&private);
-        let steps = steps.enumerate().map(|(number, step)| listing.before(number, step, &private));
-        return hidden!(#code #(#steps)*);
-    }
-    hidden!(#(#steps)*)
+    let (guarded, private) = (is_guarded(program), context.private());
+    let listing = listing(program, context);
+    let code = listing.as_ref().map(|listing| listing.code(&private));
+    let steps = program.steps.iter().enumerate().map(|(number, step)| match &listing {
+        Some(listing) => {
+            listing.before(number, step, &private).unwrap_or_else(|| rust(step, program, guarded, context))
+        }
+        None => rust(step, program, guarded, context),
+    });
+    hidden!(#code #(#steps)*)
+}
+
+/// These expressions, around what works on them. They are nested, each what the next one's `match` is on, so that what is temporary in one
+/// lives while the window runs.
+fn around_window(program: &Program, context: &Context, inner: &TokenStream) -> TokenStream {
+    let private = context.private();
+    let point = listing(program, context).map(|listing| listing.before_window(&private));
+    let outside = program.window.outside.iter().enumerate().rev();
+    let nest = outside.fold(hidden!({ #inner }), |inner, (id, outside)| evaluate(id, outside, &inner, &private));
+    hidden!(#point #nest)
+}
+
+/// What the model is told of a section that is for it.
+fn listing<'p>(program: &'p Program, context: &Context) -> Option<model::Listing<'p>> {
+    matches!(context.emitter, Emitter::Model).then(|| model::Listing::of(program))
 }
 
 fn is_guarded(program: &Program) -> bool {
@@ -304,32 +340,28 @@ fn rust(step: &Step, program: &Program, guarded: bool, context: &Context) -> Tok
     match step {
         Step::Arm => {
             let enter = if context.audited {
-                hidden!(#private::Audit::enter::<#kind>(audit))
+                hidden!(#private::Audit::enter::<#kind>(__rseq_audit))
             } else {
                 hidden!(#private::Section::<#kind>::enter())
             };
             if guarded {
-                hidden!(let section = #enter;)
+                hidden!(let __rseq_section = #enter;)
             } else {
-                hidden!(let section = #private::core::mem::ManuallyDrop::new(#enter);)
+                hidden!(let __rseq_section = #private::core::mem::ManuallyDrop::new(#enter);)
             }
         }
         Step::Index { name, kind } => {
             let facade = &context.facade;
             let kind = kind.as_ref().map(|kind| quote!(: #facade::#kind));
-            hidden!(let #name #kind = #private::Section::index(&section);)
+            hidden!(let #name #kind = #private::Section::index(&__rseq_section);)
         }
         Step::Prepare(body) => statements(body),
-        Step::Outside => {
-            let outside = program.window.outside.iter().enumerate();
-            outside.map(|(id, outside)| evaluate(id, outside, &private)).collect()
-        }
         _ => TokenStream::new(),
     }
 }
 
-/// An expression that is evaluated before the window.
-fn evaluate(id: usize, Outside { kind, code }: &Outside, private: &TokenStream) -> TokenStream {
+/// An expression that is evaluated before the window, and what comes with its value at hand.
+fn evaluate(id: usize, Outside { kind, code }: &Outside, inner: &TokenStream, private: &TokenStream) -> TokenStream {
     let (name, reachable) = (outside(id), reachable());
     let value = match kind {
         OutsideKind::Place => hidden!(#private::target(#code)),
@@ -350,8 +382,12 @@ fn evaluate(id: usize, Outside { kind, code }: &Outside, private: &TokenStream) 
     };
     hidden! {
         #reachable
-        let #name = #value;
-        #unsafety
+        match #value {
+            #name => {
+                #unsafety
+                #inner
+            }
+        }
     }
 }
 
@@ -394,25 +430,25 @@ fn needs_end(statement: &Stmt) -> bool {
 fn prepared(program: &Program, context: &Context) -> TokenStream {
     let (private, reachable) = (context.private(), reachable());
     if program.arms_in_window() {
-        let audit = context.audited.then(|| hidden!(#reachable #private::Audit::window(audit);));
+        let audit = context.audited.then(|| hidden!(#reachable #private::Audit::window(__rseq_audit);));
         return audit.unwrap_or_default();
     }
     let section = if is_guarded(program) {
-        hidden!(section)
+        hidden!(__rseq_section)
     } else {
-        hidden!(#private::core::mem::ManuallyDrop::into_inner(section))
+        hidden!(#private::core::mem::ManuallyDrop::into_inner(__rseq_section))
     };
-    hidden!(#reachable let section = #private::Section::prepared(#section);)
+    hidden!(#reachable let __rseq_section = #private::Section::prepared(#section);)
 }
 
 /// The name of an expression that was evaluated before the window.
 fn outside(id: usize) -> Ident {
-    format_ident!("outside_{id}", span = Span::mixed_site())
+    own(format_args!("outside_{id}"))
 }
 
 /// The name of the type of a statement, or of the commit.
 fn typed(id: usize) -> Ident {
-    format_ident!("type_{id}", span = Span::mixed_site())
+    own(format_args!("type_{id}"))
 }
 
 /// All that was evaluated before the window.
@@ -452,20 +488,21 @@ fn aborted(program: &Program, again: &TokenStream, context: &Context) -> TokenSt
         return hidden! {
             #allow
             {
-                outcome = #private::window_repeated(#open, #operands, portable, #again);
+                __rseq_outcome = #private::window_repeated(#open, #operands, __rseq_portable, #again);
             }
         };
     } else if program.arms_in_window() {
-        hidden!(#private::window_aborted(#relax, #open, #operands, portable))
+        hidden!(#private::window_aborted(#relax, #open, #operands, __rseq_portable))
     } else {
-        hidden!(section.aborted(#relax, #operands, portable))
+        hidden!(__rseq_section.aborted(#relax, #operands, __rseq_portable))
     };
-    let (on_abort, reachable) = (on_abort(&program.abort, private), reachable());
+    let (over, on_abort, reachable) = (over(program, private), on_abort(&program.abort, private), reachable());
     let audit = audit_abort(context);
     hidden! {
-        outcome = #outcome;
-        if outcome.end <= #private::Outcome::<0>::AGAIN.end {
-            if outcome.end == #private::Outcome::<0>::ABORTED.end {
+        __rseq_outcome = #outcome;
+        if __rseq_outcome.end <= #private::Outcome::<0>::AGAIN.end {
+            #over
+            if __rseq_outcome.end == #private::Outcome::<0>::ABORTED.end {
                 #audit
                 #on_abort
             }
@@ -475,18 +512,24 @@ fn aborted(program: &Program, again: &TokenStream, context: &Context) -> TokenSt
     }
 }
 
+/// The window is over: up to here the compiler sees borrowed what its expressions borrow.
+fn over(program: &Program, private: &TokenStream) -> TokenStream {
+    let operands = operands(program);
+    hidden!(#private::over(#operands);)
+}
+
 /// Opens the slots that the window finds by itself, and says whether there was anything to do.
 fn open(program: &Program, private: &TokenStream) -> TokenStream {
     let slots = program.window.outside.iter().enumerate().filter(|(_, outside)| outside.kind == OutsideKind::Slots);
     let opened = slots.map(|(id, _)| {
         let name = outside(id);
-        hidden!(#private::core::ops::BitOr::bitor(opened, #private::PerCpu::open(#name)))
+        hidden!(#private::core::ops::BitOr::bitor(__rseq_opened, #private::PerCpu::open(#name)))
     });
     hidden! {
         move || {
-            let opened = false;
-            #(let opened = #opened;)*
-            opened
+            let __rseq_opened = false;
+            #(let __rseq_opened = #opened;)*
+            __rseq_opened
         }
     }
 }
@@ -497,8 +540,8 @@ fn on_abort(abort: &OnAbort, private: &TokenStream) -> TokenStream {
         OnAbort::Run { count, body } => {
             let count = count.as_ref().map(|count| {
                 hidden! {
-                    aborts = #private::count::<0>(aborts);
-                    let #count = aborts;
+                    __rseq_aborts = #private::count::<0>(__rseq_aborts);
+                    let #count = __rseq_aborts;
                 }
             });
             let statements = &body.stmts;
@@ -531,7 +574,7 @@ fn exits(program: &Program, private: &TokenStream) -> TokenStream {
     let exits = exit_values(program).enumerate().map(|(exit, (names, value))| {
         let (number, names) = (exit_number(exit), bind(program, names, private));
         hidden! {
-            if outcome.end == #number {
+            if __rseq_outcome.end == #number {
                 #names
                 #reachable
                 break 'retry (#value);
@@ -548,7 +591,7 @@ fn bind(program: &Program, values: &[ValueId], private: &TokenStream) -> TokenSt
         let position = program.outputs.iter().position(|(output, _)| output == value).unwrap_or_default();
         let info = &program.window.values[*value];
         let name = &info.name;
-        let bits = hidden!(outcome.values[#position]);
+        let bits = hidden!(__rseq_outcome.values[#position]);
         // SAFETY of the expansion: the window left the bits of such a value there, because it came past the step that makes it.
         match info.statement {
             Some(statement) => {

@@ -64,16 +64,18 @@ impl<'p> Listing<'p> {
         }
     }
 
-    /// A step in front of the window, whose Rust is the same as everywhere, and where it may be interrupted.
-    pub fn before(&self, step: usize, rust: TokenStream, private: &TokenStream) -> TokenStream {
-        match &self.program.steps[step] {
-            Step::Prepare(body) => self.prepare(self.first[step], body, private),
-            Step::Outside => {
-                let point = point(self.first[step], private);
-                hidden!(#point #rust)
-            }
-            _ => rust,
+    /// A step in front of the window, and where it may be interrupted, if it isn't the same as everywhere.
+    pub fn before(&self, number: usize, step: &Step, private: &TokenStream) -> Option<TokenStream> {
+        match step {
+            Step::Prepare(body) => Some(self.prepare(self.first[number], body, private)),
+            _ => None,
         }
+    }
+
+    /// The point in front of the expressions that the window works on.
+    pub fn before_window(&self, private: &TokenStream) -> TokenStream {
+        let outside = self.program.steps.iter().position(|step| matches!(step, Step::Outside));
+        outside.map(|outside| point(self.first[outside], private)).unwrap_or_default()
     }
 
     /// The user's code may be interrupted before each of its statements.
@@ -101,7 +103,7 @@ impl<'p> Listing<'p> {
         let values = self.values();
         hidden! {
             #[allow(unused_mut)]
-            let mut window = #private::ModelWindow::<#kind, #registers>::begin(&#code, #watched, [#(#inputs),*]);
+            let mut __rseq_window = #private::ModelWindow::<#kind, #registers>::begin(&#code, #watched, [#(#inputs),*]);
             #(#steps)*
             #private::Outcome::committed(#values)
         }
@@ -115,7 +117,8 @@ impl<'p> Listing<'p> {
         }
         let first = self.first[number];
         let last = self.first.get(number + 1).copied().unwrap_or(self.exits);
-        let points = (first..last).map(|at| hidden!(if window.is_aborted(#at) { return #private::Outcome::ABORTED; }));
+        let points =
+            (first..last).map(|at| hidden!(if __rseq_window.is_aborted(#at) { return #private::Outcome::ABORTED; }));
         let statement = self.step(step, private);
         let aborts_by_itself = matches!(
             step,
@@ -127,7 +130,7 @@ impl<'p> Listing<'p> {
         // SAFETY of the expansion: the bytes are those of the half before it, which the user wrote `unsafe` for.
         match (step, points.collect::<Vec<_>>().as_slice()) {
             (Step::Copy { .. }, [first, second]) => {
-                hidden!(#first let half = #statement; #second unsafe { half.finish() };)
+                hidden!(#first let __rseq_half = #statement; #second unsafe { __rseq_half.finish() };)
             }
             (_, points) => hidden!(#(#points)* #statement),
         }
@@ -139,27 +142,27 @@ impl<'p> Listing<'p> {
         match step {
             Step::Publish { descriptor } => {
                 let descriptor = register(*descriptor);
-                hidden!(window.publish(#descriptor);)
+                hidden!(__rseq_window.publish(#descriptor);)
             }
             Step::ArmWindow { area, .. } => {
                 let area = register(*area);
-                hidden!(window.arm(#area);)
+                hidden!(__rseq_window.arm(#area);)
             }
             Step::CheckArmed { area, descriptor } => {
                 let (area, descriptor) = (register(*area), register(*descriptor));
-                hidden!(window.check_armed(#area, #descriptor))
+                hidden!(__rseq_window.check_armed(#area, #descriptor))
             }
             Step::CheckIndex { area, index } => {
                 let (area, index) = (register(*area), register(*index));
-                hidden!(window.check_index(#area, #index))
+                hidden!(__rseq_window.check_index(#area, #index))
             }
             Step::CheckRegistered { area, .. } => {
                 let area = register(*area);
-                hidden!(window.check_registered(#area))
+                hidden!(__rseq_window.check_registered(#area))
             }
             Step::ReadIndex { to, area } => {
                 let area = register(*area);
-                hidden!(window.registers[#to] = window.read_index(#area);)
+                hidden!(__rseq_window.registers[#to] = __rseq_window.read_index(#area);)
             }
             Step::Slot { to, slots, index, pointee } => {
                 let (slots, pointee) = (register(*slots), pointee_name(*pointee));
@@ -167,41 +170,41 @@ impl<'p> Listing<'p> {
                     Index::Read(index) => register(*index),
                     Index::InArea(area) => {
                         let area = register(*area);
-                        hidden!(window.read_index(#area))
+                        hidden!(__rseq_window.read_index(#area))
                     }
                 };
                 hidden!({
-                    let index = #index;
-                    window.find_slot(#to, #slots, index, #private::slot_bytes::<#pointee>())
+                    let __rseq_index = #index;
+                    __rseq_window.find_slot(#to, #slots, __rseq_index, #private::slot_bytes::<#pointee>())
                 })
             }
             Step::Element { to, base, index, pointee } => {
                 let (base, index, pointee) = (register(*base), operand(*index), pointee_name(*pointee));
-                hidden!(window.registers[#to] = #private::element_address(#base, #index, #private::bytes_of::<#pointee>());)
+                hidden!(__rseq_window.registers[#to] = #private::element_address(#base, #index, #private::bytes_of::<#pointee>());)
             }
             Step::Field { to, at } => {
                 let at = address(*at);
-                hidden!(window.registers[#to] = #at;)
+                hidden!(__rseq_window.registers[#to] = #at;)
             }
             Step::Load { to, at, ty } => {
                 let (at, ty) = (address(*at), type_name(*ty));
                 // SAFETY of the expansion: as above.
-                hidden!(window.registers[#to] = unsafe { window.load::<#ty>(#at) };)
+                hidden!(__rseq_window.registers[#to] = unsafe { __rseq_window.load::<#ty>(#at) };)
             }
             Step::Compute { to, left, operation, right, ty } => {
                 let (left, right, ty) = (operand(*left), operand(*right), type_name(*ty));
                 let operation = operation.symbol();
-                hidden!(window.registers[#to] = #private::compute::<#ty>(#left, #operation, #right);)
+                hidden!(__rseq_window.registers[#to] = #private::compute::<#ty>(#left, #operation, #right);)
             }
             Step::Store { at, value, ty } => {
                 let (at, value, ty) = (address(*at), operand(*value), type_name(*ty));
                 // SAFETY of the expansion: as above.
-                hidden!(unsafe { window.store::<#ty>(#at, #value) };)
+                hidden!(unsafe { __rseq_window.store::<#ty>(#at, #value) };)
             }
             Step::Copy { from, to, length } => {
                 let (from, to, length) = (address(*from), address(*to), operand(*length));
                 // SAFETY of the expansion: as above.
-                hidden!(unsafe { window.copy_half(#from, #to, #length) })
+                hidden!(unsafe { __rseq_window.copy_half(#from, #to, #length) })
             }
             Step::Exit { left, comparison, right, ty, exit, area } => {
                 let (left, right, ty) = (operand(*left), operand(*right), type_name(*ty));
@@ -209,10 +212,10 @@ impl<'p> Listing<'p> {
                 let (at, number) = (self.exits + exit, super::exit_number(*exit));
                 let disarms = self.program.in_window().any(|step| matches!(step, Step::Disarm { .. }));
                 let area = register(*area);
-                let disarm = disarms.then(|| hidden!(window.disarm(#area);));
+                let disarm = disarms.then(|| hidden!(__rseq_window.disarm(#area);));
                 hidden! {
                     if #private::compare::<#ty>(#left, #comparison, #right) {
-                        window.is_aborted(#at);
+                        __rseq_window.is_aborted(#at);
                         #disarm
                         return #private::Outcome { end: #number, values: #values };
                     }
@@ -221,21 +224,21 @@ impl<'p> Listing<'p> {
             Step::CommitStore { at, value, ty, .. } => {
                 let (at, value, ty) = (address(*at), operand(*value), type_name(*ty));
                 // SAFETY of the expansion: as above.
-                hidden!(unsafe { window.commit::<#ty>(#at, #value) };)
+                hidden!(unsafe { __rseq_window.commit::<#ty>(#at, #value) };)
             }
             Step::CommitUpdate { at, operation, value, ty } => {
                 let (at, value, ty) = (address(*at), operand(*value), type_name(*ty));
                 let operation = operation.symbol();
                 // SAFETY of the expansion: as above.
                 hidden! {
-                    let at = #at;
-                    let new = #private::compute::<#ty>(unsafe { window.load::<#ty>(at) }, #operation, #value);
-                    unsafe { window.commit::<#ty>(at, new) };
+                    let __rseq_at = #at;
+                    let __rseq_new = #private::compute::<#ty>(unsafe { __rseq_window.load::<#ty>(__rseq_at) }, #operation, #value);
+                    unsafe { __rseq_window.commit::<#ty>(__rseq_at, __rseq_new) };
                 }
             }
             Step::Disarm { area } => {
                 let area = register(*area);
-                hidden!(window.disarm(#area);)
+                hidden!(__rseq_window.disarm(#area);)
             }
             // A label is an address, no instruction; the rest is ordinary Rust.
             Step::Start
@@ -295,7 +298,7 @@ fn point(at: usize, private: &TokenStream) -> TokenStream {
 }
 
 fn register(register: Register) -> TokenStream {
-    hidden!(window.registers[#register])
+    hidden!(__rseq_window.registers[#register])
 }
 
 fn operand(operand: Operand) -> TokenStream {

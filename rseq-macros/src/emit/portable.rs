@@ -5,7 +5,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote_spanned};
 use syn::{Expr, ExprLit, Ident, Lit, Member};
 
-use super::{allow_unsafe, exit_number, hidden, index_kind, located, operands, outside, typed, unsafety};
+use super::{allow_unsafe, exit_number, hidden, index_kind, located, operands, outside, own_at, typed, unsafety};
 use crate::ir::Program;
 use crate::resolve::{Inside, Operand, Place, Root, Statement, ValueId};
 use crate::syntax::ast::{Form, Order};
@@ -22,7 +22,7 @@ pub fn closure(program: &Program, private: &TokenStream) -> TokenStream {
     let (operands, kind) = (operands(program), index_kind(program.mm_cid, private));
     hidden! {
         #[allow(unused_variables)]
-        let portable = #private::with_operands(#operands, move |#operands, index: #kind| {
+        let __rseq_portable = #private::with_operands(#operands, move |#operands, __rseq_index: #kind| {
             #body
             #private::Outcome::committed(#values)
         });
@@ -40,7 +40,7 @@ struct Portable<'p> {
 
 /// The name of a value.
 fn value(id: ValueId, span: Span) -> Ident {
-    format_ident!("value_{id}", span = located(span))
+    own_at(format_args!("value_{id}"), span)
 }
 
 impl Portable<'_> {
@@ -54,7 +54,7 @@ impl Portable<'_> {
                 hidden! {
                     #target
                     #allow
-                    let #name #ty = unsafe { #private::load(#typed, target) };
+                    let #name #ty = unsafe { #private::load(#typed, __rseq_target) };
                 }
             }
             Statement::Compute { to, ty, left, operation, right } => {
@@ -68,20 +68,20 @@ impl Portable<'_> {
                 let (target, value) = (self.target(place), self.operand(value));
                 hidden! {
                     #target
-                    let value = target.value(#value);
+                    let __rseq_value = __rseq_target.value(#value);
                     #allow
-                    unsafe { #private::store(#typed, target, value, #private::core::sync::atomic::Ordering::Relaxed) };
+                    unsafe { #private::store(#typed, __rseq_target, __rseq_value, #private::core::sync::atomic::Ordering::Relaxed) };
                 }
             }
             Statement::Copy { from, to, length } => {
                 let (from, to) = (self.bytes(from, "source"), self.bytes(to, "destination"));
                 let length = self.operand(length);
                 hidden! {
-                    let from = { #from };
-                    let to = { #to };
-                    let length: #private::core::primitive::usize = #length;
+                    let __rseq_from = { #from };
+                    let __rseq_to = { #to };
+                    let __rseq_length: #private::core::primitive::usize = #length;
                     #allow
-                    unsafe { #private::copy(from, to, length) };
+                    unsafe { #private::copy(__rseq_from, __rseq_to, __rseq_length) };
                 }
             }
             Statement::Exit { left, comparison, right, .. } => {
@@ -105,19 +105,19 @@ impl Portable<'_> {
         let release = commit.form == Form::Store(Order::Release);
         let order = if release { hidden!(Release) } else { hidden!(Relaxed) };
         let new = match commit.form {
-            Form::Store(_) => hidden!(value),
+            Form::Store(_) => hidden!(__rseq_value),
             Form::Update(operation) => {
                 let function = format_ident!("{}", operation.name(), span = Span::mixed_site());
-                hidden!(#private::#function(unsafe { #private::load(#typed, target) }, value))
+                hidden!(#private::#function(unsafe { #private::load(#typed, __rseq_target) }, __rseq_value))
             }
         };
         hidden! {
             #target
-            let value = target.value(#value);
+            let __rseq_value = __rseq_target.value(#value);
             #allow
-            let new = #new;
+            let __rseq_new = #new;
             #allow
-            unsafe { #private::store(#typed, target, new, #private::core::sync::atomic::Ordering::#order) };
+            unsafe { #private::store(#typed, __rseq_target, __rseq_new, #private::core::sync::atomic::Ordering::#order) };
         }
     }
 
@@ -126,7 +126,7 @@ impl Portable<'_> {
         let private = self.private;
         let values = self.program.outputs.iter().map(|(id, _)| {
             if Some(*id) == self.program.window.index {
-                return hidden!(#private::index_bits(index));
+                return hidden!(#private::index_bits(__rseq_index));
             }
             let name = self.name(*id);
             if *id < self.bound { hidden!(#private::bits(#name)) } else { hidden!(0) }
@@ -177,13 +177,13 @@ impl Portable<'_> {
         let private = self.private;
         match self.reference(place) {
             Ok(reference) => {
-                let unsafety = unsafety(&hidden!(target.access()), &reference);
+                let unsafety = unsafety(&hidden!(__rseq_target.access()), &reference);
                 hidden! {
-                    let target = #private::target(#reference);
+                    let __rseq_target = #private::target(#reference);
                     #unsafety
                 }
             }
-            Err(evaluated) => hidden!(let target = #evaluated;),
+            Err(evaluated) => hidden!(let __rseq_target = #evaluated;),
         }
     }
 
@@ -193,11 +193,11 @@ impl Portable<'_> {
         match self.reference(place) {
             Ok(pointer) => {
                 let end = Ident::new(end, Span::mixed_site());
-                let unsafety = unsafety(&hidden!(bytes), &pointer);
+                let unsafety = unsafety(&hidden!(__rseq_bytes), &pointer);
                 hidden! {
-                    let bytes = #private::#end(#pointer);
+                    let __rseq_bytes = #private::#end(#pointer);
                     #unsafety
-                    bytes
+                    __rseq_bytes
                 }
             }
             Err(evaluated) => evaluated.into_token_stream(),
@@ -229,7 +229,7 @@ impl Portable<'_> {
                 quote_spanned!(located(*span)=> (*#private::elements(&#name).element(#index)))
             }
             Root::Slot(id, span, index) => {
-                let (name, index) = (outside(*id), Ident::new("index", located(*index)));
+                let (name, index) = (outside(*id), own_at("index", *index));
                 quote_spanned!(located(*span)=> (*#private::slot(#name, #index)))
             }
             Root::Element(id, span, index) => {

@@ -7,7 +7,8 @@ use syn::Ident;
 use super::arch::Machine;
 use super::portable::with_fields;
 use super::{
-    Context, Registers, Ways, allow_unsafe, asm, audit_abort, exit_number, hidden, model, outside, typed, types_count,
+    Context, Registers, Ways, allow_unsafe, asm, audit_abort, exit_number, hidden, model, outside, own, typed,
+    types_count,
 };
 use crate::allocate::{Allocation, Slot};
 use crate::ir::{Input, PointeeSource, Program, Register, TypeId};
@@ -31,7 +32,7 @@ pub fn outcome(program: &Program, registers: &Registers, context: &Context) -> (
         let outcome = hidden! {
             #offsets
             #allow
-            let mut outcome = {
+            let mut __rseq_outcome = {
                 #function
                 unsafe { window(#arguments) }
             };
@@ -42,7 +43,7 @@ pub fn outcome(program: &Program, registers: &Registers, context: &Context) -> (
     let outcome = hidden! {
         #offsets
         #allow
-        let (mut outcome, window) = {
+        let (mut __rseq_outcome, __rseq_window) = {
             #function
             (unsafe { window(#arguments) }, window)
         };
@@ -50,7 +51,7 @@ pub fn outcome(program: &Program, registers: &Registers, context: &Context) -> (
     let again = hidden! {
         move || {
             #audit
-            unsafe { window(#arguments) }
+            unsafe { __rseq_window(#arguments) }
         }
     };
     (outcome, again)
@@ -60,16 +61,16 @@ pub fn outcome(program: &Program, registers: &Registers, context: &Context) -> (
 fn without_window(program: &Program, private: &TokenStream) -> (TokenStream, TokenStream) {
     let outputs = program.outputs.len();
     let ended = hidden!(#private::Outcome::<#outputs>::ABORTED);
-    (hidden!(let mut outcome = #ended;), hidden!(|| #ended))
+    (hidden!(let mut __rseq_outcome = #ended;), hidden!(|| #ended))
 }
 
 /// The name of a distance, and of the type of the field at its end.
 fn offset(place: InsideId) -> Ident {
-    format_ident!("offset_{place}", span = Span::mixed_site())
+    own(format_args!("offset_{place}"))
 }
 
 fn element_pointee(place: InsideId) -> Ident {
-    format_ident!("element_{place}", span = Span::mixed_site())
+    own(format_args!("element_{place}"))
 }
 
 /// The distances of the fields that the window uses: constants, computed from the fields' names.
@@ -95,8 +96,8 @@ fn distances(program: &Program, inside: &Inside, private: &TokenStream) -> Token
     let second = distance(&hidden!(#element), fields, private);
     hidden! {
         #allow
-        let (#offset, array) = #first;
-        let #element = #private::element_of(array);
+        let (#offset, __rseq_array) = #first;
+        let #element = #private::element_of(__rseq_array);
         #allow
         let #offset = #offset + #second.0;
     }
@@ -105,13 +106,13 @@ fn distances(program: &Program, inside: &Inside, private: &TokenStream) -> Token
 /// The distance of the field behind these names, and its type. A constant is computed without there being such a value: from
 /// memory that is never read.
 fn distance(pointee: &TokenStream, fields: &[syn::Member], private: &TokenStream) -> TokenStream {
-    let field = with_fields(&hidden!((*whole)), fields);
+    let field = with_fields(&hidden!((*__rseq_whole)), fields);
     hidden! {
         #pointee.field(const {
-            let whole = #private::core::mem::MaybeUninit::uninit();
+            let __rseq_whole = #private::core::mem::MaybeUninit::uninit();
             unsafe {
-                #private::field(&whole, {
-                    let whole = whole.as_ptr();
+                #private::field(&__rseq_whole, {
+                    let __rseq_whole = __rseq_whole.as_ptr();
                     &raw const #field
                 })
             }
@@ -143,11 +144,11 @@ fn pointee(program: &Program, source: &PointeeSource, private: &TokenStream) -> 
 /// What Rust computes for a register of the window.
 fn input(program: &Program, register: Register, private: &TokenStream) -> TokenStream {
     match &program.registers[register].input {
-        Some(Input::Descriptor) => hidden!(section.descriptor().expose_provenance()),
-        Some(Input::Area) => hidden!(section.area().expose_provenance()),
+        Some(Input::Descriptor) => hidden!(__rseq_section.descriptor().expose_provenance()),
+        Some(Input::Area) => hidden!(__rseq_section.area().expose_provenance()),
         Some(Input::OwnArea) if program.repeats_by_itself() => hidden!(#private::area_for_windows()),
         Some(Input::OwnArea) => hidden!(#private::area_for_attempts()),
-        Some(Input::Index) => hidden!(section.number()),
+        Some(Input::Index) => hidden!(__rseq_section.number()),
         Some(Input::Place(id)) => place_operand(*id),
         Some(Input::Operand(id)) => {
             let name = outside(*id);
@@ -234,9 +235,14 @@ fn call(
     (function, hidden!(#(#type_values,)* #(#pointee_values,)* #(#values),*))
 }
 
-/// The name of a slot.
-fn name(slot: usize) -> Ident {
+/// The name of a slot as an operand of the asm.
+fn operand_name(slot: usize) -> Ident {
     format_ident!("s{slot}", span = Span::mixed_site())
+}
+
+/// What Rust puts into a slot.
+fn name(slot: usize) -> Ident {
+    own(format_args!("s{slot}"))
 }
 
 /// The body of the function.
@@ -251,7 +257,7 @@ fn block(
     let (scratch, options) = (machine.scratch(program, lines), machine.options());
     let operands = allocation.contents.iter().enumerate();
     let operands = operands.map(|(slot, contents)| {
-        let class = machine.class_of(&name(slot).to_string(), lines);
+        let class = machine.class_of(&operand_name(slot).to_string(), lines);
         let is_changed = changes(program, contents) || machine.borrows(program);
         operand(slot, &class, contents, is_changed, ways)
     });
@@ -296,16 +302,16 @@ fn changes(program: &Program, contents: &Slot) -> bool {
 
 /// Where a slot is found behind the window.
 fn result(slot: usize) -> Ident {
-    format_ident!("r{slot}", span = Span::mixed_site())
+    own(format_args!("r{slot}"))
 }
 
 fn operand(slot: usize, class: &TokenStream, contents: &Slot, changed: bool, ways: Ways) -> TokenStream {
-    let (name, output) = (name(slot), result(slot));
+    let (name, input, output) = (operand_name(slot), name(slot), result(slot));
     let is_output = contents.output.is_some() || matches!(ways, Ways::Number(way_slot) if way_slot == slot);
     match (contents.input.is_some(), is_output, changed) {
-        (true, true, _) => hidden!(#name = inout(#class) #name => #output),
-        (true, false, true) => hidden!(#name = inout(#class) #name => _),
-        (true, false, false) => hidden!(#name = in(#class) #name),
+        (true, true, _) => hidden!(#name = inout(#class) #input => #output),
+        (true, false, true) => hidden!(#name = inout(#class) #input => _),
+        (true, false, false) => hidden!(#name = in(#class) #input),
         (false, true, _) => hidden!(#name = out(#class) #output),
         (false, false, _) => hidden!(#name = out(#class) _),
     }
