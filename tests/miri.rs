@@ -99,7 +99,7 @@ fn words_of_every_width() {
         ($atomic:ty, $first:expr, $form:ident, $by:expr, $then:expr) => {{
             let place = <$atomic>::new($first);
             let old = rseq! {
-                critical { let old = load(&place); }
+                critical |_cpu| { let old = load(&place); }
                 commit $form(&place, $by)
                 => old
             };
@@ -121,7 +121,7 @@ fn words_of_every_width() {
     // SAFETY: the two variables, which nobody else uses.
     let (old, none) = unsafe {
         rseq! {
-            critical {
+            critical |_cpu| {
                 let old = load(place);
                 let none = load(to);
                 store(place, Id(8));
@@ -144,7 +144,7 @@ fn computing_and_exits() {
     let place = AtomicU32::new(12);
     let compute = |by: u32, limit: u32| {
         rseq! {
-            critical {
+            critical |_cpu| {
                 let old = load(&place);
                 let a = old + by;
                 if a == limit { exit (1, a) }
@@ -213,7 +213,7 @@ fn places_found_in_the_window() {
     // SAFETY: each index is below the number of elements.
     let last = unsafe {
         rseq! {
-            critical {
+            critical |_cpu| {
                 let index = load(&array[2]);
                 let at = index + 1;
                 store(&(*slice)[at], 9);

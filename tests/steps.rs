@@ -37,7 +37,7 @@ macro_rules! integer {
                 ($left:ident $operation:tt $right:ident = $expected:expr) => {{
                     let (left, right, to) = ($atomic::new($left), $atomic::new($right), $atomic::new(1));
                     let both = rseq! {
-                        critical {
+                        critical |_cpu| {
                             let left = load(&left);
                             let right = load(&right);
                             let value = left $operation right;
@@ -47,7 +47,7 @@ macro_rules! integer {
                     };
                     assert_eq!((both, to.into_inner()), ($expected, $expected), "{} {} {}", $left, stringify!($operation), $right);
                     let numbered = rseq! {
-                        critical {
+                        critical |_cpu| {
                             let left = load(&left);
                             let value = left $operation $number;
                         }
@@ -79,7 +79,7 @@ macro_rules! integer {
                 for value in edges!($integer) {
                     let (from, to) = ($atomic::new(value), $atomic::new(1));
                     let difference = rseq! {
-                        critical {
+                        critical |_cpu| {
                             let from = load(&from);
                             let difference = $number - from;
                         }
@@ -98,7 +98,7 @@ macro_rules! integer {
                     for count in [0, 1, 3, 7, 8, 15, 31, 63, 100] {
                         let (shifted, times) = ($atomic::new(left), $atomic::new(count));
                         let (up, down) = rseq! {
-                            critical {
+                            critical |_cpu| {
                                 let value = load(&shifted);
                                 let by = load(&times);
                                 let up = value << by;
@@ -108,7 +108,7 @@ macro_rules! integer {
                             => (up, down)
                         };
                         let (up_by_3, down_by_3) = rseq! {
-                            critical {
+                            critical |_cpu| {
                                 let value = load(&shifted);
                                 let up = value << 3;
                                 let down = value >> 3;
@@ -127,7 +127,7 @@ macro_rules! integer {
                 ($left:ident $comparison:tt $right:ident) => {{
                     let (left, right, to) = ($atomic::new($left), $atomic::new($right), $atomic::new(0));
                     let found = rseq! {
-                        critical {
+                        critical |_cpu| {
                             let left = load(&left);
                             let right = load(&right);
                             if left $comparison right { exit true }
@@ -138,7 +138,7 @@ macro_rules! integer {
                     let expected = $left $comparison $right;
                     assert_eq!((found, to.load(Relaxed)), (expected, $integer::from(!expected)), "{} {} {}", $left, stringify!($comparison), $right);
                     let found = rseq! {
-                        critical {
+                        critical |_cpu| {
                             let left = load(&left);
                             if left $comparison $number { exit true }
                             if left $comparison 0 { exit true }
@@ -172,10 +172,10 @@ macro_rules! integer {
                 macro_rules! update {
                     ($form:ident, $old:ident, $by:ident => $expected:expr) => {{
                         let row = [$atomic::new(!0), $atomic::new($old), $atomic::new(!0)];
-                        rseq! { commit $form(&row[1], $by) }
+                        rseq! { commit |_cpu| $form(&row[1], $by) }
                         assert_eq!(row.map($atomic::into_inner), [!0, $expected, !0], "{} of {} by {}", stringify!($form), $old, $by);
                         let row = [$atomic::new(!0), $atomic::new($old), $atomic::new(!0)];
-                        rseq! { commit $form(&row[1], $number) }
+                        rseq! { commit |_cpu| $form(&row[1], $number) }
                         let $by: $integer = $number;
                         assert_eq!(row.map($atomic::into_inner), [!0, $expected, !0], "{} of {} by {}", stringify!($form), $old, $by);
                     }};
@@ -214,7 +214,7 @@ fn bools() {
     for (left, right) in [(false, false), (false, true), (true, false), (true, true)] {
         let (first, second, to) = (AtomicBool::new(left), AtomicBool::new(right), AtomicBool::new(false));
         let values = rseq! {
-            critical {
+            critical |_cpu| {
                 let first = load(&first);
                 let second = load(&second);
                 let and = first & second;
@@ -252,7 +252,7 @@ fn elements() {
                 // SAFETY: the pointer is to the elements, and the index is below their number.
                 let found = unsafe {
                     rseq! {
-                        critical {
+                        critical |_cpu| {
                             let number = load(&index);
                             let all = load(&pointer);
                             let selected = load(&elements[number].byte);
@@ -310,7 +310,7 @@ fn copies() {
             // SAFETY: both are so long, and apart.
             unsafe {
                 rseq! {
-                    critical { copy(source, target, length); }
+                    critical |_cpu| { copy(source, target, length); }
                     commit store(&done, length)
                 }
             }

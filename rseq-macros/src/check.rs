@@ -60,6 +60,9 @@ pub fn section(clauses: Vec<Clause>, errors: &mut Errors) -> Option<Section> {
         }
         first &= !known;
     }
+    if whole && index.is_none() {
+        errors.at(start, error::NO_INDEX);
+    }
     commit.filter(|_| whole).map(|commit| Section { start, index, prepare, steps, commit, result, abort })
 }
 

@@ -51,6 +51,8 @@ pub const ONE_PLACE_ONE_VALUE: &str = "a commit takes a place and a value: `stor
 pub const RELEASE: &str = "for other orders than relaxed and release there is no single instruction: write `store(place, value)` or \
      `store_release(place, value)`";
 pub const INDEX_PLACE: &str = "the index is read once, by the first clause: write `|cpu|` there";
+pub const NO_INDEX: &str = "this section names no index: name it in front of the first clause's brackets and select a slot by it, as in \
+     `commit |cpu| add(&SLOTS[cpu], 1)`; or write `|_cpu|`, if the place is this thread's or this CPU's alone for another reason";
 pub const INDEX: &str = "an index is a name, with its kind if you like: `|cpu|`, `|cpu: CpuId|` or `|cid: MmCid|`";
 pub const COUNT: &str = "the number of aborts is a name: `abort |n| { .. }`";
 pub const OPEN_BAR: &str = "this `|` has no closing one: write `|name|`";
@@ -95,6 +97,7 @@ pub const INDEX_AS_OPERAND: &str = "a window uses its index to select a slot, as
      `prepare |cpu| { .. }`; after `=>` it can be used as well";
 pub const INDEX_IN_EXPRESSION: &str = "without `prepare` the index is read in the window, where only `&STATS[cpu]` and fields of it can use it: \
      to do more with it, write `prepare |cpu| { .. }`";
+pub const INDEX_AS_A_PLACE: &str = "the index of a section is no place: it selects one, as in `&SLOTS[cpu]`";
 pub const PLACE_WITHOUT_AMPERSAND: &str = "a place that is found in the window starts with `&` or `&raw mut`: `&(*pointer).field`, \
      `&STATS[cpu].field`, `&slots[index]`";
 pub const DEREFERENCE: &str =
@@ -153,6 +156,14 @@ pub fn unlabelled(word: &str) -> String {
     format!(
         "without a label this `{word}` would act on the section's own loop, not on yours: label your loop, as in `'outer: loop`, and \
          write `{word} 'outer`"
+    )
+}
+
+/// An index that selects nothing.
+pub fn index_unused(name: &str) -> String {
+    format!(
+        "`{name}` selects nothing: select a slot by it, as in `&SLOTS[{name}]`; or write `|_{name}|`, if the place is this thread's or this CPU's \
+         alone for another reason"
     )
 }
 

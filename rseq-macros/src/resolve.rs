@@ -172,6 +172,13 @@ pub fn window(section: &Section, errors: &mut Errors) -> Option<Window> {
     }
     let commit = scope.commit(&section.commit);
     let in_result = section.result.as_ref().map(|result| scope.named(result)).unwrap_or_default();
+    if let Some(index) = own_index
+        && scope.right
+        && !index.name.to_string().starts_with('_')
+        && !scope.index_is_used(&statements, &in_result)
+    {
+        scope.wrong(index.name.span(), error::index_unused(&index.name.to_string()));
+    }
     let window = Window {
         index: scope.index,
         in_result,
@@ -250,6 +257,16 @@ impl Scope<'_> {
             }
         }
         values
+    }
+
+    /// Whether the index selects a slot, or is a value that the section ends with.
+    fn index_is_used(&self, statements: &[Statement], in_result: &[ValueId]) -> bool {
+        let selects = self.outside.iter().any(|outside| outside.kind == OutsideKind::Slots);
+        let names = statements.iter().filter_map(|statement| match statement {
+            Statement::Exit { names, .. } => Some(&names[..]),
+            _ => None,
+        });
+        selects || names.chain([in_result]).flatten().any(|value| Some(*value) == self.index)
     }
 
     fn statement(&mut self, step: &Step) -> Option<Statement> {
@@ -355,6 +372,10 @@ impl Scope<'_> {
     fn place(&mut self, code: &Expr, kind: OutsideKind) -> Option<Place> {
         let code = bare(code);
         if let Some((value, span)) = self.as_value(code) {
+            if Some(value) == self.index {
+                self.wrong(span, error::INDEX_AS_A_PLACE);
+                return None;
+            }
             return Some(Place::Pointer(value, span));
         }
         if self.named(code).is_empty() {

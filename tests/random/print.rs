@@ -88,10 +88,11 @@ impl Printer<'_> {
 
     fn clauses(&self) -> Vec<String> {
         let section = self.section;
-        let mut index = section.index.map(|index| match index {
-            Index::Cpu => "|cpu| ",
-            Index::CpuWritten => "|cpu: CpuId| ",
-            Index::MmCid => "|cpu: MmCid| ",
+        let mut index = Some(match section.index {
+            None => "|_cpu| ",
+            Some(Index::Cpu) => "|cpu| ",
+            Some(Index::CpuWritten) => "|cpu: CpuId| ",
+            Some(Index::MmCid) => "|cpu: MmCid| ",
         });
         let mut take_index = || index.take().unwrap_or_default();
         let mut lines = Vec::new();
@@ -114,6 +115,10 @@ impl Printer<'_> {
             Abort::Plain => Some("abort { }".into()),
             Abort::Counting => Some("abort |n| { if n > 1_000_000 { std::process::abort() } }".into()),
         });
+        // An index that selects nothing is to say so.
+        if !lines.iter().any(|line| line.contains("[cpu]") || line.contains("cpu.get()")) {
+            lines[0] = lines[0].replacen("|cpu", "|_cpu", 1);
+        }
         lines
     }
 

@@ -26,7 +26,7 @@ fn main() {
                 // Nothing is armed: printing, allocating and other sections are fine.
                 drop(format!("{n}"));
                 rseq::portable::inject_aborts(0);
-                rseq! { commit store(&AtomicU64::new(0), 1) }
+                rseq! { commit |_cpu| store(&AtomicU64::new(0), 1) }
                 rseq::portable::inject_aborts(2);
             }
         }

@@ -20,11 +20,11 @@ macro_rules! integers {
                     each!($atomic, $type, xor, old, by, old ^ by);
                 }
                 let place = $atomic::new(old);
-                rseq! { commit add(&place, 3) }
-                rseq! { commit sub(&place, 1) }
-                rseq! { commit and(&place, 0x7f) }
-                rseq! { commit or(&place, 0x21) }
-                rseq! { commit xor(&place, 0x12) }
+                rseq! { commit |_cpu| add(&place, 3) }
+                rseq! { commit |_cpu| sub(&place, 1) }
+                rseq! { commit |_cpu| and(&place, 0x7f) }
+                rseq! { commit |_cpu| or(&place, 0x21) }
+                rseq! { commit |_cpu| xor(&place, 0x12) }
                 assert_eq!(place.into_inner(), ((old.wrapping_add(2) & 0x7f) | 0x21) ^ 0x12);
             }
         }
@@ -39,7 +39,7 @@ macro_rules! each {
 
         let (place, by) = ($atomic::new($old), $atomic::new($by));
         rseq! {
-            critical { let value = load(&by); }
+            critical |_cpu| { let value = load(&by); }
             commit $form(&place, value)
         }
         assert_eq!(place.into_inner(), $expected);

@@ -25,7 +25,7 @@ macro_rules! pop {
         // SAFETY: callers keep the nodes.
         unsafe {
             rseq! {
-                critical {
+                critical |_cpu| {
                     let first = load($list);
                     if first == null { exit None }
                     let rest = load(&(*first).next);
@@ -42,7 +42,7 @@ macro_rules! push {
         // SAFETY: the length is below the capacity.
         unsafe {
             rseq! {
-                critical {
+                critical |_cpu| {
                     let len = load(&$stack.len);
                     if len == 8 { exit $full }
                     store(&$stack.items[len], $item);
@@ -79,7 +79,7 @@ macro_rules! step {
     ($operator:tt, $type:ty, $number:literal) => {{
         let place = AtomicU64::new(12);
         rseq! {
-            critical {
+            critical |_cpu| {
                 let old: $type = load(&place);
                 let new = old $operator $number;
             }
@@ -126,7 +126,7 @@ fn main() {
 
     let stack = Stack::default();
     whole! {
-        critical { let len = load(&head!(stack)); let len = len + 3; }
+        critical |_cpu| { let len = load(&head!(stack)); let len = len + 3; }
         commit store(&head!(stack), len)
     }
     assert_eq!(stack.len.into_inner(), 3);

@@ -47,7 +47,7 @@ fn main() {
     let place = AtomicU64::new(0);
     let mut hit = |most: u64| {
         rseq! {
-            critical {
+            critical |_cpu| {
                 let old = load(&place);
                 if old >= most { exit left += 1 }
             }

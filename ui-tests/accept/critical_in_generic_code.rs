@@ -69,7 +69,7 @@ impl<T, const N: usize> Stack<T, N> {
         // SAFETY: the length is below the capacity.
         unsafe {
             rseq! {
-                critical {
+                critical |_cpu| {
                     let len = load(&self.len);
                     if len == N { exit Err(self.padding) }
                     store(&self.items[len], item);
@@ -85,7 +85,7 @@ fn swap<T: Word>(place: *mut T, expected: T, new: T) -> Result<T, T> {
     // SAFETY: callers pass pointers to locals of their own.
     unsafe {
         rseq! {
-            critical {
+            critical |_cpu| {
                 let old = load(place);
                 if old != expected { exit Err(old) }
             }
@@ -101,7 +101,7 @@ trait Counted {
 
     fn count(&self) -> u64 {
         rseq! {
-            critical {
+            critical |_cpu| {
                 let old = load(self.counter());
                 let new = old + Self::STEP;
             }
@@ -125,7 +125,7 @@ fn last<'a, T>(items: &'a [AtomicPtr<T>], at: &'a AtomicUsize) -> *mut T {
     // SAFETY: callers pass the number of an element.
     unsafe {
         rseq! {
-            critical {
+            critical |_cpu| {
                 let at_last = load(at);
                 let item = load(&(*items)[at_last]);
             }

@@ -23,7 +23,7 @@ fn unused() {
 
 fn never_commits(place: &AtomicU64) -> u64 {
     rseq! {
-        critical {
+        critical |_cpu| {
             let seen = load(place);
             if seen == seen { exit return 1 }
         }
@@ -34,7 +34,7 @@ fn never_commits(place: &AtomicU64) -> u64 {
 
 fn diverging(much: bool) -> u64 {
     rseq! {
-        prepare { if much { return 3 } return 4 }
+        prepare |_cpu| { if much { return 3 } return 4 }
         critical { let seen = load(&AtomicU64::new(0)); if seen == 0 { exit 5 } }
         commit store(&AtomicU64::new(0), seen)
         => 6
@@ -48,7 +48,7 @@ unsafe fn raw(place: *mut u64) -> u64 {
     // SAFETY: the caller's. The pointer is all that is unsafe here.
     unsafe {
         rseq! {
-            critical { let old = load(place); let new = old + 1; }
+            critical |_cpu| { let old = load(place); let new = old + 1; }
             commit store(place, new)
             => old
         }
@@ -59,7 +59,7 @@ unsafe fn raw(place: *mut u64) -> u64 {
 /// There is an element of the number that is in `at`.
 unsafe fn element(array: *mut AtomicU64, at: &AtomicUsize) {
     // SAFETY: the caller's. The element is all that is unsafe here.
-    unsafe { rseq! { critical { let at_element = load(at); } commit add(&array[at_element], 1) } }
+    unsafe { rseq! { critical |_cpu| { let at_element = load(at); } commit add(&array[at_element], 1) } }
 }
 
 #[deny(unsafe_code)]

@@ -30,7 +30,7 @@ fn main() {
         numbers.wrapping_add(2 * GIB / 8 - 1).write(6);
         numbers.wrapping_add(2 * GIB / 8).write(7);
         let both = rseq! {
-            critical {
+            critical |_cpu| {
                 let numbers = load(&at_numbers);
                 let large = load(&at_large);
                 let first = load(&raw mut numbers[0x0fff_ffff]);

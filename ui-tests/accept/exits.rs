@@ -9,7 +9,7 @@ static HITS: PerCpu<AtomicU64> = PerCpu::new();
 fn values(number: u32) -> (u32, Result<u32, String>) {
     let place = AtomicU32::new(number);
     let left = rseq! {
-        critical {
+        critical |_cpu| {
             let old = load(&place);
             if old == 0 { exit Err("none".to_owned()) }
             let twice = old + old;
@@ -30,7 +30,7 @@ fn ways(number: u64) -> Option<u64> {
     'outer: loop {
         rounds += 1;
         let seen: u64 = rseq! {
-            critical {
+            critical |_cpu| {
                 let seen = load(&place);
                 if seen == 1 { exit return Some(10) }
                 if seen == 2 { exit break 'outer }
@@ -50,14 +50,14 @@ fn ways(number: u64) -> Option<u64> {
 fn nothing() {
     let place = AtomicU64::new(7);
     rseq! {
-        critical {
+        critical |_cpu| {
             let seen = load(&place);
             if seen == 7 { exit }
         }
         commit store(&place, 1)
     }
     rseq! {
-        critical {
+        critical |_cpu| {
             let seen = load(&place);
             if seen == 7 { exit; }
         }
@@ -65,7 +65,7 @@ fn nothing() {
         => ()
     }
     let () = rseq! {
-        critical {
+        critical |_cpu| {
             let seen = load(&place);
             if seen == 7 { exit () };
         }
@@ -93,7 +93,7 @@ fn index() {
 fn thirty(number: u8) -> u32 {
     let place = AtomicU64::new(number.into());
     rseq! {
-        critical {
+        critical |_cpu| {
             let n = load(&place);
             if n == 0 { exit 100 }
             if n == 1 { exit 101 }

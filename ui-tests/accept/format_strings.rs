@@ -9,7 +9,7 @@ static HITS: PerCpu<AtomicU64> = PerCpu::new();
 macro_rules! raise {
     ($place:expr, $result:expr) => {
         rseq! {
-            critical {
+            critical |_cpu| {
                 let old = load($place);
                 let new = old + 100;
             }
@@ -25,7 +25,7 @@ fn main() {
 
     // The result means the value of the window, in whatever way a format string names it.
     let text = rseq! {
-        critical {
+        critical |_cpu| {
             let old = load(&a);
             let new = old + 1;
             let width: usize = 2 + 2;
@@ -37,7 +37,7 @@ fn main() {
 
     // So does the value of an exit, which knows what was bound so far.
     let text = rseq! {
-        critical {
+        critical |_cpu| {
             let old = load(&a);
             if old > 10 { exit format!("{old} {new}") }
             let new = old + 1;
@@ -49,7 +49,7 @@ fn main() {
 
     // Names of arguments and of what the expression binds by itself come first.
     let text = rseq! {
-        critical { let old = load(&a); let new = old + 1; }
+        critical |_cpu| { let old = load(&a); let new = old + 1; }
         commit store(&a, new)
         => { let new = "inside"; format!("{old} {new}", old = old + 5) }
     };
@@ -68,7 +68,7 @@ fn main() {
 
     // A raw name.
     let text = rseq! {
-        critical { let r#type = load(&a); }
+        critical |_cpu| { let r#type = load(&a); }
         commit store(&a, r#type)
         => format!("{type}")
     };
@@ -76,7 +76,7 @@ fn main() {
 
     // What is no format string, and names that `prepare` binds.
     let length = rseq! {
-        prepare { let limit = "{old}".len() as u64; assert!(limit > 0, "{limit} {old}", old = 1); }
+        prepare |_cpu| { let limit = "{old}".len() as u64; assert!(limit > 0, "{limit} {old}", old = 1); }
         critical { let old = load(&a); let new = old + limit; }
         commit store(&a, new)
         => "{old}".len()

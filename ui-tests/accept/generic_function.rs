@@ -14,7 +14,7 @@ fn put<T: Word>(place: *mut T, value: T) -> T {
     // SAFETY: callers pass pointers to locals of their own.
     unsafe {
         rseq! {
-            commit store(place, value)
+            commit |_cpu| store(place, value)
             => place.read()
         }
     }

@@ -39,7 +39,7 @@ fn main() {
     // None, or one that isn't used.
     let one = AtomicU64::new(0);
     rseq! {
-        commit store(&one, 1)
+        commit |_cpu| store(&one, 1)
     }
     rseq! {
         prepare |_| { let next = one.load(Relaxed) + 1; }
@@ -49,7 +49,7 @@ fn main() {
         commit |_| store(&one, one.load(Relaxed) + 1)
     }
     rseq! {
-        prepare { let next = one.load(Relaxed) + 1; }
+        prepare |_cpu| { let next = one.load(Relaxed) + 1; }
         commit store(&one, next)
     }
     assert_eq!(one.into_inner(), 4);

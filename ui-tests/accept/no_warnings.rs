@@ -44,7 +44,7 @@ fn diverging(much: bool) -> u64 {
 
 fn never_commits() -> u64 {
     rseq! {
-        prepare { return 4 }
+        prepare |_cpu| { return 4 }
         commit store(&AtomicU64::new(0), 0)
         => 5
     }
@@ -63,13 +63,13 @@ unsafe fn raw(place: *mut u64) {
     // SAFETY: the caller's.
     unsafe {
         rseq! {
-            prepare { let next = place.read() + 1; }
+            prepare |_cpu| { let next = place.read() + 1; }
             commit store(place, next)
             abort |_| {}
         }
     }
     // SAFETY: the caller's. The pointer is all that is unsafe here.
-    unsafe { rseq! { commit store(place, 7) } }
+    unsafe { rseq! { commit |_cpu| store(place, 7) } }
     // SAFETY: the caller's. Without the pointer, reading it would need the block all the same.
     unsafe { rseq! { commit |cpu| store(&HITS[cpu], *place) } }
 }

@@ -40,7 +40,7 @@ fn fields() {
     // SAFETY: points to the one above.
     let plain = unsafe {
         rseq! {
-            critical {
+            critical |_cpu| {
                 let outer = load(&place);
                 store(&(*outer).inner.word, 1);
                 store(&(*outer).inner.pair.1, 2);
@@ -70,7 +70,7 @@ fn elements() {
     // SAFETY: all indices are below eight.
     let fourth = unsafe {
         rseq! {
-            critical {
+            critical |_cpu| {
                 let byte = load(&byte);
                 let size = load(&size);
                 let first = load(&loaded);
@@ -98,7 +98,7 @@ fn elements_of_structures() {
     // SAFETY: there is a third.
     unsafe {
         rseq! {
-            critical {
+            critical |_cpu| {
                 let at = load(&at);
                 store(&inners[at].word, 7);
             }
@@ -112,7 +112,7 @@ fn elements_of_structures() {
     // SAFETY: there is a third, which has an element of that number.
     unsafe {
         rseq! {
-            critical {
+            critical |_cpu| {
                 let at = load(&at);
                 let first = load(&first);
                 store(&first[at].inner.word, 9);
@@ -188,7 +188,7 @@ fn copies() {
     // SAFETY: there are two messages.
     unsafe {
         rseq! {
-            critical {
+            critical |_cpu| {
                 let from = load(&place);
                 let to = load(&to);
                 let bytes = load(&raw mut (*from).length);
@@ -200,7 +200,7 @@ fn copies() {
     // SAFETY: as before; the fourth byte is there.
     unsafe {
         rseq! {
-            critical {
+            critical |_cpu| {
                 let from = load(&place);
                 let at = load(&raw mut (*from).length);
                 copy(&raw const (*from).bytes[at], &raw mut from[1_usize].bytes[at], 1);

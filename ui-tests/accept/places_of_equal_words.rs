@@ -8,7 +8,7 @@ macro_rules! store_both {
     ($own:expr, $place:expr) => {{
         let slot = $own;
         rseq! {
-            critical { store($place, 1); }
+            critical |_cpu| { store($place, 1); }
             commit store(slot, 2)
         }
     }};
@@ -21,7 +21,7 @@ macro_rules! add_both {
         // SAFETY: the arrays have two elements.
         unsafe {
             rseq! {
-                critical {
+                critical |_cpu| {
                     let at = load(&(*$slots)[0]);
                     store(&(*$slots)[at], 5);
                 }

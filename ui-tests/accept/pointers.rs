@@ -52,7 +52,7 @@ fn lists() {
         // SAFETY: the nodes outlive the list.
         unsafe {
             rseq! {
-                critical {
+                critical |_cpu| {
                     let first = load(&list);
                     if first == null { exit 0 }
                     let rest = load(&(*first).next);
@@ -78,7 +78,7 @@ fn comparisons() {
     let (low, high) = (&raw mut items[0], &raw mut items[1]);
     let (a, b, place) = (AtomicPtr::new(low), AtomicPtr::new(high), AtomicU64::new(0));
     let order = rseq! {
-        critical {
+        critical |_cpu| {
             let left = load(&a);
             let right = load(&b);
             if left >= right { exit 1 }
@@ -92,7 +92,7 @@ fn comparisons() {
         => 0
     };
     assert_eq!((order, place.into_inner()), (0, 1));
-    rseq! { commit store(&a, null) }
+    rseq! { commit |_cpu| store(&a, null) }
     assert!(a.into_inner().is_null());
 }
 
@@ -106,7 +106,7 @@ fn kinds() {
     // SAFETY: a place of this function's own.
     let old = unsafe {
         rseq! {
-            critical { let old = load(place); if old == null { exit None } }
+            critical |_cpu| { let old = load(place); if old == null { exit None } }
             commit store(place, two.as_ptr().cast_const())
             => Some(old)
         }
@@ -119,7 +119,7 @@ fn kinds() {
         // SAFETY: a place of this function's own.
         unsafe {
             rseq! {
-                critical {
+                critical |_cpu| {
                     let old: Option<NonNull<u128>> = load(place);
                     if old == new { exit Err(old) }
                     if old != null { exit Err(new) }
@@ -133,7 +133,7 @@ fn kinds() {
     assert_eq!(put(Some(one)), Err(Some(one)));
     assert_eq!(put(Some(two)), Err(Some(two)));
     // SAFETY: a place of this function's own.
-    unsafe { rseq! { commit store(place, null) } }
+    unsafe { rseq! { commit |_cpu| store(place, null) } }
     assert_eq!(optional, None);
 }
 
@@ -161,7 +161,7 @@ fn types_of_the_users() {
         // SAFETY: places of this function's own.
         unsafe {
             rseq! {
-                critical {
+                critical |_cpu| {
                     let id = load(place);
                     let state = load(there);
                     if state == State::Busy { exit (Id(0), state) }

@@ -9,7 +9,7 @@ static HITS: PerCpu<AtomicU64> = PerCpu::new();
 fn without_prepare() {
     let place = AtomicU64::new(1);
     let all = rseq! {
-        critical {
+        critical |_cpu| {
             let a = load(&place);
             let b = a + a;
             let c = b + b;
@@ -54,7 +54,7 @@ fn with_index() {
 fn with_prepare() {
     let place = AtomicU64::new(1);
     let all = rseq! {
-        prepare { let place = &place; }
+        prepare |_cpu| { let place = &place; }
         critical {
             let a = load(place);
             let b = a + a;
@@ -79,7 +79,7 @@ fn with_copy_and_shift() {
     // SAFETY: both are of four bytes.
     let all = unsafe {
         rseq! {
-            critical {
+            critical |_cpu| {
                 let a = load(&place);
                 let b = a << a;
                 let c = b << a;

@@ -37,13 +37,13 @@ fn main() {
     let abort = 1;
     let commit = |n: i32| n + 1;
     let one = AtomicU64::new(0);
-    assert_eq!(rseq! { commit store(&one, 1) => abort }, 1);
-    assert_eq!(rseq! { commit store(&one, 1) => commit(abort) abort {} }, 2);
-    assert_eq!(rseq! { commit store(&one, 1) => { 3 } abort |_| {} }, 3);
-    assert_eq!(rseq! { commit store(&one, 1) => 'block: { if abort == 1 { break 'block 4 } 5 } }, 4);
-    assert_eq!(rseq! { commit store(&one, 1) => if abort == 1 { 5 } else { 6 } abort {} }, 5);
-    assert_eq!(rseq! { commit store(&one, 1) => loop { break 6 } }, 6);
-    assert_eq!(rseq! { commit store(&one, 1) => match abort { 1 => 7, _ => 8 } }, 7);
-    assert_eq!(rseq! { commit store(&one, 1) => |n: i32| n + 7 }(1), 8);
-    let _: () = rseq! { commit store(&one, 1) };
+    assert_eq!(rseq! { commit |_cpu| store(&one, 1) => abort }, 1);
+    assert_eq!(rseq! { commit |_cpu| store(&one, 1) => commit(abort) abort {} }, 2);
+    assert_eq!(rseq! { commit |_cpu| store(&one, 1) => { 3 } abort |_| {} }, 3);
+    assert_eq!(rseq! { commit |_cpu| store(&one, 1) => 'block: { if abort == 1 { break 'block 4 } 5 } }, 4);
+    assert_eq!(rseq! { commit |_cpu| store(&one, 1) => if abort == 1 { 5 } else { 6 } abort {} }, 5);
+    assert_eq!(rseq! { commit |_cpu| store(&one, 1) => loop { break 6 } }, 6);
+    assert_eq!(rseq! { commit |_cpu| store(&one, 1) => match abort { 1 => 7, _ => 8 } }, 7);
+    assert_eq!(rseq! { commit |_cpu| store(&one, 1) => |n: i32| n + 7 }(1), 8);
+    let _: () = rseq! { commit |_cpu| store(&one, 1) };
 }

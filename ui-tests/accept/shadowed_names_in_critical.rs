@@ -8,7 +8,7 @@ fn main() {
     // A name bound again is another value, of another type if need be; earlier uses keep the earlier one.
     let x = 1_000_u64;
     let result = rseq! {
-        critical {
+        critical |_cpu| {
             let more = load(&a);
             let more = more + x;
             let x = load(&b);
@@ -29,7 +29,7 @@ fn main() {
     // What `prepare` binds, bound again in the window.
     let hits = 3_u64;
     let result = rseq! {
-        prepare { let hits = hits + 1; }
+        prepare |_cpu| { let hits = hits + 1; }
         critical {
             let old = load(&a);
             let hits = old + hits;
@@ -42,7 +42,7 @@ fn main() {
 
     // `null` is a name like any other once it is bound.
     rseq! {
-        critical {
+        critical |_cpu| {
             let null = load(&a);
             let r#type = null + 1;
         }

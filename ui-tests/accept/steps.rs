@@ -20,7 +20,7 @@ macro_rules! integers {
             fn operations(a: $type, b: $type) {
                 let (left, right, scratch, place) = ($atomic::new(a), $atomic::new(b), $atomic::new(9), $atomic::new(9));
                 let computed = rseq! {
-                    critical {
+                    critical |_cpu| {
                         let one = load(&left);
                         let other: $type = load(&right);
                         let sum = one + other;
@@ -37,7 +37,7 @@ macro_rules! integers {
                 assert_eq!((scratch.into_inner(), place.into_inner()), (a.wrapping_sub(b), a.wrapping_add(b)));
                 let place = $atomic::new(9);
                 let shifted = rseq! {
-                    critical {
+                    critical |_cpu| {
                         let one = load(&left);
                         let other = load(&right);
                         let up = one << other;
@@ -49,7 +49,7 @@ macro_rules! integers {
                 assert_eq!(shifted, (a.wrapping_shl(b as u32), a.wrapping_shr(b as u32)));
                 // By operands that are ordinary Rust, on either side.
                 let computed = rseq! {
-                    critical {
+                    critical |_cpu| {
                         let one = load(&left);
                         let sum = b + one;
                         let difference = b - one;
@@ -73,7 +73,7 @@ macro_rules! integers {
                 macro_rules! compare {
                     ($operator:tt) => {{
                         let left_here = rseq! {
-                            critical {
+                            critical |_cpu| {
                                 let one = load(&left);
                                 let other = load(&right);
                                 if one $operator other { exit true }
@@ -82,7 +82,7 @@ macro_rules! integers {
                             => false
                         };
                         let mirrored = rseq! {
-                            critical {
+                            critical |_cpu| {
                                 let other = load(&right);
                                 if a $operator other { exit true }
                             }
@@ -105,7 +105,7 @@ macro_rules! integers {
             fn literals(a: $type) {
                 let (left, place) = ($atomic::new(a), $atomic::new(9));
                 let computed = rseq! {
-                    critical {
+                    critical |_cpu| {
                         let one = load(&left);
                         let more = one + 100;
                         let less = 3 - one;
@@ -153,7 +153,7 @@ integers! {
 fn large_literals() {
     let (wide, signed, word) = (AtomicU64::new(1), AtomicI64::new(-1), AtomicU32::new(1));
     let computed = rseq! {
-        critical {
+        critical |_cpu| {
             let one = load(&wide);
             let large = one + 0xfedc_ba98_7654_3210;
             let shifted = 0x8000_0000_0000_0000_u64 >> one;
@@ -171,7 +171,7 @@ fn large_literals() {
     assert_eq!(wide.into_inner(), u64::MAX);
     let byte = AtomicU8::new(b'a');
     rseq! {
-        critical { let byte_there = load(&byte); let next = byte_there + b'\x02'; }
+        critical |_cpu| { let byte_there = load(&byte); let next = byte_there + b'\x02'; }
         commit store(&byte, next)
     }
     assert_eq!(byte.into_inner(), b'c');
@@ -180,7 +180,7 @@ fn large_literals() {
 fn flags() {
     let (flag, other) = (AtomicBool::new(true), AtomicBool::new(false));
     let computed = rseq! {
-        critical {
+        critical |_cpu| {
             let set = load(&flag);
             let unset = load(&other);
             let both = set & unset;
@@ -203,7 +203,7 @@ fn copies() {
     // SAFETY: both are of eight bytes, of this function's own.
     unsafe {
         rseq! {
-            critical {
+            critical |_cpu| {
                 let length = load(&length);
                 copy(&raw const from, &raw mut to, length);
                 copy(from.as_ptr(), to.as_mut_ptr().add(6), 2);

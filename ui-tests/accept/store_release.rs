@@ -15,7 +15,7 @@ fn main() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             rseq! {
-                prepare { DATA.store(7, Relaxed); }
+                prepare |_cpu| { DATA.store(7, Relaxed); }
                 commit store_release(&READY, 1)
             }
         });

@@ -14,7 +14,7 @@ macro_rules! id {
 fn main() {
     let mut steps = Vec::with_capacity(100);
     rseq! {
-        prepare { steps.push(1) }
+        prepare |_cpu| { steps.push(1) }
         commit store(&AtomicU64::new(0), 1)
     }
     rseq! {
@@ -29,19 +29,19 @@ fn main() {
         commit store(slot, 3)
     }
     rseq! {
-        prepare { assert!(!steps.is_empty()) }
+        prepare |_cpu| { assert!(!steps.is_empty()) }
         commit store(&AtomicU64::new(0), 1)
     }
     rseq! {
-        prepare { assert! { !steps.is_empty() } }
+        prepare |_cpu| { assert! { !steps.is_empty() } }
         commit store(&AtomicU64::new(0), 1)
     }
     rseq! {
-        prepare { let kept = 4_u64; id! { (kept, 5) } }
+        prepare |_cpu| { let kept = 4_u64; id! { (kept, 5) } }
         commit store(&AtomicU64::new(0), kept)
     }
     rseq! {
-        prepare { { steps.clear() } }
+        prepare |_cpu| { { steps.clear() } }
         commit store(&AtomicU64::new(0), 1)
     }
     assert!(steps.is_empty());

@@ -5,7 +5,7 @@ use std::sync::atomic::*;
 macro_rules! atomics {
     ($($atomic:ident: $value:expr;)*) => {$(
         let place = $atomic::default();
-        rseq! { commit store(&place, $value) }
+        rseq! { commit |_cpu| store(&place, $value) }
         assert_eq!(place.load(Ordering::Relaxed), $value, stringify!($atomic));
     )*};
 }
@@ -17,7 +17,7 @@ macro_rules! pointers {
         let place = &raw mut places[1];
         // SAFETY: a place of this function's own.
         unsafe {
-            rseq! { commit store(place, $new) }
+            rseq! { commit |_cpu| store(place, $new) }
         }
         assert_eq!(places, [$old, $new, $old], stringify!($type));
     )*};
@@ -89,12 +89,12 @@ fn main() {
         Pair: Pair { version: 1, length: 2 } => Pair { version: u32::MAX, length: 7 };
     }
     let list = AtomicPtr::new(null_mut());
-    rseq! { commit store_release(&list, one.as_ptr()) }
+    rseq! { commit |_cpu| store_release(&list, one.as_ptr()) }
     // SAFETY: points to the first of the two above.
     assert_eq!(unsafe { *list.load(Ordering::Acquire) }, 1);
     // What coerces to the value's type.
     let mut three = 3_u128;
-    rseq! { commit store(&list, &mut three) }
+    rseq! { commit |_cpu| store(&list, &mut three) }
     // SAFETY: points to the third.
     assert_eq!(unsafe { *list.load(Ordering::Relaxed) }, 3);
 }

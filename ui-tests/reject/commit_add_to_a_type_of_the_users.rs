@@ -13,7 +13,7 @@ fn main() {
     // SAFETY: never runs.
     unsafe {
         rseq! {
-            commit add(place, Id(1))
+            commit |_cpu| add(place, Id(1))
         }
     }
 }

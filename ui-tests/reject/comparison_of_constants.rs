@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 fn main() {
     let place = AtomicU64::new(0);
     rseq! {
-        critical {
+        critical |_cpu| {
             let old = load(&place);
             if 1 == 2 { exit () }
             if null != (null) { exit () }

@@ -5,7 +5,7 @@ static HITS: PerCpu<AtomicU64> = PerCpu::new();
 
 fn main() {
     rseq! {
-        critical { let hits = load(slot); }
+        critical |_cpu| { let hits = load(slot); }
         prepare |cpu| { let slot = &HITS[cpu]; }
         commit store(slot, 1)
     }

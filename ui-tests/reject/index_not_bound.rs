@@ -5,6 +5,6 @@ static HITS: PerCpu<AtomicU64> = PerCpu::new();
 
 fn main() {
     rseq! {
-        commit store(&HITS[cpu], 1)
+        commit |_cpu| store(&HITS[cpu], 1)
     }
 }

@@ -5,7 +5,7 @@ static HITS: PerCpu<AtomicU64> = PerCpu::new();
 
 fn main() {
     rseq! {
-        critical { let hits = load(&HITS[cpu]); }
+        critical |_cpu| { let hits = load(&HITS[cpu]); }
         commit |cpu| store(&HITS[cpu], 1)
     }
 }

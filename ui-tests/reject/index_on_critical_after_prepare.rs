@@ -5,7 +5,7 @@ static HITS: PerCpu<AtomicU64> = PerCpu::new();
 
 fn main() {
     rseq! {
-        prepare { let one = 1; }
+        prepare |_cpu| { let one = 1; }
         critical |cpu| { let hits = load(&HITS[cpu]); }
         commit store(&HITS[cpu], one)
     }

@@ -5,7 +5,7 @@ static HITS: PerCpu<AtomicU64> = PerCpu::new();
 
 fn main() {
     rseq! {
-        prepare { let hits = 1; }
+        prepare |_cpu| { let hits = 1; }
         commit |cpu| store(&HITS[cpu], hits)
     }
 }

@@ -7,7 +7,7 @@ fn main() {
     // SAFETY: never runs.
     unsafe {
         rseq! {
-            critical {
+            critical |_cpu| {
                 let first = load(place);
                 if first < null { exit }
             }

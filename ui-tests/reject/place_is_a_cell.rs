@@ -4,6 +4,6 @@ use std::cell::Cell;
 fn main() {
     let hits = Cell::new(0_u64);
     rseq! {
-        commit store(&hits, 1)
+        commit |_cpu| store(&hits, 1)
     }
 }

@@ -5,7 +5,7 @@ fn main() {
     // SAFETY: never runs.
     unsafe {
         rseq! {
-            commit store(&raw const hits, 1)
+            commit |_cpu| store(&raw const hits, 1)
         }
     }
 }

@@ -2,7 +2,7 @@ use rseq::rseq;
 
 fn hit(hits: &mut u64) {
     rseq! {
-        commit store(hits, 1)
+        commit |_cpu| store(hits, 1)
     }
 }
 

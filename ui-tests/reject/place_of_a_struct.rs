@@ -9,7 +9,7 @@ fn reset(place: *mut Point) {
     // SAFETY: never runs.
     unsafe {
         rseq! {
-            commit store(place, Point { x: 0.0, y: 0.0 })
+            commit |_cpu| store(place, Point { x: 0.0, y: 0.0 })
         }
     }
 }

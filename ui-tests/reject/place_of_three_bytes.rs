@@ -5,7 +5,7 @@ fn main() {
     // SAFETY: never runs.
     unsafe {
         rseq! {
-            commit store(&raw mut hits, [1, 2, 3])
+            commit |_cpu| store(&raw mut hits, [1, 2, 3])
         }
     }
 }

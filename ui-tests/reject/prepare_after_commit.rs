@@ -5,7 +5,7 @@ static HITS: PerCpu<AtomicU64> = PerCpu::new();
 
 fn main() {
     rseq! {
-        commit store(slot, 1)
+        commit |_cpu| store(slot, 1)
         prepare |cpu| { let slot = &HITS[cpu]; }
     }
 }

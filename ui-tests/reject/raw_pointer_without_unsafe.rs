@@ -5,7 +5,7 @@ struct Hits(UnsafeCell<u64>);
 
 fn hit(hits: &Hits) {
     rseq! {
-        commit store(hits.0.get(), 1)
+        commit |_cpu| store(hits.0.get(), 1)
     }
 }
 

@@ -9,7 +9,7 @@ macro_rules! length {
 fn main() {
     let (place, old, width) = (AtomicU64::new(1), 2, 3);
     rseq! {
-        critical {
+        critical |_cpu| {
             let old = load(&place);
             let width: usize = 1 + 1;
             let new = old + length!("{old:?}");

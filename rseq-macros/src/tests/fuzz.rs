@@ -175,7 +175,7 @@ fn one_of(right: &'static [&'static str], wrong: &'static [&'static str]) -> imp
 }
 
 fn index() -> impl Strategy<Value = String> {
-    one_of(&["|cpu|", "|cpu: CpuId|", "|cpu: rseq::MmCid|"], &["", "|_|", "||", "|cpu", "|cpu: u8|", "|mut cpu|"])
+    one_of(&["|cpu|", "|cpu: CpuId|", "|cpu: rseq::MmCid|", "|_cpu|"], &["", "|_|", "||", "|cpu", "|cpu: u8|", "|mut cpu|"])
 }
 
 fn operand() -> impl Strategy<Value = String> + Clone {
@@ -257,7 +257,7 @@ fn statement() -> impl Strategy<Value = String> {
             "println!(\"{a}\");",
             "x.await;",
             "assert!(\"{v}\");",
-            "rseq! { commit store(a, b) };",
+            "rseq! { commit |_| store(a, b) };",
             "let = 1;",
         ],
     )
@@ -289,7 +289,7 @@ prop_compose! {
             text += &format!("prepare {} {{ {} }}\n", take_index(), statements.join(" "));
         }
         // The window starts with the values that its steps use.
-        text += &format!("critical {} {{ let v = load(&a); let w = load(&a.b); {} }}\n", take_index(), steps.join(" "));
+        text += &format!("critical {} {{ let v = load(&a); let w = load(&SLOTS[cpu]); {} }}\n", take_index(), steps.join(" "));
         text += &format!("commit {commit}\n");
         text += &result.map(|value| format!("=> {value}\n")).unwrap_or_default();
         text + abort
@@ -306,8 +306,8 @@ fn tokens_at_random() {
 fn tokens_at_random_in_clauses() {
     #[rustfmt::skip]
     const STARTS: &[&str] = &[
-        "prepare |cpu|", "critical |cpu|", "commit |cpu| store", "commit add(&A[cpu], 1) =>",
-        "commit store(a, b) abort |n|", "commit store(a, b)", "critical { let v = load(a); if v ==",
+        "prepare |cpu|", "critical |cpu|", "commit |cpu| store", "commit |_| add(&A[cpu], 1) =>",
+        "commit |_| store(a, b) abort |n|", "commit |_| store(a, b)", "critical |_| { let v = load(a); if v ==",
     ];
     let inside = (select(STARTS), vec(token(), 0..12), delimiter(), vec(token(), 0..4));
     on_random(&inside, |(start, inside, delimiter, behind)| {
