@@ -177,7 +177,8 @@ pub fn window(section: &Section, errors: &mut Errors) -> Option<Window> {
         && !index.name.to_string().starts_with('_')
         && !scope.index_is_used(&statements, &in_result)
     {
-        scope.wrong(index.name.span(), error::index_unused(&index.name.to_string()));
+        // The section is one that rustc can read.
+        scope.errors.at(index.name.span(), error::index_unused(&index.name.to_string()));
     }
     let window = Window {
         index: scope.index,

@@ -7,6 +7,7 @@ use std::panic::catch_unwind;
 use proc_macro2::{Group, TokenStream, TokenTree};
 use quote::quote;
 use syn::Expr;
+use syn::visit::Visit;
 
 use crate::emit::arch;
 use crate::error::Errors;
@@ -461,8 +462,12 @@ fn clause_words_are_names_elsewhere() {
 
 #[test]
 fn the_shell_is_needed() {
-    for text in ["", "commit |_| store(place, 1)", "[rseq] commit |_| store(place, 1)", "(rseq) (none) commit |_| store(place, 1)"]
-    {
+    for text in [
+        "",
+        "commit |_| store(place, 1)",
+        "[rseq] commit |_| store(place, 1)",
+        "(rseq) (none) commit |_| store(place, 1)",
+    ] {
         let expansion = crate::expand(tokens(text), |program, _| program).to_string();
         assert!(expansion.contains("compile_error") && expansion.contains("rseq::rseq!"), "{text}");
     }
@@ -472,7 +477,8 @@ fn the_shell_is_needed() {
 #[test]
 fn editors_get_what_is_typed() {
     let expansion = expand("editor", EVERY_CLAUSE).to_string();
-    for half_typed in ["prepare |cpu: CpuId| { slot. }", "commit |_| store(slot, slot.)", "=> slot.", "abort |n| { slot. }"]
+    for half_typed in
+        ["prepare |cpu: CpuId| { slot. }", "commit |_| store(slot, slot.)", "=> slot.", "abort |n| { slot. }"]
     {
         let expansion = expand("editor", &format!("prepare |_| {{ let slot = 1; }} {half_typed} com")).to_string();
         let places = ["let slot = 1", "slot .", "compile_error"].map(|part| expansion.find(part));
@@ -487,9 +493,11 @@ fn editors_get_what_is_typed() {
 /// An editor finds a name that it made up by its place, so whether the rest can be read must not move it.
 #[test]
 fn editors_get_readable_and_unreadable_code_alike() {
-    for section in
-        ["prepare |_| { slot.@; } commit store(slot, 1)", "commit |_| store(slot, slot.@)", "commit |_| store(slot, 1) => slot.@"]
-    {
+    for section in [
+        "prepare |_| { slot.@; } commit store(slot, 1)",
+        "commit |_| store(slot, slot.@)",
+        "commit |_| store(slot, 1) => slot.@",
+    ] {
         let [typed, completed] = ["", "name"].map(|name| expand("editor", &section.replace('@', name)).to_string());
         let (typed, _) = typed.split_once("slot .").expect("what was typed is there");
         assert!(completed.starts_with(typed), "{completed}");
@@ -563,6 +571,34 @@ fn steps_of_the_model() {
             rest = &rest[at + entry.len()..];
         }
     }
+}
+
+/// A pattern would take a user's static, constant or unit structure for what it binds, so no name that the macro binds is one that a user has.
+#[test]
+fn names_of_its_own_begin_alike() {
+    struct Bound(Vec<String>);
+    impl<'ast> Visit<'ast> for Bound {
+        fn visit_pat_ident(&mut self, pattern: &'ast syn::PatIdent) {
+            self.0.push(pattern.ident.to_string());
+            syn::visit::visit_pat_ident(self, pattern);
+        }
+    }
+    const USERS: &[&str] = &[
+        "cpu", "cid", "slot", "next", "number", "n", "first", "rest", "ring", "head", "tail", "used", "at", "shifted",
+        "entry", "tries",
+    ];
+    let words = arch::all().map(|(name, _)| format!("{name} checked audit")).chain(["model".into(), "none".into()]);
+    let expansions = words.flat_map(|words| SECTIONS.map(|section| expand(&words, section)));
+    let mut own = 0;
+    for expansion in expansions {
+        let mut bound = Bound(Vec::new());
+        bound.visit_expr(&syn::parse2(expansion).expect("an expression"));
+        for name in bound.0.iter().filter(|name| !USERS.contains(&name.as_str())) {
+            assert!(name.starts_with("__rseq_"), "{name}");
+            own += 1;
+        }
+    }
+    assert!(own > 100);
 }
 
 /// Expands and says whether it was refused; that the outcome is an expression in every case is what this is for.

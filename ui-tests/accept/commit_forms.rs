@@ -34,7 +34,7 @@ macro_rules! integers {
 macro_rules! each {
     ($atomic:ident, $type:ident, $form:ident, $old:expr, $by:expr, $expected:expr) => {
         let place = $atomic::new($old);
-        rseq! { commit $form(&place, $by) }
+        rseq! { commit |_cpu| $form(&place, $by) }
         assert_eq!(place.load(Relaxed), $expected);
 
         let (place, by) = ($atomic::new($old), $atomic::new($by));
@@ -49,7 +49,7 @@ macro_rules! each {
         let place = &raw mut places[1];
         // SAFETY: a place of this function's own.
         unsafe {
-            rseq! { commit $form(place, $by) }
+            rseq! { commit |_cpu| $form(place, $by) }
         }
         assert_eq!(places, [neighbour, $expected, neighbour]);
     };
@@ -74,7 +74,7 @@ fn flags() {
             macro_rules! flag {
                 ($form:ident, $expected:expr) => {
                     let place = AtomicBool::new(old);
-                    rseq! { commit $form(&place, by) }
+                    rseq! { commit |_cpu| $form(&place, by) }
                     assert_eq!(place.into_inner(), $expected);
                 };
             }

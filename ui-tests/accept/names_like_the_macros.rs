@@ -9,22 +9,22 @@ fn hits() -> u64 {
 
 /// Every name that the expansion uses for something of its own.
 fn main() {
-    let (section, target, value, committed, aborts, publish) = (1_u64, 2_u64, 4_u64, 8_u64, 16_u64, 32_u64);
-    let all = section + target + value + committed + aborts + publish;
+    let (__rseq_section, __rseq_target, __rseq_value, __rseq_committed, __rseq_aborts, __rseq_publish) = (1_u64, 2_u64, 4_u64, 8_u64, 16_u64, 32_u64);
+    let all = __rseq_section + __rseq_target + __rseq_value + __rseq_committed + __rseq_aborts + __rseq_publish;
     let mut seen = 0;
     let result = 'retry: {
         rseq! {
             prepare |window| {
                 let attempt = &HITS[window];
-                let first = section + target + value + committed + aborts + publish;
+                let first = __rseq_section + __rseq_target + __rseq_value + __rseq_committed + __rseq_aborts + __rseq_publish;
             }
             commit store(
-                if target == 2 { attempt } else { break 'retry 0 },
-                section + target + value + committed + aborts + publish + first
+                if __rseq_target == 2 { attempt } else { break 'retry 0 },
+                __rseq_section + __rseq_target + __rseq_value + __rseq_committed + __rseq_aborts + __rseq_publish + first
             )
-            => section + target + value + committed + aborts + publish + first
+            => __rseq_section + __rseq_target + __rseq_value + __rseq_committed + __rseq_aborts + __rseq_publish + first
             abort |count| {
-                seen = section + target + value + committed + aborts + publish + u64::from(count);
+                seen = __rseq_section + __rseq_target + __rseq_value + __rseq_committed + __rseq_aborts + __rseq_publish + u64::from(count);
                 if seen == u64::MAX { break 'retry 1 }
             }
         }
@@ -35,17 +35,17 @@ fn main() {
     // The user's own bindings by these names, labels included.
     let result = 'attempt: loop {
         rseq! {
-            prepare |section| {
-                let target = &HITS[section];
-                let value = target.load(Relaxed) + 1;
-                let committed = "mine";
-                let publish = 3;
-                let aborts = 4;
+            prepare |__rseq_section| {
+                let __rseq_target = &HITS[__rseq_section];
+                let __rseq_value = __rseq_target.load(Relaxed) + 1;
+                let __rseq_committed = "mine";
+                let __rseq_publish = 3;
+                let __rseq_aborts = 4;
             }
-            commit store(target, value)
-            => break 'attempt (section.get() < rseq::slots(), value, committed, publish, aborts)
-            abort |aborts| {
-                if aborts > 1_000_000 { continue 'attempt }
+            commit store(__rseq_target, __rseq_value)
+            => break 'attempt (__rseq_section.get() < rseq::slots(), __rseq_value, __rseq_committed, __rseq_publish, __rseq_aborts)
+            abort |__rseq_aborts| {
+                if __rseq_aborts > 1_000_000 { continue 'attempt }
             }
         }
     };

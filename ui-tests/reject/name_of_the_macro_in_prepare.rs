@@ -7,7 +7,7 @@ fn main() {
     rseq! {
         prepare |cpu| {
             let slot = &HITS[cpu];
-            drop(section);
+            drop(__rseq_section);
             let next = slot.load(Relaxed) + 1;
         }
         commit store(slot, next)

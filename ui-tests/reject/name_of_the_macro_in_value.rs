@@ -5,6 +5,6 @@ static HITS: PerCpu<AtomicU64> = PerCpu::new();
 
 fn main() {
     rseq! {
-        commit |cpu| store(&HITS[cpu], target.bits() as u64)
+        commit |cpu| store(&HITS[cpu], __rseq_target.bits() as u64)
     }
 }

@@ -7,7 +7,7 @@ fn main() {
     let _ = rseq! {
         critical |cpu| {
             let hits = load(&HITS[cpu]);
-            if hits == 0 { exit (outcome.end, portable, type_0) }
+            if hits == 0 { exit (__rseq_outcome.end, __rseq_portable, __rseq_type_0) }
         }
         commit add(&HITS[cpu], 1)
         => (1, 2, 3)

@@ -7,7 +7,7 @@ fn main() {
     rseq! {
         critical |cpu| {
             let hits = load(&HITS[cpu]);
-            let next = hits + outside_0;
+            let next = hits + __rseq_outside_0;
         }
         commit store(&HITS[cpu], next)
     }

@@ -6,7 +6,7 @@ static HITS: PerCpu<AtomicU64> = PerCpu::new();
 fn main() {
     let _ = rseq! {
         commit |cpu| store(&HITS[cpu], 1)
-        => (value, committed, publish)
-        abort |n| { drop((n, aborts)) }
+        => (__rseq_value, committed, publish)
+        abort |n| { drop((n, __rseq_aborts)) }
     };
 }

@@ -6,7 +6,7 @@ static HITS: PerCpu<AtomicU64> = PerCpu::new();
 fn main() {
     rseq! {
         critical |cpu| {
-            commit |_cpu| store(&HITS[cpu], 1);
+            commit store(&HITS[cpu], 1);
         }
         commit add(&HITS[cpu], 1)
     }

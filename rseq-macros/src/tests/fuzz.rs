@@ -175,7 +175,10 @@ fn one_of(right: &'static [&'static str], wrong: &'static [&'static str]) -> imp
 }
 
 fn index() -> impl Strategy<Value = String> {
-    one_of(&["|cpu|", "|cpu: CpuId|", "|cpu: rseq::MmCid|", "|_cpu|"], &["", "|_|", "||", "|cpu", "|cpu: u8|", "|mut cpu|"])
+    one_of(
+        &["|cpu|", "|cpu: CpuId|", "|cpu: rseq::MmCid|", "|_cpu|"],
+        &["", "|_|", "||", "|cpu", "|cpu: u8|", "|mut cpu|"],
+    )
 }
 
 fn operand() -> impl Strategy<Value = String> + Clone {
