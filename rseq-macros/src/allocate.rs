@@ -105,7 +105,7 @@ impl Allocation {
                 _ => None,
             });
         let preferred = changed.map(|register| self.slots[register]).filter(is_free);
-        preferred.unwrap_or_else(|| (0..).find(is_free).unwrap_or_default())
+        preferred.unwrap_or_else(|| (0..).find(is_free).expect("behind the last slot is a free one"))
     }
 
     fn take(&mut self, program: &Program, slot: usize, interval: &Interval) {

@@ -331,7 +331,22 @@ impl Step {
             | Self::Field { to, .. }
             | Self::Load { to, .. }
             | Self::Compute { to, .. } => Some(*to),
-            _ => None,
+            Self::Guard
+            | Self::Arm
+            | Self::Index { .. }
+            | Self::Prepare(_)
+            | Self::Outside
+            | Self::Publish { .. }
+            | Self::Start
+            | Self::CheckArmed { .. }
+            | Self::CheckIndex { .. }
+            | Self::Store { .. }
+            | Self::Copy { .. }
+            | Self::Exit { .. }
+            | Self::CommitStore { .. }
+            | Self::CommitUpdate { .. }
+            | Self::Post
+            | Self::Disarm { .. } => None,
         }
     }
 
@@ -344,7 +359,24 @@ impl Step {
             Self::Slot { index, .. } => vec![index.register()],
             Self::ReadIndex { area, .. } => vec![*area],
             Self::Fetch { frame, .. } => vec![*frame],
-            _ => Vec::new(),
+            Self::Guard
+            | Self::Arm
+            | Self::Index { .. }
+            | Self::Prepare(_)
+            | Self::Outside
+            | Self::Publish { .. }
+            | Self::ArmWindow { .. }
+            | Self::Start
+            | Self::CheckArmed { .. }
+            | Self::CheckIndex { .. }
+            | Self::CheckRegistered { .. }
+            | Self::Store { .. }
+            | Self::Copy { .. }
+            | Self::Exit { .. }
+            | Self::CommitStore { .. }
+            | Self::CommitUpdate { .. }
+            | Self::Post
+            | Self::Disarm { .. } => Vec::new(),
         }
     }
 

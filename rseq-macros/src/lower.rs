@@ -218,9 +218,9 @@ impl<'w> Lowering<'w> {
         register
     }
 
-    /// Where a value is. (One that was refused is nowhere, and then nothing is emitted.)
+    /// Where a value is.
     fn value(&self, value: ValueId) -> Register {
-        self.values[value].unwrap_or_default()
+        self.values[value].expect("a value is used behind the step that makes it")
     }
 
     fn outside(&mut self, id: OutsideId, span: Span, input: Input) -> Register {
@@ -261,7 +261,7 @@ impl<'w> Lowering<'w> {
                 let base = self.value(*value);
                 self.element(base, index, inside.root.pointee(), *span)
             }
-            Root::Slot(id, ..) => self.outside[*id].unwrap_or_default(),
+            Root::Slot(id, ..) => self.outside[*id].expect("slots are found at the start of the window"),
             Root::Element(id, span, index) => {
                 folded = has_offset && inside.element.is_none();
                 let input = Input::Elements(*id, folded.then_some(inside.id));

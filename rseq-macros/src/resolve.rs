@@ -373,10 +373,7 @@ impl Scope<'_> {
     fn place(&mut self, code: &Expr, kind: OutsideKind) -> Option<Place> {
         let code = bare(code);
         if let Some((value, span)) = self.as_value(code) {
-            if Some(value) == self.index {
-                self.wrong(span, error::INDEX_AS_A_PLACE);
-                return None;
-            }
+            self.no_index(value, span)?;
             return Some(Place::Pointer(value, span));
         }
         if self.named(code).is_empty() {
@@ -399,6 +396,15 @@ impl Scope<'_> {
         self.inside(ampersand, place).map(Place::Inside)
     }
 
+    /// The index leads to no place.
+    fn no_index(&mut self, value: ValueId, span: Span) -> Option<()> {
+        if Some(value) == self.index {
+            self.wrong(span, error::INDEX_AS_A_PLACE);
+            return None;
+        }
+        Some(())
+    }
+
     /// Takes a place apart, from its last field to what it is rooted in.
     fn inside(&mut self, ampersand: TokenStream, code: &Expr) -> Option<Inside> {
         let span = start(code);
@@ -415,11 +421,13 @@ impl Scope<'_> {
                         self.wrong(start(expr), error::DEREFERENCE);
                         return None;
                     };
+                    self.no_index(value, start(expr))?;
                     break Root::Behind(value, start(rest));
                 }
                 Expr::Index(ExprIndex { expr: base, index, .. }) => {
                     let base = bare(base);
                     if let Some((value, span)) = self.as_value(base) {
+                        self.no_index(value, span)?;
                         break Root::ElementBehind(value, span, self.operand(index)?);
                     }
                     if self.named(base).is_empty() {

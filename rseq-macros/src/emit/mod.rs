@@ -356,7 +356,29 @@ fn rust(step: &Step, program: &Program, guarded: bool, context: &Context) -> Tok
             hidden!(let #name #kind = #private::Section::index(&__rseq_section);)
         }
         Step::Prepare(body) => statements(body),
-        _ => TokenStream::new(),
+        // What the expressions evaluated for the window are around, and the window: see `around_window`. The guard is what arming makes.
+        Step::Guard
+        | Step::Outside
+        | Step::Publish { .. }
+        | Step::ArmWindow { .. }
+        | Step::Start
+        | Step::CheckArmed { .. }
+        | Step::CheckIndex { .. }
+        | Step::Fetch { .. }
+        | Step::CheckRegistered { .. }
+        | Step::ReadIndex { .. }
+        | Step::Slot { .. }
+        | Step::Element { .. }
+        | Step::Field { .. }
+        | Step::Load { .. }
+        | Step::Compute { .. }
+        | Step::Store { .. }
+        | Step::Copy { .. }
+        | Step::Exit { .. }
+        | Step::CommitStore { .. }
+        | Step::CommitUpdate { .. }
+        | Step::Post
+        | Step::Disarm { .. } => TokenStream::new(),
     }
 }
 
@@ -588,7 +610,8 @@ fn exits(program: &Program, private: &TokenStream) -> TokenStream {
 fn bind(program: &Program, values: &[ValueId], private: &TokenStream) -> TokenStream {
     let allow = hidden!(#[allow(unsafe_code, unused_variables, clippy::undocumented_unsafe_blocks)]);
     let bound = values.iter().map(|value| {
-        let position = program.outputs.iter().position(|(output, _)| output == value).unwrap_or_default();
+        let position = program.outputs.iter().position(|(output, _)| output == value);
+        let position = position.expect("a value that is used behind the window is an output of it");
         let info = &program.window.values[*value];
         let name = &info.name;
         let bits = hidden!(__rseq_outcome.values[#position]);

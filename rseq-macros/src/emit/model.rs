@@ -75,7 +75,7 @@ impl<'p> Listing<'p> {
     /// The point in front of the expressions that the window works on.
     pub fn before_window(&self, private: &TokenStream) -> TokenStream {
         let outside = self.program.steps.iter().position(|step| matches!(step, Step::Outside));
-        outside.map(|outside| point(self.first[outside], private)).unwrap_or_default()
+        point(self.first[outside.expect("every section evaluates what its window works on")], private)
     }
 
     /// The user's code may be interrupted before each of its statements.
@@ -278,16 +278,33 @@ fn texts(program: &Program, step: &Step) -> Vec<String> {
 
 /// What the section's author wrote as one, the commit included.
 fn is_statement(step: &Step) -> bool {
-    matches!(
-        step,
+    match step {
         Step::Load { .. }
-            | Step::Compute { .. }
-            | Step::Store { .. }
-            | Step::Copy { .. }
-            | Step::Exit { .. }
-            | Step::CommitStore { .. }
-            | Step::CommitUpdate { .. }
-    )
+        | Step::Compute { .. }
+        | Step::Store { .. }
+        | Step::Copy { .. }
+        | Step::Exit { .. }
+        | Step::CommitStore { .. }
+        | Step::CommitUpdate { .. } => true,
+        Step::Guard
+        | Step::Arm
+        | Step::Index { .. }
+        | Step::Prepare(_)
+        | Step::Outside
+        | Step::Publish { .. }
+        | Step::ArmWindow { .. }
+        | Step::Start
+        | Step::CheckArmed { .. }
+        | Step::CheckIndex { .. }
+        | Step::Fetch { .. }
+        | Step::CheckRegistered { .. }
+        | Step::ReadIndex { .. }
+        | Step::Slot { .. }
+        | Step::Element { .. }
+        | Step::Field { .. }
+        | Step::Post
+        | Step::Disarm { .. } => false,
+    }
 }
 
 /// A place outside of the window: nothing but itself goes elsewhere from there.

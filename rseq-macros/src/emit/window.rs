@@ -131,7 +131,7 @@ fn pointee(program: &Program, source: &PointeeSource, private: &TokenStream) -> 
             hidden!(#name.pointee())
         }
         PointeeSource::Behind(value) => {
-            let typed = typed(program.window.values[*value].statement.unwrap_or_default());
+            let typed = typed(program.window.values[*value].statement.expect("an index is no pointer"));
             hidden!(#private::pointee(#typed))
         }
         PointeeSource::ElementOf(number) => {

@@ -199,7 +199,15 @@ impl Steps<'_> {
             Step::CommitUpdate { at, operation, value, ty } => self.change(operation.name(), *at, *value, *ty), // *at op= value
             Step::Copy { from, to, length } => self.copy(*from, *to, *length),
             Step::Exit { left, comparison, right, ty, exit, .. } => self.exit(*left, *comparison, *right, *ty, *exit),
-            _ => Vec::new(),
+            // Ordinary Rust, and what is the same for every machine: see `Writer::step`.
+            Step::Guard
+            | Step::Arm
+            | Step::Index { .. }
+            | Step::Prepare(_)
+            | Step::Outside
+            | Step::Start
+            | Step::Post
+            | Step::Disarm { .. } => Vec::new(),
         }
     }
 
@@ -294,7 +302,7 @@ impl Steps<'_> {
         let mut lines = Vec::new();
         match left {
             Operand::Register(left) if self.0.is_same(left, to) => {}
-            left => lines.extend(self.0.by_width(ty, |bits| {
+            Operand::Register(_) | Operand::Immediate(_) => lines.extend(self.0.by_width(ty, |bits| {
                 vec![format!("movl {}, {whole}", self.operand(left, bits))] // to = left
             })),
         }
@@ -326,10 +334,10 @@ impl Steps<'_> {
                     lines.push(format!("shll ${}, {to}", 32 - bits)); // to, at the top
                     lines.push(format!("sarl ${}, {to}", 32 - bits)); // to, with its sign
                 }
-                let mnemonic = match operation {
-                    Operation::Shl => "shll",
-                    _ if is_signed => "sarl",
-                    _ => "shrl",
+                let mnemonic = match (operation == Operation::Shl, is_signed) {
+                    (true, _) => "shll",
+                    (false, true) => "sarl",
+                    (false, false) => "shrl",
                 };
                 lines.push(format!("{mnemonic} ${}, {to}", count & i64::from(bits - 1))); // to op= count
                 lines.extend(zero_extend(to, bits));
@@ -353,10 +361,10 @@ impl Steps<'_> {
                     lines.push(format!("pslld ${}, {{x1}}", 32 - bits)); // x1, at the top
                     lines.push(format!("psrad ${}, {{x1}}", 32 - bits)); // x1, with its sign
                 }
-                let mnemonic = match operation {
-                    Operation::Shl => "pslld",
-                    _ if is_signed => "psrad",
-                    _ => "psrld",
+                let mnemonic = match (operation == Operation::Shl, is_signed) {
+                    (true, _) => "pslld",
+                    (false, true) => "psrad",
+                    (false, false) => "psrld",
                 };
                 lines.push(format!("{mnemonic} {{x0}}, {{x1}}")); // x1 op= x0
                 lines.push(format!("movd {{x1}}, {to}")); // to = x1
@@ -369,10 +377,7 @@ impl Steps<'_> {
 
     /// The lines for types with a sign, and for those without; to the left there is no difference.
     fn by_sign_of_shift(&self, operation: Operation, ty: TypeId, lines: impl Fn(bool) -> Vec<String>) -> Vec<String> {
-        match operation {
-            Operation::Shl => lines(false),
-            _ => self.0.by_sign(ty, lines(true), lines(false)),
-        }
+        if operation == Operation::Shl { lines(false) } else { self.0.by_sign(ty, lines(true), lines(false)) }
     }
 
     /// By words as long as there are whole ones, then by bytes. An interruption finds `eip` in the window, wherever it is.
