@@ -27,7 +27,8 @@ unsafe impl<T: Send, const N: usize> Send for Cells<T, N> {}
 
 // Not for users, who are told what has elements when they index something else.
 #[diagnostic::do_not_recommend]
-impl<T, const N: usize> Elements for Cells<T, N> {
+// SAFETY: an array is all that there is.
+unsafe impl<T, const N: usize> Elements for Cells<T, N> {
     type Element = Cell<T>;
     #[inline(always)]
     fn first(&self) -> *mut Cell<T> {

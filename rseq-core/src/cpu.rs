@@ -48,9 +48,12 @@ pub trait IndexKind: Copy + sealed::Sealed {
     /// Which of [`PerCpu`](crate::PerCpu)'s arenas has its slots.
     #[doc(hidden)]
     const ARENA: usize;
-    /// An index that was compared with the number of slots.
+    /// The index of this number.
+    ///
+    /// # Safety
+    /// It is below [`slots`].
     #[doc(hidden)]
-    fn checked(index: usize) -> Self;
+    unsafe fn checked(index: usize) -> Self;
     /// The index as a number.
     #[doc(hidden)]
     fn number(self) -> usize;
@@ -96,7 +99,7 @@ macro_rules! index_kind {
         impl IndexKind for $kind {
             const ARENA: usize = $arena;
             #[inline(always)]
-            fn checked(index: usize) -> Self {
+            unsafe fn checked(index: usize) -> Self {
                 Self(index)
             }
             #[inline(always)]

@@ -46,7 +46,7 @@ pub mod expansion {
     #[allow(unused_imports, reason = "where nothing can be audited there is none")]
     pub use crate::arch::audit::expansion::*;
     pub use crate::outcome::Outcome;
-    pub use crate::percpu::slot_bytes;
+    pub use crate::percpu::{slot_bytes, slot_power};
     pub use crate::place::{Raw, Shared, Target, WORDS_MAY_HAVE_GAPS, target, valued};
     pub use crate::section::{
         Prepared, Section, area, area_for_attempts, area_for_windows, count, give_way, window_aborted, window_repeated,

@@ -24,8 +24,9 @@ pub struct Section<I: IndexKind> {
     audit: audit::Attempt,
 }
 
-/// A section of which only the window is still to come, which takes the descriptor out of force by itself.
-#[derive(Clone, Copy, Debug)]
+/// A section of which only the window is still to come, which takes the descriptor out of force by itself. There is one of each, because its end gives a slot
+/// back that it may hold.
+#[derive(Debug)]
 pub struct Prepared<I> {
     thread: Located,
     index: I,
@@ -69,7 +70,9 @@ impl<I: IndexKind> Section<I> {
     /// The section of the calling thread that holds this slot.
     #[inline(always)]
     fn of_slot(index: usize) -> Self {
-        Self { thread: arch::locate(), index: I::checked(index), audit: audit::Attempt::NONE }
+        // SAFETY: the number of a slot that this thread has locked, or of one that an index selected.
+        let index = unsafe { I::checked(index) };
+        Self { thread: arch::locate(), index, audit: audit::Attempt::NONE }
     }
 
     /// The slot that the section works on.
@@ -91,25 +94,25 @@ impl<I: IndexKind> Section<I> {
 impl<I: IndexKind> Prepared<I> {
     /// The thread descriptor, for the window to be published in.
     #[inline(always)]
-    pub fn descriptor(self) -> *mut Descriptor {
+    pub fn descriptor(&self) -> *mut Descriptor {
         self.thread.descriptor
     }
 
     /// The thread's area, for the window's check and disarming.
     #[inline(always)]
-    pub fn area(self) -> *mut Rseq {
+    pub fn area(&self) -> *mut Rseq {
         self.thread.area
     }
 
     /// What its audit remembers.
     #[allow(dead_code, reason = "only audits read it")]
-    pub(crate) fn attempt(self) -> audit::Attempt {
+    pub(crate) fn attempt(&self) -> audit::Attempt {
         self.audit
     }
 
     /// The index as a number, for the window's comparison.
     #[inline(always)]
-    pub fn number(self) -> usize {
+    pub fn number(&self) -> usize {
         self.index.number()
     }
 

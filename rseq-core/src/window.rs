@@ -74,10 +74,13 @@ pub fn element_of<T: Elements>(_: Pointee<T>) -> Pointee<T::Element> {
     Pointee(PhantomData)
 }
 
-/// A value's bytes as an integer, zero-extended. (Here and below: that the type is a [`Word`] is asked for where its place or operand is, once.)
+/// A value's bytes as an integer, zero-extended.
+///
+/// # Safety
+/// The type is a [`Word`]. (That is asked for where a place or an operand of it is, once, and not once more for each use.)
 #[inline(always)]
 #[must_use]
-pub fn bits<V>(value: V) -> usize {
+pub unsafe fn bits<V>(value: V) -> usize {
     let value = ManuallyDrop::new(value);
     // SAFETY: a `Word` of the size that each branch takes it for.
     unsafe {
@@ -95,7 +98,7 @@ pub fn bits<V>(value: V) -> usize {
 /// The value of these bits.
 ///
 /// # Safety
-/// The lower ones, as many as the type has, are a valid value's.
+/// The type is a [`Word`], and the lower ones, as many as the type has, are a valid value's.
 #[inline(always)]
 pub unsafe fn from_bits<V>(_: Typed<V>, bits: usize) -> V {
     // SAFETY: a `Word` of the size that each branch takes it for; valid by the caller's promise.
@@ -122,7 +125,8 @@ pub fn index_bits<I: IndexKind>(index: I) -> usize {
 /// They are an index that was compared with the number of slots.
 #[inline(always)]
 pub unsafe fn index_from_bits<I: IndexKind>(bits: usize) -> I {
-    I::checked(bits)
+    // SAFETY: the caller's.
+    unsafe { I::checked(bits) }
 }
 
 /// `load(place)`.
@@ -145,13 +149,19 @@ pub unsafe fn store<V, A, P>(typed: Typed<V>, target: Target<V, A, P>, value: V,
     unsafe { typed.is_at(target).store(value, order) }
 }
 
+/// A word's bits.
+fn of<V: Word>(word: V) -> usize {
+    // SAFETY: a `Word`.
+    unsafe { bits(word) }
+}
+
 /// Integers: what `+`, `-`, `<<` and `>>` work on in a window, wrapping. Implemented for all there are; not for users to implement.
 #[diagnostic::on_unimplemented(
     message = "a window can't compute with `{Self}`",
     label = "not an integer",
     note = "`+`, `-`, `<<` and `>>` take integers; for an element behind a pointer write `&pointer[index]`, for a field `&(*pointer).field`"
 )]
-pub trait Arithmetic: Logic {}
+pub trait Arithmetic: Logic + sealed::Sealed {}
 
 /// Integers and `bool`: what `&`, `|` and `^` work on in a window. Implemented for all there are; not for users to implement.
 #[diagnostic::on_unimplemented(
@@ -159,7 +169,7 @@ pub trait Arithmetic: Logic {}
     label = "neither an integer nor `bool`",
     note = "`&`, `|` and `^` take integers and `bool`"
 )]
-pub trait Logic: Word {}
+pub trait Logic: Word + sealed::Sealed {}
 
 /// Integers and raw pointers: what `<`, `<=`, `>` and `>=` compare in a window. Implemented for all there are; not for users to implement.
 #[diagnostic::on_unimplemented(
@@ -167,7 +177,7 @@ pub trait Logic: Word {}
     label = "neither an integer nor a raw pointer",
     note = "`==` and `!=` compare values of every type that a section can load"
 )]
-pub trait Ordered: Word {}
+pub trait Ordered: Word + sealed::Sealed {}
 
 /// Pointers that can be null: what `null` stands for in a window. Implemented for raw pointers and `Option<NonNull<T>>`; not for users to implement.
 #[diagnostic::on_unimplemented(
@@ -175,7 +185,7 @@ pub trait Ordered: Word {}
     label = "not a pointer",
     note = "`null` stands for the null pointer, and for `None` of an `Option<NonNull<T>>`"
 )]
-pub trait Nullable: Word {
+pub trait Nullable: Word + sealed::Sealed {
     #[doc(hidden)]
     const NULL: Self;
 }
@@ -186,7 +196,7 @@ pub trait Nullable: Word {
     label = "not a raw pointer",
     note = "load a `*mut T` or `*const T` to use what it points to"
 )]
-pub trait Pointer: Word {
+pub trait Pointer: Word + sealed::Sealed {
     /// What it points to.
     type Pointee;
 }
@@ -197,13 +207,19 @@ pub trait Pointer: Word {
     label = "not an unsigned integer",
     note = "elements are selected by `usize` and the smaller unsigned integers"
 )]
-pub trait ElementIndex: Word {}
+pub trait ElementIndex: Word + sealed::Sealed {}
 
 /// Integers: the count of a shift. Not for users to implement.
-pub trait Count: Word {}
+pub trait Count: Word + sealed::Sealed {}
+
+/// What asm and Rust must agree on isn't for others to say.
+mod sealed {
+    pub trait Sealed {}
+}
 
 macro_rules! numbers {
     ($($integer:ty)*) => {$(
+        impl sealed::Sealed for $integer {}
         impl Arithmetic for $integer {}
         impl Logic for $integer {}
         impl Ordered for $integer {}
@@ -214,6 +230,7 @@ numbers!(u8 u16 u32 usize i8 i16 i32 isize);
 #[cfg(target_pointer_width = "64")]
 numbers!(u64 i64);
 
+impl sealed::Sealed for bool {}
 impl Logic for bool {}
 
 macro_rules! indices {
@@ -225,6 +242,7 @@ indices!(u64);
 
 macro_rules! pointers {
     ($($pointer:ty),*) => {$(
+        impl<T> sealed::Sealed for $pointer {}
         impl<T> Ordered for $pointer {}
         impl<T> Pointer for $pointer {
             type Pointee = T;
@@ -236,6 +254,7 @@ macro_rules! pointers {
 }
 pointers!(*mut T, *const T);
 
+impl<T> sealed::Sealed for Option<NonNull<T>> {}
 impl<T> Nullable for Option<NonNull<T>> {
     const NULL: Self = None;
 }
@@ -257,44 +276,44 @@ fn integer<V: Logic>(bits: usize) -> V {
 fn rank<V: Word>(value: V) -> usize {
     const SIGN: usize = 1 << (usize::BITS - 1);
     let unused = usize::BITS - 8 * size_of::<V>() as u32;
-    let at_the_top = bits(value) << unused;
+    let at_the_top = of(value) << unused;
     if V::SIGNED { at_the_top ^ SIGN } else { at_the_top }
 }
 
 /// `left + right`, wrapping.
 #[must_use]
 pub fn add<V: Arithmetic>(left: V, right: V) -> V {
-    integer(bits(left).wrapping_add(bits(right)))
+    integer(of(left).wrapping_add(of(right)))
 }
 
 /// `left - right`, wrapping.
 #[must_use]
 pub fn sub<V: Arithmetic>(left: V, right: V) -> V {
-    integer(bits(left).wrapping_sub(bits(right)))
+    integer(of(left).wrapping_sub(of(right)))
 }
 
 /// `left & right`.
 #[must_use]
 pub fn and<V: Logic>(left: V, right: V) -> V {
-    integer(bits(left) & bits(right))
+    integer(of(left) & of(right))
 }
 
 /// `left | right`.
 #[must_use]
 pub fn or<V: Logic>(left: V, right: V) -> V {
-    integer(bits(left) | bits(right))
+    integer(of(left) | of(right))
 }
 
 /// `left ^ right`.
 #[must_use]
 pub fn xor<V: Logic>(left: V, right: V) -> V {
-    integer(bits(left) ^ bits(right))
+    integer(of(left) ^ of(right))
 }
 
 /// `value << count`, as `wrapping_shl`: of the count, the bits count that are fewer than the width.
 #[must_use]
 pub fn shl<V: Arithmetic, C: Count>(value: V, count: C) -> V {
-    integer(bits(value) << shift_count::<V, C>(count))
+    integer(of(value) << shift_count::<V, C>(count))
 }
 
 /// `value >> count`, as `wrapping_shr`: arithmetic for signed types.
@@ -302,7 +321,7 @@ pub fn shl<V: Arithmetic, C: Count>(value: V, count: C) -> V {
 pub fn shr<V: Arithmetic, C: Count>(value: V, count: C) -> V {
     let unused = 64 - 8 * size_of::<V>() as u32;
     let count = shift_count::<V, C>(count);
-    let extended = bits(value) << unused;
+    let extended = of(value) << unused;
     integer(if V::SIGNED {
         (extended.cast_signed() >> unused >> count).cast_unsigned()
     } else {
@@ -311,13 +330,13 @@ pub fn shr<V: Arithmetic, C: Count>(value: V, count: C) -> V {
 }
 
 fn shift_count<V: Word, C: Count>(count: C) -> u32 {
-    bits(count) as u32 & (8 * size_of::<V>() as u32 - 1)
+    of(count) as u32 & (8 * size_of::<V>() as u32 - 1)
 }
 
 /// `left == right`: the same bits.
 #[must_use]
 pub fn eq<V: Word>(left: V, right: V) -> bool {
-    bits(left) == bits(right)
+    of(left) == of(right)
 }
 
 /// `left != right`.
@@ -385,19 +404,23 @@ pub const fn bytes_of<T>() -> usize {
 }
 
 /// What has elements: arrays, slices and raw pointers. Not for users to implement.
+///
+/// # Safety
+/// `first` is where the first element lies, behind which the others follow. It is the same each time.
 #[diagnostic::on_unimplemented(
     message = "a window can't index a `{Self}`",
     label = "neither an array, a slice nor a raw pointer",
     note = "the index of a section selects a slot of a `PerCpu`; numbers select elements of arrays and slices, and behind raw pointers"
 )]
-pub trait Elements {
+pub unsafe trait Elements {
     /// An element.
     type Element;
     #[doc(hidden)]
     fn first(&self) -> *mut Self::Element;
 }
 
-impl<T> Elements for [T] {
+// SAFETY: that of a slice.
+unsafe impl<T> Elements for [T] {
     type Element = T;
     #[inline(always)]
     fn first(&self) -> *mut T {
@@ -405,7 +428,8 @@ impl<T> Elements for [T] {
     }
 }
 
-impl<T, const N: usize> Elements for [T; N] {
+// SAFETY: that of an array.
+unsafe impl<T, const N: usize> Elements for [T; N] {
     type Element = T;
     #[inline(always)]
     fn first(&self) -> *mut T {
@@ -413,7 +437,8 @@ impl<T, const N: usize> Elements for [T; N] {
     }
 }
 
-impl<T> Elements for *mut T {
+// SAFETY: what is there is up to whoever wrote `unsafe` around the section.
+unsafe impl<T> Elements for *mut T {
     type Element = T;
     #[inline(always)]
     fn first(&self) -> *mut T {
@@ -421,7 +446,8 @@ impl<T> Elements for *mut T {
     }
 }
 
-impl<T> Elements for *const T {
+// SAFETY: as above.
+unsafe impl<T> Elements for *const T {
     type Element = T;
     #[inline(always)]
     fn first(&self) -> *mut T {
@@ -444,6 +470,7 @@ impl<T> Copy for First<'_, T> {}
 /// The first element of an array or slice, or behind a raw pointer; type errors in the section's place land on its argument.
 #[inline(always)]
 pub fn elements<E: Elements + ?Sized>(base: &E) -> First<'_, E::Element> {
+    const { assert!(size_of::<E::Element>() < 1 << 31, "the elements that a window selects from have less than 2 GiB each") };
     First(base.first(), PhantomData)
 }
 
@@ -456,7 +483,7 @@ impl<T> First<'_, T> {
     #[inline(always)]
     #[must_use]
     pub fn element<N: ElementIndex>(self, index: N) -> *mut T {
-        self.0.wrapping_add(bits(index))
+        self.0.wrapping_add(of(index))
     }
 
     /// Its type.
@@ -515,7 +542,7 @@ pub struct Destination;
     label = "not a raw pointer",
     note = "give raw pointers: `&raw const place`, `slice.as_ptr()`"
 )]
-pub trait CopySource {
+pub trait CopySource: sealed::Sealed {
     #[doc(hidden)]
     fn bytes(self) -> *mut u8;
 }

@@ -20,7 +20,8 @@ pub(super) struct Counts<const PARTS: usize>([[AtomicU64; PARTS]; OCTAVES]);
 
 // Not for users, who are told what has elements when they index something else.
 #[diagnostic::do_not_recommend]
-impl<const PARTS: usize> Elements for Counts<PARTS> {
+// SAFETY: arrays in an array lie side by side.
+unsafe impl<const PARTS: usize> Elements for Counts<PARTS> {
     type Element = AtomicU64;
     #[inline(always)]
     fn first(&self) -> *mut AtomicU64 {

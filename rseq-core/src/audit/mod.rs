@@ -201,7 +201,7 @@ impl Audit {
 
     /// The window of a section with `prepare` is over.
     #[inline(never)]
-    pub fn ended<I: IndexKind>(&self, section: Prepared<I>) {
+    pub fn ended<I: IndexKind>(&self, section: &Prepared<I>) {
         let attempt = section.attempt();
         if attempt.is_elsewhere(section.area()) {
             return;

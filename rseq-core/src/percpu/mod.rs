@@ -102,6 +102,13 @@ pub const fn slot_bytes<T>() -> usize {
     memory::stride::<T>()
 }
 
+/// The same as a power of two, for windows: wherever there are any, the distance is one.
+#[must_use]
+pub const fn slot_power<T>() -> u32 {
+    assert!(slot_bytes::<T>().is_power_of_two());
+    slot_bytes::<T>().trailing_zeros()
+}
+
 // SAFETY: hands out `&T` to every thread, and drops, in the dropping thread, values that another one made.
 unsafe impl<T: Send + Sync, I> Sync for PerCpu<T, I> {}
 // SAFETY: owns its values.

@@ -34,7 +34,7 @@ pub struct Section<I: IndexKind> {
 }
 
 /// A section of which only the window is still to come.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Prepared<I> {
     index: I,
 }
@@ -48,7 +48,8 @@ impl<I: ModelIndex> Section<I> {
         thread.begins();
         thread.area.in_force.set(Some(Descriptor::OfThread));
         comes_to(&READ_INDEX, 0);
-        Self { index: I::checked(I::of(&thread)) }
+        // SAFETY: the model's machine has no more CPUs, nor concurrency ids, than `slots` has slots.
+        Self { index: unsafe { I::checked(I::of(&thread)) } }
     }
 
     /// The slot that the section works on.
@@ -70,19 +71,19 @@ impl<I: ModelIndex> Section<I> {
 impl<I: ModelIndex> Prepared<I> {
     /// What stands for the thread descriptor.
     #[must_use]
-    pub fn descriptor(self) -> *const () {
+    pub fn descriptor(&self) -> *const () {
         descriptor()
     }
 
     /// What stands for the thread's area.
     #[must_use]
-    pub fn area(self) -> *const () {
+    pub fn area(&self) -> *const () {
         area()
     }
 
     /// The index as a number.
     #[must_use]
-    pub fn number(self) -> usize {
+    pub fn number(&self) -> usize {
         self.index.number()
     }
 

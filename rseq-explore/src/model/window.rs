@@ -89,9 +89,12 @@ impl<I: ModelIndex, const N: usize> ModelWindow<I, N> {
     }
 
     /// The address of an index's slot, unless the slots were never used.
+    ///
+    /// # Safety
+    /// `slots` is the address of a `PerCpu` that is borrowed, with `bytes` from slot to slot.
     #[must_use]
-    pub fn find_slot(&mut self, to: usize, slots: usize, index: usize, bytes: usize) -> bool {
-        // SAFETY: the address of a `PerCpu`, whose first word is the address of its first slot.
+    pub unsafe fn find_slot(&mut self, to: usize, slots: usize, index: usize, bytes: usize) -> bool {
+        // SAFETY: the caller's: the first word of a `PerCpu` is the address of its first slot.
         let first = unsafe { read(slots, size_of::<usize>()) };
         if first == 0 {
             running::thread().lacks_slots();

@@ -6,7 +6,7 @@ use crate::allocate::Allocation;
 use crate::ir::{Operand, Program, Register, Step, TypeId};
 
 /// The asm of a window. Its operands: `s0`, `s1` .. the slots of the allocation, `b0` .. the sizes of types and `signed0` .. whether they are signed, `p0` .. the
-/// sizes of slots and elements, `fast` and `cpus_offset` the number of CPUs; `aborted`, `exit0` .. where it goes, if these are labels; and what the machine
+/// sizes of slots and elements, or `n0` .. those of slots as powers of two, `fast` and `cpus_offset` the number of CPUs; `aborted`, `exit0` .. where it goes, if these are labels; and what the machine
 /// calls its scratch registers.
 pub fn window(machine: &dyn Machine, program: &Program, allocation: &Allocation, ways: Ways) -> Vec<String> {
     let writer = Writer { machine, program, allocation, ways };

@@ -278,7 +278,7 @@ fn ended(program: &Program, context: &Context) -> TokenStream {
         return TokenStream::new();
     }
     let private = context.private();
-    hidden!(#private::Audit::ended(__rseq_audit, __rseq_section);)
+    hidden!(#private::Audit::ended(__rseq_audit, &__rseq_section);)
 }
 
 /// Tells the audit of one more abort.

@@ -175,7 +175,8 @@ impl<'p> Listing<'p> {
                 };
                 hidden!({
                     let __rseq_index = #index;
-                    __rseq_window.find_slot(#to, #slots, __rseq_index, #private::slot_bytes::<#pointee>())
+                    // SAFETY of the expansion: the register has the address of the section's slots.
+                    unsafe { __rseq_window.find_slot(#to, #slots, __rseq_index, #private::slot_bytes::<#pointee>()) }
                 })
             }
             Step::Element { to, base, index, pointee } => {

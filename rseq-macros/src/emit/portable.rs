@@ -19,8 +19,9 @@ pub fn closure(program: &Program, private: &TokenStream) -> TokenStream {
     }
     body.extend(portable.commit());
     let values = portable.values();
-    let (operands, kind) = (operands(program), index_kind(program.mm_cid, private));
+    let (operands, kind, allow) = (operands(program), index_kind(program.mm_cid, private), allow_unsafe());
     hidden! {
+        #allow
         #[allow(unused_variables)]
         let __rseq_portable = #private::with_operands(#operands, move |#operands, __rseq_index: #kind| {
             #body
@@ -122,6 +123,7 @@ impl Portable<'_> {
     }
 
     /// The bits of the outputs, as far as they are computed.
+    // SAFETY of the expansion: the values of a window are words, which is asked for where each is loaded or computed.
     fn values(&self) -> TokenStream {
         let private = self.private;
         let values = self.program.outputs.iter().map(|(id, _)| {
@@ -129,7 +131,7 @@ impl Portable<'_> {
                 return hidden!(#private::index_bits(__rseq_index));
             }
             let name = self.name(*id);
-            if *id < self.bound { hidden!(#private::bits(#name)) } else { hidden!(0) }
+            if *id < self.bound { hidden!(unsafe { #private::bits(#name) }) } else { hidden!(0) }
         });
         hidden!([#(#values),*])
     }

@@ -332,7 +332,9 @@ fn constants(machine: &dyn Machine, program: &Program, lines: &[String], private
     }
     for (id, source) in program.pointees.iter().enumerate() {
         let (ty, size) = (format_ident!("P{id}"), format_ident!("p{id}"));
+        let (power, with_power) = (format_ident!("n{id}"), needs(&format!("n{id}")));
         tokens.extend(match source {
+            PointeeSource::Slots(_) if with_power => hidden!(#power = const #private::slot_power::<#ty>(),),
             PointeeSource::Slots(_) => hidden!(#size = const #private::slot_bytes::<#ty>(),),
             _ => hidden!(#size = const #private::bytes_of::<#ty>(),),
         });

@@ -1,5 +1,7 @@
 //! AArch64, after the Arm Architecture Reference Manual (DDI 0487) and the kernel's `tools/testing/selftests/rseq/rseq-arm64.h` (signature).
 
+use std::fmt::Display;
+
 use super::load_store::LoadStore;
 use crate::syntax::ast::{Comparison, Operation};
 
@@ -85,7 +87,7 @@ impl LoadStore for Aarch64 {
         vec![format!("{} {to}, {left}, {right}", mnemonic(operation, is_signed))] // to = left operation right
     }
 
-    fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: u32) -> Vec<String> {
+    fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: impl Display) -> Vec<String> {
         vec![format!("{} {to}, {left}, #{count}", mnemonic(operation, is_signed))] // to = left operation count
     }
 

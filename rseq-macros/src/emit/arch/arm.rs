@@ -3,6 +3,8 @@
 //!
 //! A read of `pc` gives the address of the instruction and 8. Addresses are made from their distance to it, because constants in memory could be out of reach.
 
+use std::fmt::Display;
+
 use super::load_store::LoadStore;
 use crate::syntax::ast::{Comparison, Operation};
 
@@ -80,10 +82,10 @@ impl LoadStore for Arm {
         vec![format!("{} {to}, {left}, {right}", mnemonic(operation, is_signed))] // to = left operation right
     }
 
-    fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: u32) -> Vec<String> {
-        vec![match count {
-            0 => self.copy(to, left),                                                  // to = left
-            _ => format!("{} {to}, {left}, #{count}", mnemonic(operation, is_signed)), // to = left operation count
+    fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: impl Display) -> Vec<String> {
+        vec![match count.to_string().as_str() {
+            "0" => self.copy(to, left),                                                    // to = left
+            count => format!("{} {to}, {left}, #{count}", mnemonic(operation, is_signed)), // to = left operation count
         }]
     }
 

@@ -5,6 +5,8 @@
 //! The thread descriptor is published by several stores here, so its length is 0 in between: whenever it is in force, it covers nothing, or start, length and abort handler are
 //! those of one window. What rseq-core does for this when it arms and disarms stands there, in `arch/by_stores.rs`.
 
+use std::fmt::Display;
+
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
 
@@ -75,8 +77,8 @@ pub trait LoadStore: Sync {
     fn store_release(&self, bits: u32, value: &str, base: &str) -> Vec<String>;
     /// to = left operation right, on whole registers. Shifts take all bits of the count, which is below the width. `to` may be `left`, not `right`.
     fn compute(&self, operation: Operation, is_signed: bool, to: &str, left: &str, right: &str) -> Vec<String>;
-    /// to = left << count or left >> count, for a constant.
-    fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: u32) -> Vec<String>;
+    /// to = left << count or left >> count, for a constant: a number, or an operand that is one.
+    fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: impl Display) -> Vec<String>;
     /// to = left * right. `to` may be `left`, not `right`.
     fn multiply(&self, to: &str, left: &str, right: &str) -> Vec<String>;
     /// to = the lower bits of from, extended to the whole register.
@@ -314,12 +316,7 @@ impl<M: LoadStore> Steps<M> {
                 to.clone()
             }
         };
-        lines.push(format!(".if {{p{pointee}}} == 65536"));
-        lines.extend(self.0.shift(Operation::Shl, false, &to, &index, 16)); // to = index * 65536
-        lines.push(".else".into());
-        lines.extend(self.0.number(&word, &format!("{{p{pointee}}}"), false)); // t0 = size
-        lines.extend(self.0.multiply(&to, &index, &word)); // to = index * size
-        lines.push(".endif".into());
+        lines.extend(self.0.shift(Operation::Shl, false, &to, &index, format!("{{n{pointee}}}"))); // to = index * size
         lines.push(self.0.load(M::POINTER_BITS, &word, &slots, M::POINTER_BITS / 8)); // t0 = slots->limit
         lines.extend(self.0.branch(Comparison::Ge, false, &to, &word, writer.aborted())); // not below: start again
         lines.push(self.0.load(M::POINTER_BITS, &word, &slots, 0)); // t0 = slots->first

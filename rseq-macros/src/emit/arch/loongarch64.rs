@@ -1,6 +1,8 @@
 //! LoongArch with 64 bits, after the LoongArch Reference Manual (volume 1), the LoongArch ELF psABI (`la.pcrel`, `la.got`) and the kernel's `tools/testing/selftests/rseq/rseq-loongarch.h`
 //! (signature) and `arch/loongarch/include/asm/barrier.h` (hints of `dbar`).
 
+use std::fmt::Display;
+
 use proc_macro2::{Span, TokenStream};
 use quote::quote_spanned;
 
@@ -84,7 +86,7 @@ impl LoadStore for Loongarch64 {
         }]
     }
 
-    fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: u32) -> Vec<String> {
+    fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: impl Display) -> Vec<String> {
         vec![format!("{} {to}, {left}, {count}", by_number(operation, is_signed))] // to = left operation count
     }
 

@@ -4,6 +4,8 @@
 //! The ABI addresses data from r2, which holds the module's TOC pointer only in functions whose compiler knows that they need it, and it sees no need in asm. So the
 //! address of the descriptor is found from that of an instruction, which `bcl 20, 31` leaves in the link register (Power ISA, book I, 2.5: the form that isn't taken for a call).
 
+use std::fmt::Display;
+
 use proc_macro2::{Span, TokenStream};
 use quote::quote_spanned;
 
@@ -107,7 +109,7 @@ impl LoadStore for Powerpc64 {
         vec![format!("{mnemonic} {to}, {left}, {right}")] // to = left operation right
     }
 
-    fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: u32) -> Vec<String> {
+    fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: impl Display) -> Vec<String> {
         let mnemonic = match (operation, is_signed) {
             (Operation::Shl, _) => "sldi",
             (_, true) => "sradi",

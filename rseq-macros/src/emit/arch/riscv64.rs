@@ -3,6 +3,8 @@
 //!
 //! Only instructions of the base and of `M`: others aren't in every such machine.
 
+use std::fmt::Display;
+
 use super::load_store::LoadStore;
 use crate::syntax::ast::{Comparison, Operation};
 
@@ -77,7 +79,7 @@ impl LoadStore for Riscv64 {
         }]
     }
 
-    fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: u32) -> Vec<String> {
+    fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: impl Display) -> Vec<String> {
         vec![format!("{}i {to}, {left}, {count}", mnemonic(operation, is_signed))] // to = left operation count
     }
 

@@ -4,6 +4,8 @@
 //! Stores are seen by other CPUs in the order of the program, and not before its earlier fetches (Principles of Operation, chapter 5, "Sequence of Storage References"; the
 //! kernel's `arch/s390/include/asm/barrier.h` has but a compiler barrier there), so a store is a release store as it is.
 
+use std::fmt::Display;
+
 use proc_macro2::{Span, TokenStream};
 use quote::quote_spanned;
 
@@ -100,7 +102,7 @@ impl LoadStore for S390x {
         }
     }
 
-    fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: u32) -> Vec<String> {
+    fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: impl Display) -> Vec<String> {
         let mnemonic = match (operation, is_signed) {
             (Operation::Shl, _) => "sllg",
             (_, true) => "srag",

@@ -203,7 +203,8 @@ impl Steps<'_> {
         }
     }
 
-    /// The address of a slot. The product can't be mistaken for a small one: an id that says "not registered" is a huge number in 32 bits, and the product is made in 64.
+    /// The address of a slot. The product can't be mistaken for a small one: an id that says "not registered" has its highest 30 bits of 32 set, so whatever of
+    /// it the shift leaves in 64 bits is larger than an address.
     fn find_slot(&self, to: Register, slots: Register, index: Index, pointee: usize) -> Vec<String> {
         let whole = self.whole(to);
         let mut lines = vec![
@@ -211,11 +212,7 @@ impl Steps<'_> {
                 Index::Read(index) => format!("mov {whole}, {}", self.whole(index)), // to = index
                 Index::InArea(area) => format!("mov {}, {}", self.word(to), self.index(area)), // to = area->cpu_id (or mm_cid)
             },
-            format!(".if {{p{pointee}}} == 65536"),
-            format!("shl {whole}, 16"), // to *= size, sooner than by a multiplication
-            ".else".into(),
-            format!("imul {whole}, {whole}, {{p{pointee}}}"), // to *= size
-            ".endif".into(),
+            format!("shl {whole}, {{n{pointee}}}"), // to *= size
         ];
         lines.push(format!("cmp {whole}, [{} + 8]", self.whole(slots))); // to < slots->limit ?
         lines.push(format!("jae {}", self.0.aborted())); // no: start again
