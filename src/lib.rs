@@ -342,6 +342,21 @@ pub mod __private {
     pub use rseq_macros::{mutant, mutations};
 }
 
+/// Elements that no window can select.
+///
+/// ```compile_fail
+/// use rseq::rseq;
+/// use std::sync::atomic::AtomicU8;
+///
+/// fn far(rows: *mut [AtomicU8; 1 << 31], row: usize) {
+///     // SAFETY: this doesn't compile.
+///     unsafe { rseq! { critical |_cpu| { let first = load(&raw const rows[row]); } commit store(first, 1) } }
+/// }
+/// far(std::ptr::null_mut(), 0);
+/// ```
+#[cfg(doctest)]
+struct ElementsOfGigabytes;
+
 /// The example of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -272,6 +272,48 @@ fn slots_of_every_size_lie_apart() {
 }
 
 /// They have an address as well, and it is aligned.
+/// Windows find slots that are gigabytes apart: each CPU its own, the first and the last byte of it.
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn slots_of_gigabytes_are_found() {
+    fn are_found<const SIZE: usize>() {
+        // SAFETY: bytes may be zero.
+        let slots: PerCpu<Bytes<SIZE>> = unsafe { PerCpu::zeroed() };
+        if let Err(error) = slots.allocate() {
+            println!("skipped: {error}");
+            return;
+        }
+        let (first, last) = (0_usize, SIZE - 1);
+        let counts = || slots.iter().map(|slot| [first, last].map(|at| slot.0[at].load(Relaxed))).collect::<Vec<_>>();
+        let mut expected = counts();
+        for cpu in available_cpus() {
+            on(cpu, || {
+                // SAFETY: less than `SIZE`.
+                unsafe {
+                    rseq! { commit |cpu| add(&slots[cpu].0[first], 1) }
+                }
+                rseq! {
+                    prepare |cpu| {
+                        let slot = &slots[cpu].0[last];
+                        let next = slot.load(Relaxed) + 1;
+                    }
+                    commit store(slot, next)
+                }
+            });
+            if restartable() {
+                expected[cpu] = [1, 1];
+                assert_eq!(counts(), expected, "{SIZE} bytes, CPU {cpu}");
+            }
+        }
+        let sums = counts().into_iter().fold([0, 0], |sum, slot| [sum[0] + slot[0], sum[1] + slot[1]]);
+        assert_eq!(sums.map(usize::from), [available_cpus().len(); 2]);
+    }
+    are_found::<{ 1 << 31 }>();
+    are_found::<{ 1 << 32 }>();
+    are_found::<{ (1 << 33) + 1 }>();
+    are_found::<{ 1 << 36 }>();
+}
+
 #[test]
 fn values_of_no_size() {
     fn are_aligned<T>() {
