@@ -16,6 +16,8 @@ pub mod drain;
 pub mod fence;
 mod kernel;
 mod mode;
+#[cfg(all(debug_assertions, not(feature = "audit")))]
+mod nesting;
 mod outcome;
 mod percpu;
 mod place;
@@ -45,6 +47,8 @@ pub mod expansion {
     #[cfg(feature = "audit")]
     #[allow(unused_imports, reason = "where nothing can be audited there is none")]
     pub use crate::arch::audit::expansion::*;
+    #[cfg(all(debug_assertions, not(feature = "audit")))]
+    pub use crate::nesting::window_begins;
     pub use crate::outcome::Outcome;
     pub use crate::percpu::{slot_bytes, slot_power};
     pub use crate::place::{Raw, Shared, Target, WORDS_MAY_HAVE_GAPS, target, valued};

@@ -194,6 +194,7 @@ fn enter_slot(slot: usize) -> usize {
 ///
 /// # Panics
 /// If sections on this slot were revoked [`MOST_REVOCATIONS`] times in a row.
+#[cfg_attr(debug_assertions, track_caller)]
 pub(crate) fn commit<R>(slot: usize, window: impl FnOnce() -> R) -> Option<R> {
     let lock = Lock::of(slot);
     // A handler between the test and the commit would run its section in between.

@@ -22,6 +22,9 @@ pub struct Section<I: IndexKind> {
     thread: Located,
     index: I,
     audit: audit::Attempt,
+    /// The number of the attempt, if it is restartable.
+    #[cfg(all(debug_assertions, not(feature = "audit")))]
+    attempt: usize,
 }
 
 /// A section of which only the window is still to come, which takes the descriptor out of force by itself. There is one of each, because its end gives a slot
@@ -50,13 +53,23 @@ impl<I: IndexKind> Section<I> {
     /// Begins a section that is armed, unless its index has no slot.
     #[inline(always)]
     pub(crate) fn arm(thread: Located, audit: audit::Attempt) -> Option<Self> {
+        #[cfg(all(debug_assertions, not(feature = "audit")))]
+        crate::nesting::begins(thread);
         // SAFETY: this thread's, as of just now.
         let Armed { cpu, cpus } = unsafe { arch::arm(thread) };
         // One comparison for an id that has no slot, a thread that isn't registered (its id is a huge number), the
         // portable mode and a process that hasn't decided yet (no id has a slot).
         if cpu < cpus {
+            #[cfg(all(debug_assertions, not(feature = "audit")))]
+            let attempt = crate::nesting::armed();
             // SAFETY: the thread's area, of which `cpu` says that it is registered.
-            return unsafe { I::read(thread.area, cpu) }.map(|index| Self { thread, index, audit });
+            return unsafe { I::read(thread.area, cpu) }.map(|index| Self {
+                thread,
+                index,
+                audit,
+                #[cfg(all(debug_assertions, not(feature = "audit")))]
+                attempt,
+            });
         }
         None
     }
@@ -72,7 +85,13 @@ impl<I: IndexKind> Section<I> {
     fn of_slot(index: usize) -> Self {
         // SAFETY: the number of a slot that this thread has locked, or of one that an index selected.
         let index = unsafe { I::checked(index) };
-        Self { thread: arch::locate(), index, audit: audit::Attempt::NONE }
+        Self {
+            thread: arch::locate(),
+            index,
+            audit: audit::Attempt::NONE,
+            #[cfg(all(debug_assertions, not(feature = "audit")))]
+            attempt: 0,
+        }
     }
 
     /// The slot that the section works on.
@@ -82,8 +101,16 @@ impl<I: IndexKind> Section<I> {
     }
 
     /// Everything is prepared: no way but the window leads out of the section.
+    ///
+    /// # Panics
+    /// In debug builds, if it can't end, or went on while another one of the thread is under way.
     #[inline(always)]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn prepared(self) -> Prepared<I> {
+        #[cfg(all(debug_assertions, not(feature = "audit")))]
+        if !is_portable(self.index) {
+            crate::nesting::prepared(self.thread, self.attempt);
+        }
         self.audit.prepared(self.thread);
         let prepared = Prepared { thread: self.thread, index: self.index, audit: self.audit };
         forget(self);
@@ -119,6 +146,7 @@ impl<I: IndexKind> Prepared<I> {
     /// The window went to its abort handler, or there is none: runs `window` now if the section holds a slot in portable mode. Nothing
     /// is in force afterwards. If it didn't run and there is no `abort` clause, relaxes.
     #[inline(always)]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn aborted<C, const N: usize>(
         self,
         relax: bool,
@@ -154,6 +182,7 @@ fn is_portable<I: IndexKind>(index: I) -> bool {
 /// ahead of every section.
 #[cold]
 #[inline(never)]
+#[cfg_attr(debug_assertions, track_caller)]
 fn end_aborted<I: IndexKind, C, const N: usize>(
     index: I,
     relax: bool,
@@ -171,6 +200,7 @@ fn end_aborted<I: IndexKind, C, const N: usize>(
 /// there was anything to be done for its slots); runs it in portable mode, as `window`, if it must; else it was aborted. Nothing is in force afterwards.
 #[cold]
 #[inline(never)]
+#[cfg_attr(debug_assertions, track_caller)]
 pub fn window_aborted<I: IndexKind, C, const N: usize>(
     relax: bool,
     open: impl FnOnce() -> bool,
@@ -197,6 +227,7 @@ pub fn window_aborted<I: IndexKind, C, const N: usize>(
 /// register from the section.
 #[cold]
 #[inline(never)]
+#[cfg_attr(debug_assertions, track_caller)]
 pub fn window_repeated<I: IndexKind, C: Copy, const N: usize>(
     open: impl Fn() -> bool,
     operands: C,

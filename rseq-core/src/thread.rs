@@ -17,6 +17,9 @@ pub(crate) struct ThreadBlock {
     /// What the thread remembers of its sections while they are audited.
     #[allow(dead_code, reason = "only audits read it")]
     pub(crate) audit: audit::State,
+    /// What it remembers in debug builds.
+    #[cfg(all(debug_assertions, not(feature = "audit")))]
+    pub(crate) nesting: crate::nesting::State,
 }
 
 /// Room for an area as long, and as aligned, as kernels want it: from Linux 7.0 on they fill 33 bytes, at a multiple of 64. One that fills more than this is

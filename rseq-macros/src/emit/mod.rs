@@ -452,8 +452,11 @@ fn needs_end(statement: &Stmt) -> bool {
 fn prepared(program: &Program, context: &Context) -> TokenStream {
     let (private, reachable) = (context.private(), reachable());
     if program.arms_in_window() {
-        let audit = context.audited.then(|| hidden!(#reachable #private::Audit::window(__rseq_audit);));
-        return audit.unwrap_or_default();
+        return match (context.audited, context.checked) {
+            (true, _) => hidden!(#reachable #private::Audit::window(__rseq_audit);),
+            (false, true) => hidden!(#reachable #private::window_begins();),
+            (false, false) => TokenStream::new(),
+        };
     }
     let section = if is_guarded(program) {
         hidden!(__rseq_section)

@@ -1,0 +1,93 @@
+//! Sections that can't end, or that stop being one, in debug builds: a `prepare` that runs another section, and one that was suspended.
+//!
+//! A section takes its thread's descriptor out of force when it ends, so one inside another makes that abort, each time. And what suspends a `prepare` (an `.await` that a macro
+//! of the user's hides, a switch of stacks) may let another section of the thread arm the same descriptor, which the suspended one would take for its own. The kernel takes the
+//! descriptor out of force when it delivers a signal: so a section that begins while it is in force is no handler's.
+//!
+//! A thread remembers the number of the attempt that armed last, and the one in which another section began. Release builds remember nothing: there the first kind never ends, and
+//! the second may lose updates. The audit finds both in either build.
+
+use core::panic::Location;
+use core::ptr::{from_ref, null_mut};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::Relaxed};
+
+use crate::arch;
+use crate::portable::MOST_REVOCATIONS;
+use crate::thread::{FAST, Located};
+
+/// What a thread remembers. All is zero at first. Only the thread itself comes here, and the handlers that interrupt it.
+#[repr(C)]
+pub(crate) struct State {
+    /// The number of the attempt that armed last.
+    last: AtomicUsize,
+    /// The number of the attempt in which another section began.
+    nested_in: AtomicUsize,
+    /// Where the section stands of which that was so, and in how many attempts in a row.
+    section: AtomicPtr<Location<'static>>,
+    attempts: AtomicU32,
+}
+
+/// A section without `prepare` comes to its window.
+pub fn window_begins() {
+    begins(arch::locate());
+}
+
+/// A section is about to arm.
+pub(crate) fn begins(thread: Located) {
+    if FAST.is_open() && is_in_force(thread) {
+        let state = of_this_thread();
+        state.nested_in.store(state.last.load(Relaxed), Relaxed);
+    }
+}
+
+/// A section has armed: the number of its attempt. (Counted before, it would be less than that of a handler that came in between, while the descriptor is in force.)
+pub(crate) fn armed() -> usize {
+    let last = &of_this_thread().last;
+    let attempt = last.load(Relaxed).wrapping_add(1);
+    last.store(attempt, Relaxed);
+    attempt
+}
+
+/// The attempt of this number has prepared all.
+///
+/// # Panics
+/// If another section of the thread has armed meanwhile and hasn't ended; and if another one began in each of [`MOST_REVOCATIONS`] attempts in a row.
+#[track_caller]
+pub(crate) fn prepared(thread: Located, attempt: usize) {
+    let state = of_this_thread();
+    assert!(
+        state.last.load(Relaxed) == attempt || !is_in_force(thread),
+        "an rseq! section went on while another one of its thread is under way: its `prepare` was suspended, by an `.await` (behind a macro?) or \
+         by a switch of stacks; await before the section, and use the result in it"
+    );
+    let section = from_ref(Location::caller()).cast_mut();
+    let is_same = state.section.load(Relaxed) == section;
+    if state.nested_in.load(Relaxed) != attempt {
+        if is_same {
+            state.section.store(null_mut(), Relaxed);
+        }
+        return;
+    }
+    let attempts = if is_same { state.attempts.load(Relaxed) + 1 } else { 1 };
+    state.section.store(section, Relaxed);
+    state.attempts.store(attempts, Relaxed);
+    if attempts >= MOST_REVOCATIONS {
+        state.section.store(null_mut(), Relaxed);
+        panic!(
+            "an rseq! section aborted {MOST_REVOCATIONS} times in a row: its `prepare` runs another section each time, so it can never commit; \
+             move the inner section out of `prepare`"
+        );
+    }
+}
+
+/// Whether the thread's descriptor is in force: since it was armed, nothing has interrupted the thread.
+fn is_in_force(thread: Located) -> bool {
+    // SAFETY: the calling thread's area.
+    let in_force = unsafe { (*thread.area).rseq_cs.load(Relaxed) };
+    in_force == thread.descriptor.addr() as u64
+}
+
+fn of_this_thread() -> &'static State {
+    // SAFETY: the calling thread's block, which is there until the thread's end; nobody keeps it longer.
+    unsafe { &(*arch::thread_block()).nesting }
+}
