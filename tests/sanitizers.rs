@@ -1,5 +1,5 @@
-//! Programs under the leak and the address sanitizer, which are nightly compilers' alone: what slots point to is no leak, what nothing points to is one, and nothing
-//! else is reported.
+//! Programs under the leak and the address sanitizer, which are nightly compilers' alone: what
+//! slots point to is no leak, what nothing points to is one, and nothing else is reported.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 #[path = "support/fixture.rs"]
@@ -34,12 +34,12 @@ const LEAKS: &str = "LeakSanitizer: detected memory leaks";
 
 /// The fixture for a sanitizer, or what keeps it from being built.
 fn fixture_for(sanitizer: &str) -> Result<Fixture, String> {
-    let sysroot = by_toolchain("nightly", "rustc").args(["--print", "sysroot"]).output();
-    let sysroot = sysroot.map_err(|error| format!("rustup can't be run: {error}"))?;
-    if !sysroot.status.success() {
+    let version = by_toolchain("nightly", "rustc").arg("--version").output();
+    let version = version.map_err(|error| format!("rustup can't be run: {error}"))?;
+    if !version.status.success() {
         return Err("no nightly toolchain: rustup toolchain install nightly".to_owned());
     }
-    let version = print_of(by_toolchain("nightly", "rustc").arg("--version"));
+    let version = String::from_utf8_lossy(&version.stdout);
     let minor = |version: &str| version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
     if minor(&version) < minor(env!("CARGO_PKG_RUST_VERSION")) {
         return Err(format!("too old: {version}"));
@@ -59,12 +59,20 @@ fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Whether the sanitizer works here, as far as what its first control prints says.
+/// What a sanitizer says where it can't work. It traces the program, which has one tracer at most
+/// and may be forbidden, and takes terabytes of address space before `main`.
+const REFUSALS: [&str; 3] = [
+    "LeakSanitizer has encountered a fatal error",
+    "AddressSanitizer failed to allocate",
+    "CHECK failed: sanitizer_allocator",
+];
+
+/// Whether the sanitizer works here, by what its first control prints.
 fn works(control: &Output) -> bool {
-    // It traces the program, which has one tracer at most and may be forbidden; and an address sanitizer takes 16 TiB of address space before `main`.
-    let refused = errors(control).contains("LeakSanitizer has encountered a fatal error") || control.stdout.is_empty();
+    let errors = errors(control);
+    let refused = REFUSALS.iter().any(|refusal| errors.contains(refusal));
     if refused {
-        println!("skipped: the sanitizer doesn't work here: {}", errors(control));
+        println!("skipped: the sanitizer doesn't work here: {errors}");
     }
     !refused
 }

@@ -101,7 +101,8 @@ impl Fixture {
 
     /// Builds it and works with what came of it, while nobody builds it under other settings.
     pub fn build_and<R>(&self, work: impl FnOnce(&Path) -> R) -> R {
-        // All settings share a folder, so that what they have in common is built once; the program is overwritten each time.
+        // All settings share a folder, so that what they have in common is built once; the program
+        // is overwritten each time.
         let _turn = turn();
         work(&self.build_in_turn())
     }

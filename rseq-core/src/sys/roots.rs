@@ -1,5 +1,6 @@
-//! What the leak sanitizer is told of: memory of the system's that may hold the only pointers to memory of an allocator's. It looks for them on stacks, in
-//! statics, in what an allocator gave, and in *root regions*.
+//! What the leak sanitizer is told of: memory of the system's that may hold the only pointers to
+//! memory of an allocator's. It looks for them on stacks, in statics, in what an allocator gave,
+//! and in *root regions*.
 
 use core::ptr::NonNull;
 
@@ -17,19 +18,21 @@ cfg_select! {
 
         type Function = unsafe extern "C" fn(*const c_void, usize);
 
-        /// A function of the sanitizer's; `None` where its runtime isn't linked, as in a shared object whose program has none.
+        /// A function of the sanitizer's; `None` where its runtime isn't there, as in a shared
+        /// object whose program has none.
         macro_rules! linked {
             ($function:ident) => {{
                 let function = $function as Function as *const ();
                 let linked: *const ();
-                // SAFETY: no instruction. An undefined weak symbol has the address 0, which the compiler believes of no function.
+                // SAFETY: no instruction. The address of an undefined weak symbol is 0, which the
+                // compiler would believe of no function.
                 unsafe {
                     asm!(
                         ".weak {function}",
                         "/* {address} */",
                         function = sym $function,
                         address = inlateout(reg) function => linked,
-                        options(pure, nomem, nostack, preserves_flags),
+                        options(pure, readonly, nostack, preserves_flags),
                     );
                 }
                 // SAFETY: null, or the address of a function of this type.
@@ -48,7 +51,8 @@ cfg_select! {
         /// Ends that.
         ///
         /// # Safety
-        /// The memory was added, with the same length; to the sanitizer anything else is a reason to end the program.
+        /// The memory was added, with the same length. Anything else has the sanitizer end the
+        /// program.
         pub(super) unsafe fn remove(memory: NonNull<u8>, length: usize) {
             let Some(unregister) = linked!(__lsan_unregister_root_region) else { return };
             // SAFETY: as above.
