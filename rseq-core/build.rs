@@ -1,13 +1,17 @@
 //! Sections compile to portable mode where a sanitizer is on that must see every access to memory, because it sees none of those in asm; and for those of Arm's 32-bit
-//! instruction sets that the asm isn't written for.
+//! instruction sets that the asm isn't written for. Where a sanitizer looks for leaks, it is told of
+//! the memory of slots.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     // Set by nightly compilers alone, as sanitizers are theirs; several are separated by commas.
     let sanitizers = std::env::var("CARGO_CFG_SANITIZE").unwrap_or_default();
-    let is_opaque = sanitizers.split(',').any(|sanitizer| matches!(sanitizer, "thread" | "memory"));
-    if is_opaque || is_other_arm() {
+    let has = |these: &[&str]| sanitizers.split(',').any(|sanitizer| these.contains(&sanitizer));
+    if has(&["thread", "memory"]) || is_other_arm() {
         println!("cargo::rustc-cfg=rseq_portable");
+    }
+    if has(&["address", "hwaddress", "leak"]) {
+        println!("cargo::rustc-cfg=rseq_leak_sanitizer");
     }
 }
 

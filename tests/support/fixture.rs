@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// A crate in `tests/fixtures`, and how to build it.
 pub struct Fixture {
     directory: PathBuf,
+    toolchain: Option<&'static str>,
     profile: Vec<String>,
     flags: Vec<String>,
 }
@@ -18,7 +19,13 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 impl Fixture {
     pub fn new(name: &str) -> Self {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
-        Self { directory, profile: Vec::new(), flags: Vec::new() }
+        Self { directory, toolchain: None, profile: Vec::new(), flags: Vec::new() }
+    }
+
+    /// Another toolchain of rustup's than the one that the tests were built by.
+    pub fn toolchain(mut self, name: &'static str) -> Self {
+        self.toolchain = Some(name);
+        self
     }
 
     /// Settings of the release profile.
@@ -80,7 +87,10 @@ impl Fixture {
         let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock");
         std::fs::copy(lock, self.directory.join("Cargo.lock")).expect("the workspace's lock file can be copied");
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixtures");
-        let mut cargo = Command::new(env!("CARGO"));
+        let mut cargo = match self.toolchain {
+            None => Command::new(env!("CARGO")),
+            Some(toolchain) => by_toolchain(toolchain, "cargo"),
+        };
         cargo.current_dir(&self.directory).env("CARGO_TARGET_DIR", &target);
         cargo.args([command, "--release", "--offline", "--quiet"]);
         for setting in &self.profile {
@@ -89,11 +99,17 @@ impl Fixture {
         (cargo, target)
     }
 
+    /// Builds it and works with what came of it, while nobody builds it under other settings.
+    pub fn build_and<R>(&self, work: impl FnOnce(&Path) -> R) -> R {
+        // All settings share a folder, so that what they have in common is built once; the program
+        // is overwritten each time.
+        let _turn = turn();
+        work(&self.build_in_turn())
+    }
+
     /// Builds it and runs one of its programs; returns what that printed.
     pub fn build_and_run(&self, program: &str) -> String {
-        // All settings share a folder, so that what they have in common is built once; the program is overwritten each time.
-        let _turn = turn();
-        print_of(&mut Command::new(self.build_in_turn().join(program)))
+        self.build_and(|folder| print_of(&mut Command::new(folder.join(program))))
     }
 }
 
@@ -101,6 +117,13 @@ impl Fixture {
 fn turn() -> MutexGuard<'static, ()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A program of one of rustup's toolchains.
+pub fn by_toolchain(toolchain: &str, program: &str) -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", toolchain, program]);
+    command
 }
 
 /// Whether the standard library of a target is there.

@@ -20,6 +20,7 @@ cfg_select! {
 
 cfg_select! {
     all(unix, not(miri)) => {
+        mod roots;
         mod unix;
         pub(crate) use unix::*;
     }

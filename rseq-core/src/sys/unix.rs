@@ -6,7 +6,7 @@ use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
 use core::time::Duration;
 
-use super::{Errno, RESERVED, executable_base, refuse_huge_pages};
+use super::{Errno, RESERVED, executable_base, refuse_huge_pages, roots};
 
 /// The address of a dynamic symbol of the whole program, null if there is none.
 pub(crate) fn symbol(name: &CStr) -> *const c_void {
@@ -153,6 +153,7 @@ pub(crate) fn reserve(length: usize) -> Option<NonNull<u8>> {
     let memory = unsafe { libc::mmap(null_mut(), length, access, kind, -1, 0) };
     let memory = NonNull::new(memory.cast()).filter(|_| memory != libc::MAP_FAILED)?;
     refuse_huge_pages(memory, length);
+    roots::add(memory, length);
     Some(memory)
 }
 
@@ -162,5 +163,8 @@ pub(crate) fn reserve(length: usize) -> Option<NonNull<u8>> {
 /// It is [`reserve`]'s, of the same length, and in use no more.
 pub(crate) unsafe fn unreserve(memory: NonNull<u8>, length: usize) {
     // SAFETY: the caller's.
-    unsafe { libc::munmap(memory.as_ptr().cast(), length) };
+    unsafe {
+        roots::remove(memory, length);
+        libc::munmap(memory.as_ptr().cast(), length);
+    }
 }
