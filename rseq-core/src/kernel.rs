@@ -28,12 +28,21 @@ impl Kernel {
         Some(Self { major, minor, patch: numbers.next().and_then(Result::ok).unwrap_or(0) })
     }
 
-    /// Some kernels of this version neither abort nor clear: arm64 lost both with the rewrite in 6.19, and got them back in 7.0.14 and 7.1 (whose
+    /// Some kernels of this version neither abort nor clear on this machine: arm64 lost both with the rewrite in 6.19, and got them back in 7.0.14 and 7.1 (whose
     /// candidates call themselves 7.1, too). Distributors may have mended, or broken, others.
-    pub(crate) fn is_suspect(self) -> bool {
+    ///
+    /// It is the kernel that is asked for the machine, since a program for 32-bit arm may run on it, too. There it calls itself `armv8l` if the program asked for
+    /// that (`COMPAT_UTS_MACHINE` in `arch/arm64/include/asm/compat.h`); kernels of 32 bits call themselves by `armv7l` and less.
+    pub(crate) fn is_suspect(self, machine: &str) -> bool {
         const FIRST: Kernel = Kernel { major: 6, minor: 19, patch: 0 };
         const LAST: Kernel = Kernel { major: 7, minor: 1, patch: 0 };
-        cfg!(target_arch = "aarch64") && FIRST <= self && self <= LAST
+        let is_arm64 = ["aarch64", "armv8"].iter().any(|name| machine.starts_with(name));
+        is_arm64 && FIRST <= self && self <= LAST
+    }
+
+    /// Whether the running kernel is such a one.
+    pub(crate) fn running_is_suspect() -> bool {
+        Self::running().is_some_and(|kernel| kernel.is_suspect(sys::machine(&mut [0; 65])))
     }
 }
 
@@ -61,9 +70,29 @@ mod tests {
 
     #[test]
     fn suspects() {
-        let suspect = |major, minor, patch| Kernel { major, minor, patch }.is_suspect();
-        let arm64 = cfg!(target_arch = "aarch64");
-        assert_eq!([suspect(6, 19, 0), suspect(7, 0, 0), suspect(7, 0, 99), suspect(7, 1, 0)], [arm64; 4]);
-        assert_eq!([suspect(6, 18, 99), suspect(7, 1, 1), suspect(7, 2, 0)], [false; 3]);
+        for machine in
+            ["aarch64", "aarch64_be", "armv8l", "armv7l", "armv6l", "x86_64", "i686", "riscv64", "s390x", "ppc64le", ""]
+        {
+            let suspect = |major, minor, patch| Kernel { major, minor, patch }.is_suspect(machine);
+            let arm64 = matches!(machine, "aarch64" | "aarch64_be" | "armv8l");
+            assert_eq!(
+                [suspect(6, 19, 0), suspect(7, 0, 0), suspect(7, 0, 99), suspect(7, 1, 0)],
+                [arm64; 4],
+                "{machine}"
+            );
+            assert_eq!([suspect(6, 18, 99), suspect(7, 1, 1), suspect(7, 2, 0)], [false; 3], "{machine}");
+        }
+    }
+
+    /// The machine is the kernel's, which is of as many bits as the build's or more.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    #[test]
+    fn the_machine_has_a_name() {
+        let mut buffer = [0; 65];
+        let machine = crate::sys::machine(&mut buffer);
+        assert!(!machine.is_empty());
+        if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+            assert_eq!(machine, if cfg!(target_arch = "x86_64") { "x86_64" } else { "aarch64" });
+        }
     }
 }

@@ -125,7 +125,9 @@ fn probe() -> Mode {
     }
     match register() {
         Err(reason) => Mode::Portable(reason),
-        Ok(registrar) if selftest::may_be_trusted(Kernel::running(), || clears(registrar)) => Mode::Rseq(registrar),
+        Ok(registrar) if selftest::may_be_trusted(Kernel::running_is_suspect(), || clears(registrar)) => {
+            Mode::Rseq(registrar)
+        }
         Ok(registrar) => {
             register::withdraw(registrar);
             Mode::Portable(Reason::BrokenKernel)

@@ -27,6 +27,10 @@ pub(super) fn configured_cpus() -> u32 {
     16
 }
 
+pub(crate) fn machine(_buffer: &mut [u8; 65]) -> &str {
+    ""
+}
+
 pub(crate) fn release(_buffer: &mut [u8; 65]) -> &str {
     ""
 }

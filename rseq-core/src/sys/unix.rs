@@ -1,6 +1,6 @@
 //! What every Unix has.
 
-use core::ffi::{CStr, c_void};
+use core::ffi::{CStr, c_char, c_void};
 use core::mem::MaybeUninit;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
@@ -86,15 +86,25 @@ pub(super) fn configured_cpus() -> u32 {
 
 /// The system's release (`uname -r`), copied into `buffer` as far as it fits.
 pub(crate) fn release(buffer: &mut [u8; 65]) -> &str {
+    name(buffer, |names| (&raw const names.release).cast())
+}
+
+/// The system's machine (`uname -m`), copied into `buffer` as far as it fits.
+pub(crate) fn machine(buffer: &mut [u8; 65]) -> &str {
+    name(buffer, |names| (&raw const names.machine).cast())
+}
+
+/// One of the system's names, each a C string.
+fn name(buffer: &mut [u8; 65], which: fn(&libc::utsname) -> *const c_char) -> &str {
     let mut names = MaybeUninit::<libc::utsname>::uninit();
     // SAFETY: writable for the structure that the call fills.
     if unsafe { libc::uname(names.as_mut_ptr()) } != 0 {
         return "";
     }
     // SAFETY: the call succeeded, so it filled every field with a C string.
-    let release = unsafe { CStr::from_ptr((&raw const (*names.as_ptr()).release).cast()) }.to_bytes();
-    let length = release.len().min(buffer.len());
-    buffer[..length].copy_from_slice(&release[..length]);
+    let name = unsafe { CStr::from_ptr(which(names.assume_init_ref())) }.to_bytes();
+    let length = name.len().min(buffer.len());
+    buffer[..length].copy_from_slice(&name[..length]);
     core::str::from_utf8(&buffer[..length]).unwrap_or("")
 }
 
