@@ -7,8 +7,8 @@ use std::hint::spin_loop;
 use std::sync::Barrier;
 use std::thread;
 
-use rseq::Counter;
-use support::{forced_portable, in_processes, mode, must_pass, this_test, with_own_registration};
+use rseq::{Counter, fence::quiesce};
+use support::{forced_portable, in_processes, mode, must_pass, refused, this_test, with_own_registration};
 
 /// So many first sections, each in a process of its own: by `getenv`, one in twenty died.
 const PROCESSES: u32 = 200;
@@ -48,6 +48,7 @@ fn first_sections_keep_errno() {
     let name = ["a_first_section_keeps_errno"];
     in_processes(with_own_registration, &name);
     in_processes(forced_portable, &name);
+    in_processes(refused, &name);
 }
 
 #[test]
@@ -62,6 +63,8 @@ fn a_first_section_keeps_errno() {
     // SAFETY: as above.
     unsafe { errno.write(77) };
     COUNTER.inc();
+    // The first fence is refused until the process asks for fences.
+    quiesce().ok();
     // SAFETY: as above.
     assert_eq!(unsafe { errno.read() }, 77);
     mode();

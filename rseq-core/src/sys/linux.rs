@@ -34,9 +34,9 @@ pub(crate) const INVALID: Errno = libc::EINVAL;
 /// The calling thread has this very area already.
 pub(crate) const BUSY: Errno = libc::EBUSY;
 
-fn outcome(result: libc::c_long) -> Result<(), Errno> {
+fn outcome(call: impl FnOnce() -> libc::c_long) -> Result<(), Errno> {
     // SAFETY: points to the calling thread's errno.
-    if result == 0 { Ok(()) } else { Err(unsafe { *libc::__errno_location() }) }
+    keeping_errno(|| if call() == 0 { Ok(()) } else { Err(unsafe { *libc::__errno_location() }) })
 }
 
 /// `rseq(2)`: registers `area` for the calling thread, or ends its registration.
@@ -45,13 +45,13 @@ fn outcome(result: libc::c_long) -> Result<(), Errno> {
 /// `area` is valid for as long as the thread runs or until its registration has ended, and is used for nothing else.
 pub(crate) unsafe fn rseq(area: *mut Rseq, length: u32, flags: i32, signature: u32) -> Result<(), Errno> {
     // SAFETY: the caller's; the kernel checks length, alignment and signature.
-    outcome(unsafe { libc::syscall(libc::SYS_rseq, area, length, flags, signature) })
+    outcome(|| unsafe { libc::syscall(libc::SYS_rseq, area, length, flags, signature) })
 }
 
 /// `membarrier(2)`.
 pub(crate) fn membarrier(command: i32, flags: u32, cpu: i32) -> Result<(), Errno> {
     // SAFETY: takes no pointer.
-    outcome(unsafe { libc::syscall(libc::SYS_membarrier, command, flags, cpu) })
+    outcome(|| unsafe { libc::syscall(libc::SYS_membarrier, command, flags, cpu) })
 }
 
 /// `prctl(2)` for the time-slice extension of the calling thread, of `include/uapi/linux/prctl.h`.
@@ -72,7 +72,7 @@ pub(crate) fn knows_slice_extension() -> bool {
 pub(crate) fn enable_slice_extension() -> Result<(), Errno> {
     const SET: libc::c_ulong = 2;
     const ENABLE: libc::c_ulong = 1;
-    outcome(slice_extension(SET, ENABLE).into())
+    outcome(|| slice_extension(SET, ENABLE).into())
 }
 
 /// `rseq_slice_yield(2)`: gives the processor back that the calling thread has on its extension.
