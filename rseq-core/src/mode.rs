@@ -57,7 +57,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Set to `portable`, it keeps a program off restartable sequences.
+/// Set to `portable` when a program starts, it keeps that off restartable sequences.
 const VARIABLE: &CStr = c"RSEQ_MODE";
 
 /// The decision, encoded; 0 before it is made. (`gdb/rseq.py` reads it as well.)

@@ -8,14 +8,23 @@ use super::{Errno, Rseq};
 /// Address space counts as memory only where it is touched.
 pub(super) const RESERVED: libc::c_int = libc::MAP_NORESERVE;
 
+/// Does it with the calling thread's `errno` as it was at the end: a handler may have interrupted
+/// somebody who is about to look at it.
+pub(super) fn keeping_errno<R>(work: impl FnOnce() -> R) -> R {
+    // SAFETY: has no precondition.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: points to the calling thread's errno, as it does below.
+    let before = unsafe { errno.read() };
+    let result = work();
+    // SAFETY: as above.
+    unsafe { errno.write(before) };
+    result
+}
+
 /// Has the kernel give this address space memory page by page: a huge page would be that of many CPUs, on the node of whoever came first.
 pub(super) fn refuse_huge_pages(memory: NonNull<u8>, length: usize) {
     // SAFETY: changes no content. Where it fails the kernel has no huge pages; that is no error for whom a handler interrupted here.
-    unsafe {
-        let errno = *libc::__errno_location();
-        libc::madvise(memory.as_ptr().cast(), length, libc::MADV_NOHUGEPAGE);
-        *libc::__errno_location() = errno;
-    }
+    keeping_errno(|| unsafe { libc::madvise(memory.as_ptr().cast(), length, libc::MADV_NOHUGEPAGE) });
 }
 
 /// There is no such system call.
@@ -25,9 +34,9 @@ pub(crate) const INVALID: Errno = libc::EINVAL;
 /// The calling thread has this very area already.
 pub(crate) const BUSY: Errno = libc::EBUSY;
 
-fn outcome(result: libc::c_long) -> Result<(), Errno> {
+fn outcome(call: impl FnOnce() -> libc::c_long) -> Result<(), Errno> {
     // SAFETY: points to the calling thread's errno.
-    if result == 0 { Ok(()) } else { Err(unsafe { *libc::__errno_location() }) }
+    keeping_errno(|| if call() == 0 { Ok(()) } else { Err(unsafe { *libc::__errno_location() }) })
 }
 
 /// `rseq(2)`: registers `area` for the calling thread, or ends its registration.
@@ -36,13 +45,13 @@ fn outcome(result: libc::c_long) -> Result<(), Errno> {
 /// `area` is valid for as long as the thread runs or until its registration has ended, and is used for nothing else.
 pub(crate) unsafe fn rseq(area: *mut Rseq, length: u32, flags: i32, signature: u32) -> Result<(), Errno> {
     // SAFETY: the caller's; the kernel checks length, alignment and signature.
-    outcome(unsafe { libc::syscall(libc::SYS_rseq, area, length, flags, signature) })
+    outcome(|| unsafe { libc::syscall(libc::SYS_rseq, area, length, flags, signature) })
 }
 
 /// `membarrier(2)`.
 pub(crate) fn membarrier(command: i32, flags: u32, cpu: i32) -> Result<(), Errno> {
     // SAFETY: takes no pointer.
-    outcome(unsafe { libc::syscall(libc::SYS_membarrier, command, flags, cpu) })
+    outcome(|| unsafe { libc::syscall(libc::SYS_membarrier, command, flags, cpu) })
 }
 
 /// `prctl(2)` for the time-slice extension of the calling thread, of `include/uapi/linux/prctl.h`.
@@ -63,7 +72,7 @@ pub(crate) fn knows_slice_extension() -> bool {
 pub(crate) fn enable_slice_extension() -> Result<(), Errno> {
     const SET: libc::c_ulong = 2;
     const ENABLE: libc::c_ulong = 1;
-    outcome(slice_extension(SET, ENABLE).into())
+    outcome(|| slice_extension(SET, ENABLE).into())
 }
 
 /// `rseq_slice_yield(2)`: gives the processor back that the calling thread has on its extension.
@@ -86,23 +95,75 @@ pub(super) fn executable_base() -> usize {
     auxiliary(libc::AT_PHDR as u32).wrapping_sub(ELF_HEADER)
 }
 
-/// The start of a small file in `buffer`, `None` if it can't be read.
-fn read<'b>(path: &CStr, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
-    // SAFETY: the path is a C string.
-    let file = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
-    if file < 0 {
-        return None;
+/// An open file.
+struct File(libc::c_int);
+
+impl File {
+    fn open(path: &CStr) -> Option<Self> {
+        // SAFETY: the path is a C string.
+        let file = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+        (file >= 0).then_some(Self(file))
     }
-    // SAFETY: the buffer is writable for its length.
-    let length = unsafe { libc::read(file, buffer.as_mut_ptr().cast(), buffer.len()) };
-    // SAFETY: our own file, closed once.
-    unsafe { libc::close(file) };
-    buffer.get(..usize::try_from(length).ok()?)
+
+    /// What comes next in it, as far as `buffer` has room; nothing at its end.
+    fn read<'b>(&self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+        // SAFETY: the buffer is writable for its length.
+        let length = unsafe { libc::read(self.0, buffer.as_mut_ptr().cast(), buffer.len()) };
+        buffer.get(..usize::try_from(length).ok()?)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // SAFETY: our own file, closed once.
+        unsafe { libc::close(self.0) };
+    }
+}
+
+/// Whether the process was started with the environment variable set to exactly this value; `None`
+/// if the kernel doesn't say. Its copy, unlike libc's, is changed by no other thread.
+pub(super) fn started_with(name: &CStr, value: &CStr) -> Option<bool> {
+    keeping_errno(|| {
+        let file = File::open(c"/proc/self/environ")?;
+        let mut search = Search::of(name, value);
+        let mut buffer = [0; 512];
+        loop {
+            match file.read(&mut buffer)? {
+                [] => return Some(false),
+                bytes if bytes.iter().any(|byte| search.finds(*byte)) => return Some(true),
+                _ => {}
+            }
+        }
+    })
+}
+
+/// A search for a variable with a value among entries that each end with a zero, byte by byte.
+struct Search<'s> {
+    entry: [&'s [u8]; 3],
+    /// How many bytes of this entry are those of the one that is looked for; `None` if one isn't.
+    same: Option<usize>,
+}
+
+impl<'s> Search<'s> {
+    fn of(name: &'s CStr, value: &'s CStr) -> Self {
+        Self { entry: [name.to_bytes(), b"=", value.to_bytes_with_nul()], same: Some(0) }
+    }
+
+    /// Takes the next byte, and says whether it is the last of the entry.
+    fn finds(&mut self, byte: u8) -> bool {
+        let mut rest = self.same.into_iter().flat_map(|same| self.entry.iter().copied().flatten().skip(same));
+        let is_same = rest.next() == Some(&byte);
+        self.same = match byte {
+            0 => Some(0),
+            _ => self.same.filter(|_| is_same).map(|same| same + 1),
+        };
+        is_same && byte == 0
+    }
 }
 
 /// One more than the highest possible CPU id, as the kernel lists them.
 pub(super) fn listed_cpus() -> Option<u32> {
-    end_of_list(read(c"/sys/devices/system/cpu/possible", &mut [0; 256])?)
+    end_of_list(File::open(c"/sys/devices/system/cpu/possible")?.read(&mut [0; 256])?)
 }
 
 /// One more than the highest number of a list such as `0-3,8-11`; `None` if it isn't such a list.
@@ -120,7 +181,19 @@ fn end_of_list(list: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::end_of_list;
+    use super::{Search, end_of_list};
+
+    #[test]
+    fn variables_are_found_among_others() {
+        let finds = |entries: &[u8]| {
+            let mut search = Search::of(c"MODE", c"on");
+            entries.iter().any(|byte| search.finds(*byte))
+        };
+        assert!(finds(b"MODE=on\0") && finds(b"A=b\0MODE=on\0C=\0") && finds(b"\0MODE=on\0"));
+        let others: [&[u8]; 8] =
+            [b"", b"MODE=on", b"MODE=one\0", b"MODE=o\0", b"MODE\0", b"AMODE=on\0", b"A=MODE=on\0", b"MODE=\0on\0"];
+        others.iter().for_each(|entries| assert!(!finds(entries), "{entries:?}"));
+    }
 
     #[test]
     fn lists_of_cpus() {

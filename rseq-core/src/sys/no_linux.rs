@@ -32,6 +32,17 @@ pub(crate) fn auxiliary(_entry: u32) -> usize {
     0
 }
 
+/// Sections are Rust here; there is nothing to keep.
+pub(super) fn keeping_errno<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
+
+/// Not to be had.
+#[cfg(all(unix, not(miri)))]
+pub(super) fn started_with(_name: &core::ffi::CStr, _value: &core::ffi::CStr) -> Option<bool> {
+    None
+}
+
 /// Nothing to be said about it.
 #[cfg(all(unix, not(miri)))]
 pub(super) const RESERVED: libc::c_int = 0;

@@ -6,7 +6,7 @@ use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
 use core::time::Duration;
 
-use super::{Errno, RESERVED, executable_base, refuse_huge_pages, roots};
+use super::{Errno, RESERVED, executable_base, refuse_huge_pages, roots, started_with};
 
 /// The address of a dynamic symbol of the whole program, null if there is none.
 pub(crate) fn symbol(name: &CStr) -> *const c_void {
@@ -70,8 +70,13 @@ pub(crate) fn keep_loaded(address: *const c_void) -> Result<(), Errno> {
     if handle.is_null() { Err(libc::ENOENT) } else { Ok(()) }
 }
 
-/// Whether the environment variable is set to exactly this value.
+/// Whether the environment variable is set to exactly this value: when the process started, if the
+/// system says that, since another thread may be changing it now.
 pub(crate) fn environment_says(name: &CStr, value: &CStr) -> bool {
+    started_with(name, value).unwrap_or_else(|| is_set(name, value))
+}
+
+fn is_set(name: &CStr, value: &CStr) -> bool {
     // SAFETY: the name is a C string.
     let found = unsafe { libc::getenv(name.as_ptr()) };
     // SAFETY: not null, so it is a C string of the environment, which nobody may change while others read it.
