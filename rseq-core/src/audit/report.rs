@@ -57,6 +57,17 @@ impl Display for Finding {
             Self::Moved => f.write_str(
                 "it began on one thread and goes on on another: don't suspend a green thread in `prepare`",
             ),
+            Self::Foreign(own, other) => write!(
+                f,
+                "it stored to a slot of {other}, but ran by {own}; nothing keeps others out there, so updates get lost: \
+                 select the slot by the section's own index, as in `&SLOTS[cpu]`"
+            ),
+            Self::Shared(own, other) => write!(
+                f,
+                "it committed to {:#x} by {own} while another thread did so by {}, in {}; nothing keeps them apart, so updates get lost: \
+                 give each index a place of its own, as in `&SLOTS[cpu]`",
+                other.place, other.owner, other.section
+            ),
             Self::Livelock(aborts) => write!(
                 f,
                 "it aborted {aborts} times in a row; `prepare` either does each time what aborts it (another section, a fence, the first use of slots, \
