@@ -78,7 +78,7 @@ impl fmt::Display for Location {
 
 /// What is found out about a section.
 #[derive(Clone, Copy, Debug)]
-enum Finding {
+enum Finding<'f> {
     /// `prepare` makes the system call of this number.
     Call(usize),
     /// `prepare` runs this section.
@@ -94,9 +94,9 @@ enum Finding {
     /// It aborted so often in a row.
     Livelock(u32),
     /// A section of the first index stored to a slot of the second.
-    Foreign(Owner, Owner),
-    /// A section of this index committed to a place, while another thread did so in that section, by that index.
-    Shared(Owner, Commit),
+    Foreign(&'f [Owner; 2]),
+    /// Its commit, which is the first, and that of another thread were to one place at once.
+    Shared(&'f [Commit; 2]),
 }
 
 /// The bit of a kind of finding.
@@ -110,7 +110,7 @@ enum Kind {
     Place = 32,
 }
 
-impl Finding {
+impl Finding<'_> {
     fn kind(self) -> Kind {
         match self {
             Self::Call(_) | Self::Slept(_) => Kind::Call,
@@ -244,12 +244,13 @@ impl Audit {
         }
         let owner = Owner::of(index);
         if let Some(other) = stores.iter().find_map(|place| owner.other_of(*place)) {
-            return report(self.location, Finding::Foreign(owner, other));
+            return report(self.location, Finding::Foreign(&[owner, other]));
         }
         let (Some(&place), Some(held)) = (stores.last(), self.held.get()) else { return };
         let (thread, section) = (State::of_this_thread().number(), self.location);
-        if let Some(other) = places::note(&Commit { place, owner, thread, section, held }) {
-            report(section, Finding::Shared(owner, other));
+        let commit = Commit { place, owner, thread, section, held };
+        if let Some(other) = places::note(&commit) {
+            report(section, Finding::Shared(&[commit, other]));
         }
     }
 
@@ -357,7 +358,7 @@ fn disarm() {
 
 /// Says what was found, once for each section and kind. Returns only if it was said before, or if the program is to go on.
 #[cold]
-fn report(section: &Location, finding: Finding) {
+fn report(section: &Location, finding: Finding<'_>) {
     // The system calls of the report aren't the section's.
     disarm();
     let kind = finding.kind() as u32;
@@ -418,7 +419,7 @@ impl State {
     }
 
     /// Notes what the open section does, or reports it if it was confirmed that it does such things and goes on to its window.
-    fn note(&self, open: Begun, finding: Finding) {
+    fn note(&self, open: Begun, finding: Finding<'_>) {
         if self.noted.get() == open && self.confirmed.load(Relaxed) {
             self.noted.set(Begun::NONE);
             report(open.location(), finding);
