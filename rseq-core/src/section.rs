@@ -139,7 +139,7 @@ impl<I: IndexKind> Prepared<I> {
 
     /// The slot that the section works on.
     #[inline(always)]
-    pub fn index(self) -> I {
+    pub fn index(&self) -> I {
         self.index
     }
 

@@ -475,7 +475,8 @@ fn prepared(program: &Program, context: &Context) -> TokenStream {
     } else {
         hidden!(#private::core::mem::ManuallyDrop::into_inner(__rseq_section))
     };
-    hidden!(#evaluated #reachable let __rseq_section = #private::Section::prepared(#section);)
+    let index = places::prepared(program, context);
+    hidden!(#evaluated #reachable let __rseq_section = #private::Section::prepared(#section); #index)
 }
 
 /// The name of an expression that was evaluated before the window.

@@ -38,11 +38,18 @@ fn addresses(program: &Program) -> impl Iterator<Item = TokenStream> {
     })
 }
 
-/// Gives the section's index a name, if somebody asks and the window tells it.
+/// Gives the index of a section with `prepare` a name before its window, which is the section's end.
+pub fn prepared(program: &Program, context: &Context) -> Option<TokenStream> {
+    let asks = context.asks_whose_places() && program.window.stores_outside().next().is_some();
+    let reachable = reachable();
+    asks.then(|| hidden!(#reachable let __rseq_index = __rseq_section.index();))
+}
+
+/// Gives the section's index a name, if it is known.
 fn index(program: &Program, context: &Context) -> Option<TokenStream> {
     program.window.stores_outside().next()?;
     if !program.arms_in_window() {
-        return Some(hidden!(let __rseq_index = __rseq_section.index();));
+        return Some(TokenStream::new());
     }
     let position = program.outputs.iter().position(|(value, _)| Some(*value) == program.window.index)?;
     let (private, allow) = (context.private(), allow_unsafe());
