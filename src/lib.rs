@@ -64,17 +64,21 @@
 //! | a section that `prepare` runs | where the inner one begins |
 //! | one that was abandoned by `longjmp`, or left by a switch of stacks (green threads), or that goes on on another thread | at the next section or system call of the thread |
 //! | one that aborts without end | after 100,000 times in a row |
+//! | a store to a slot of another index; a place that two threads, by two indices, commit to at once | behind the window |
 //!
 //! A section that leaves early, by `return` or a panic, may do what it likes on its way, as it commits nothing: so a system call or an inner section is only noted at first, and
 //! reported when the section comes to its window all the same, or does it again in its next attempt. Handlers that interrupt `prepare` may make calls and run
 //! sections. `RSEQ_AUDIT=report` in the environment has the program go on after a report; each section then says each thing once. `RSEQ_AUDIT_ORACLE=sleeps` does without Syscall
 //! User Dispatch.
 //!
-//! *What it costs*: a `prepare` costs a microsecond more, for three system calls around it (two without the dispatch), and each thread 32 bytes that are never given back. Without the feature, sections are
+//! Two threads have a place at once if neither has it before the other is through: what they get from each other by turns, by a lock, a drain or an allocator, is reported for nobody. Where another
+//! thread committed before, a section waits some microseconds in front of its window, a second in all, so that it doesn't take luck to meet. It takes two CPUs.
+//!
+//! *What it costs*: a `prepare` costs a microsecond more, for three system calls around it (two without the dispatch), and each thread 32 bytes that are never given back; the last commits take 128 KiB. Without the feature, sections are
 //! what they were, to the instruction. It belongs into tests and not into what is shipped.
 //!
 //! *What it can't see*: portable mode, where system calls do no harm. What `prepare` does in an attempt that was interrupted before, which harms nobody either: the next attempt is looked at. A
-//! call that `prepare` never returns from. Sections of other shared objects, each of which is audited by itself. Rules about memory: stores to what others reach,
+//! call that `prepare` never returns from. Sections of other shared objects, each of which is audited by itself. Places that are found in the window, behind a pointer that it loads or by an element's number (the explorer sees these). Rules about memory: scratch stores to what others reach,
 //! pointers to what others free.
 //!
 //! *What it changes*: `SIGSYS` has a handler, which hands on what isn't its own, and is let through on threads that run sections. A program that installs its own handler for it later
@@ -167,7 +171,8 @@ pub use stack::Stack;
 /// ```
 ///
 /// A section without an index is refused: nothing would say that no other CPU changes the same place. `|_cpu|` says that its place is this thread's or this CPU's
-/// alone for another reason.
+/// alone for another reason. In debug builds a section that stored to a slot of another index, by a place that was evaluated before the window, panics behind its commit or exit.
+/// (Where the window has every register in use, nobody asks.)
 ///
 /// **What the section works on lives until its window is over**: temporaries in the expressions for places, operands and slots as long as in a `match` on them, and what they borrow
 /// is borrowed so long.

@@ -185,6 +185,48 @@ fn a_section_that_never_ends_is_caught() {
     }
 }
 
+/// Whether two CPUs can commit at once.
+fn has_two_cpus() -> bool {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if cpus == 1 {
+        println!("skipped: the process may use one CPU alone");
+    }
+    restartable() && cpus > 1
+}
+
+#[test]
+fn a_place_that_two_cpus_commit_to_is_caught() {
+    if has_two_cpus() {
+        for environment in [AS_IT_IS, SLEEPS, OWN_REGISTRATION] {
+            must_report("shared", environment, "shared", &["it committed to 0x", "by CPU ", &place("shared")]);
+        }
+        must_report("shared_after_prepare", AS_IT_IS, "shared_after_prepare", &["by CPU ", "while another thread"]);
+        // Either section may be the first to say so, or both.
+        for program in programs() {
+            let (output, errors) = run(program, "shared_by_two_kinds", AS_IT_IS);
+            assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{errors}");
+            assert!(errors.contains("by CPU ") && errors.contains("by concurrency id "), "{errors}");
+        }
+    }
+}
+
+#[test]
+fn a_slot_of_another_index_is_caught() {
+    if restartable() {
+        for environment in [AS_IT_IS, SLEEPS, OWN_REGISTRATION] {
+            must_report(
+                "anothers_slot",
+                environment,
+                "anothers_slot",
+                &["it stored to a slot of CPU ", "but ran by CPU "],
+            );
+        }
+        let prepared = "anothers_slot_after_prepare";
+        must_report(prepared, AS_IT_IS, prepared, &["it stored to a slot of CPU "]);
+        must_report("anothers_scratch", AS_IT_IS, "anothers_scratch", &["it stored to a slot of CPU "]);
+    }
+}
+
 /// It says everything once, and the sections do what they should.
 #[test]
 fn a_program_that_goes_on_reports_once() {
@@ -224,6 +266,10 @@ const INNOCENT: &[&str] = &[
     "foreign_descriptor",
     "beside_a_plugin",
     "other_sigsys",
+    "own_places",
+    "handed_over",
+    "used_again",
+    "drained",
 ];
 
 #[test]

@@ -5,8 +5,9 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use rseq_explore::model::{Bounds, Broken, Failure, Model, Wrong};
+use rseq_explore::model::{Bounds, Broken, Done, Failure, Model, Wrong};
 
 /// The sections as they are.
 #[path = "model"]
@@ -196,6 +197,58 @@ fn a_section_in_prepare_never_ends() {
         |rules| nested.search(Bounds { events: 0, rules }).expect_err("the inner section aborts the outer one").wrong;
     assert_eq!(wrong(true), Wrong::Rule(Broken::AbortedByNothing));
     assert_eq!(wrong(false), Wrong::Endless);
+}
+
+/// Two threads, one on each CPU, each of which counts in one of two places.
+fn two_that_count(places: [usize; 2]) -> Model<[AtomicU64; 2]> {
+    let hit =
+        |place: usize| move |counts: &[AtomicU64; 2]| rseq_explore::model! { commit |_cpu| add(&counts[place], 1) };
+    let prepared = |place: usize| {
+        move |counts: &[AtomicU64; 2]| {
+            rseq_explore::model! {
+                prepare |_cpu| { let next = counts[place].load(Relaxed) + 1; }
+                commit store(&counts[place], next)
+            }
+        }
+    };
+    let [first, second] = places;
+    Model::new(Default::default).thread(0, hit(first)).thread(1, prepared(second))
+}
+
+#[test]
+fn a_place_that_two_cpus_commit_to_is_found() {
+    let failure = two_that_count([0, 0]).search(Bounds::events(1)).expect_err("they share it");
+    assert_eq!(failure.wrong, Wrong::Rule(Broken::SharedPlace), "{failure}");
+    println!("{failure}");
+    two_that_count([0, 1]).explore(Bounds::events(2));
+}
+
+/// By concurrency ids as well, of which a thread has another when it comes to run again.
+#[test]
+fn a_place_that_two_concurrency_ids_commit_to_is_found() {
+    let hit = |count: &AtomicU64| rseq_explore::model! { commit |_cid: MmCid| add(count, 1) };
+    let shared = Model::new(Default::default).thread(0, hit).thread(1, hit);
+    let failure = shared.search(Bounds::events(1)).expect_err("they share it");
+    assert_eq!(failure.wrong, Wrong::Rule(Broken::SharedPlace), "{failure}");
+}
+
+/// Threads of one CPU may share what they like; so may those who get it from each other.
+#[test]
+fn places_that_are_shared_by_turns_are_not() {
+    let hit = |count: &AtomicU64| rseq_explore::model! { commit |_cpu| add(count, 1) };
+    let check = |count: &AtomicU64, done: Done| assert_eq!(count.load(Relaxed), done.all() as u64);
+    let together = Model::new(Default::default).thread(0, hit).thread(0, hit).handler(hit).check(check);
+    // A thread that is moved to another CPU goes on by another index, and the one that it leaves behind too.
+    println!("on one CPU: {}", together.explore(Bounds::events(1)));
+    let passed_on = move |count: &AtomicU64, turn: u64| {
+        if count.load(Relaxed) == turn {
+            hit(count);
+        }
+    };
+    let by_turns = Model::new(Default::default)
+        .thread(0, move |count| passed_on(count, 0))
+        .thread(1, move |count| passed_on(count, 1));
+    println!("by turns: {}", by_turns.explore(Bounds::events(3)));
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod mode;
 #[cfg(all(debug_assertions, not(feature = "audit")))]
 mod nesting;
 mod outcome;
+mod owner;
 mod percpu;
 mod place;
 pub mod portable;
@@ -50,6 +51,7 @@ pub mod expansion {
     #[cfg(all(debug_assertions, not(feature = "audit")))]
     pub use crate::nesting::window_begins;
     pub use crate::outcome::Outcome;
+    pub use crate::owner::check_store;
     pub use crate::percpu::{slot_bytes, slot_power};
     pub use crate::place::{Raw, Shared, Target, WORDS_MAY_HAVE_GAPS, target, valued};
     pub use crate::section::{

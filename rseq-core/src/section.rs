@@ -137,6 +137,12 @@ impl<I: IndexKind> Prepared<I> {
         self.audit
     }
 
+    /// The slot that the section works on.
+    #[inline(always)]
+    pub fn index(&self) -> I {
+        self.index
+    }
+
     /// The index as a number, for the window's comparison.
     #[inline(always)]
     pub fn number(&self) -> usize {

@@ -5,7 +5,7 @@
 //!
 //! - [`explore`] takes the machine code as it is. For each instruction and each [`Event`] it runs the section in a child of its own, stops it there, and has the event
 //!   happen: another thread on the same CPU, another CPU, a signal whose handler runs the same section, a fence. Nothing may be published before the commit, nothing
-//!   lost, and nothing done twice. One call in a `#[test]`:
+//!   lost, and nothing done twice; nor may two CPUs commit to one place. One call in a `#[test]`:
 //!
 //!   ```
 //!   # use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

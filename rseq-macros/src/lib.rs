@@ -68,7 +68,7 @@ fn expand(tokens: TokenStream, change: impl FnOnce(Program, &[String]) -> Progra
     let Some(window) = resolve::window(&section, &mut errors) else {
         return errors.into_tokens(&emit::unresolved(&section, &context));
     };
-    let mut program = change(lower::program(section, window, context.checked), &options);
+    let mut program = change(lower::program(section, window, context.checked, context.asks_whose_places()), &options);
     let registers = context.allocate(&mut program).unwrap_or_else(|error| {
         errors.push(error);
         emit::Registers::None

@@ -15,9 +15,12 @@ use crate::syntax::ast::{Form, Section};
 ///
 /// With `checked`, the window also compares the index with the one that `prepare` saw. That is seen already where `prepare` makes no system
 /// call, and costs a tenth of a short section, so it is for debug builds.
-pub fn program(section: Section, window: Window, checked: bool) -> Program {
+///
+/// With `asked`, a window that reads the index by itself tells it, because somebody asks whose the places are that were evaluated before.
+pub fn program(section: Section, window: Window, checked: bool, asked: bool) -> Program {
     let (mm_cid, begins_with, operation) = (section.is_mm_cid(), section.begins_with(), section.commit.text);
     let mut lowering = Lowering::new(&window, section.start);
+    lowering.tells_index = asked && window.stores_outside().next().is_some();
     let area = match section.prepare {
         Some(prepare) => {
             lowering.steps.extend([Step::Guard, Step::Arm]);
@@ -83,6 +86,8 @@ struct Lowering<'w> {
     distances: Vec<((PointeeSource, Vec<Member>), Register)>,
     area: Register,
     exits: usize,
+    /// Whether the window tells its index, though nothing of the user's names it.
+    tells_index: bool,
 }
 
 impl<'w> Lowering<'w> {
@@ -98,6 +103,7 @@ impl<'w> Lowering<'w> {
             distances: Vec::new(),
             area: 0,
             exits: 0,
+            tells_index: false,
         }
     }
 
@@ -303,9 +309,7 @@ impl<'w> Lowering<'w> {
     }
 
     fn is_output(&self, value: ValueId) -> bool {
-        let in_exit =
-            |statement: &Statement| matches!(statement, Statement::Exit { names, .. } if names.contains(&value));
-        self.window.in_result.contains(&value) || self.window.statements.iter().any(in_exit)
+        self.window.is_named(value) || self.tells_index && self.window.index == Some(value)
     }
 
     fn outputs(&self) -> Vec<(ValueId, Register)> {

@@ -102,6 +102,15 @@ pub enum Place {
     Inside(Inside),
 }
 
+impl Place {
+    fn outside(&self) -> Option<OutsideId> {
+        match self {
+            Self::Outside(id, _) => Some(*id),
+            Self::Pointer(..) | Self::Inside(_) => None,
+        }
+    }
+}
+
 /// The number of a place that is found in the window.
 pub type InsideId = usize;
 
@@ -139,6 +148,27 @@ impl Window {
         in_statements.chain([&self.commit.place])
     }
 
+    /// The places, evaluated before the window, that it stores to, in that order.
+    pub fn stores_outside(&self) -> impl Iterator<Item = OutsideId> {
+        let stored = self.statements.iter().filter_map(|statement| match statement {
+            Statement::Store { place, .. } | Statement::Copy { to: place, .. } => place.outside(),
+            Statement::Load { .. } | Statement::Compute { .. } | Statement::Exit { .. } => None,
+        });
+        stored.chain(self.commits_outside())
+    }
+
+    /// That of the commit, if it is one.
+    pub fn commits_outside(&self) -> Option<OutsideId> {
+        self.commit.place.outside()
+    }
+
+    /// Whether an expression names the value that is evaluated when the window is over.
+    pub fn is_named(&self, value: ValueId) -> bool {
+        let in_exit =
+            |statement: &Statement| matches!(statement, Statement::Exit { names, .. } if names.contains(&value));
+        self.in_result.contains(&value) || self.statements.iter().any(in_exit)
+    }
+
     /// The first operand that is the same variable as this one, which has one value if nothing that is evaluated with it can change it.
     pub fn first_of(&self, operand: OutsideId) -> OutsideId {
         let Some(name) = as_variable(&self.outside[operand].code) else { return operand };
@@ -153,7 +183,7 @@ impl Window {
 
 /// The window of a section. What is wrong is reported; then there is none.
 pub fn window(section: &Section, errors: &mut Errors) -> Option<Window> {
-    let own_index = section.index.as_ref().filter(|index| section.prepare.is_none() && index.name != "_");
+    let own_index = section.index.as_ref().filter(|_| section.prepare.is_none());
     let mut scope =
         Scope { errors, values: Vec::new(), outside: Vec::new(), index: None, statement: 0, inside: 0, right: true };
     if let Some(index) = own_index {

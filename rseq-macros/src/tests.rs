@@ -94,7 +94,7 @@ fn lowered(section: &str) -> Program {
     let section = check::section(clauses, &mut errors).expect("the section is whole");
     let window = resolve::window(&section, &mut errors).expect("every name of its window means something");
     assert!(errors.is_empty(), "the section is right");
-    lower::program(section, window, false)
+    lower::program(section, window, false, false)
 }
 
 /// The messages that a section is refused with, in order.

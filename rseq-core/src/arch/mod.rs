@@ -64,6 +64,9 @@ macro_rules! without_emitter {
         pub(crate) use none::*;
         #[path = "../audit/none.rs"]
         pub(crate) mod audit;
+        #[cfg(debug_assertions)]
+        emitter!(($) none checked);
+        #[cfg(not(debug_assertions))]
         emitter!(($) none);
     };
 }

@@ -9,6 +9,8 @@
 //! **Sections in sections, and abandoned ones.** A section that begins while the thread's descriptor is in force begins inside another one, or that one was
 //! left without its end: the two stack pointers tell. Where a handler runs a section, none is in force.
 //!
+//! **Places that aren't the index's own.** See [`places`].
+//!
 //! **What is harmless.** `prepare` may panic, and what it does on its way out of the section is its own business: it commits nothing. So the first call, or
 //! the first section inside, is only noted. If the section then comes to its window all the same, it starts again (it is no longer armed), and
 //! now whatever it does is reported at the spot.
@@ -21,14 +23,17 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering
 use crate::abi::{Descriptor, Rseq};
 use crate::arch;
 use crate::cpu::IndexKind;
+use crate::owner::Owner;
 use crate::portable::MOST_REVOCATIONS;
 use crate::section::{Prepared, Section};
 use crate::thread::{FAST, Located};
 
 mod linux;
+mod places;
 mod report;
 mod settings;
 
+use places::{Commit, Held};
 use settings::Oracle;
 
 /// What the expansions of audited sections use.
@@ -73,7 +78,7 @@ impl fmt::Display for Location {
 
 /// What is found out about a section.
 #[derive(Clone, Copy, Debug)]
-enum Finding {
+enum Finding<'f> {
     /// `prepare` makes the system call of this number.
     Call(usize),
     /// `prepare` runs this section.
@@ -88,6 +93,10 @@ enum Finding {
     Moved,
     /// It aborted so often in a row.
     Livelock(u32),
+    /// A section of the first index stored to a slot of the second.
+    Foreign(&'f [Owner; 2]),
+    /// Its commit, which is the first, and that of another thread were to one place at once.
+    Shared(&'f [Commit; 2]),
 }
 
 /// The bit of a kind of finding.
@@ -98,15 +107,17 @@ enum Kind {
     Nested = 2,
     Left = 4,
     Livelock = 8,
+    Place = 32,
 }
 
-impl Finding {
+impl Finding<'_> {
     fn kind(self) -> Kind {
         match self {
             Self::Call(_) | Self::Slept(_) => Kind::Call,
             Self::Nested(_) => Kind::Nested,
             Self::Abandoned | Self::Suspended | Self::Moved => Kind::Left,
             Self::Livelock(_) => Kind::Livelock,
+            Self::Foreign(..) | Self::Shared(..) => Kind::Place,
         }
     }
 }
@@ -165,6 +176,8 @@ enum Watch {
 pub struct Audit {
     location: &'static Location,
     aborts: Cell<u32>,
+    /// When it had the place of its commit, if that was evaluated before the window.
+    held: Cell<Option<Held>>,
 }
 
 impl Audit {
@@ -172,7 +185,7 @@ impl Audit {
     #[inline(always)]
     #[must_use]
     pub fn new(location: &'static Location) -> Self {
-        Self { location, aborts: Cell::new(0) }
+        Self { location, aborts: Cell::new(0), held: Cell::new(None) }
     }
 
     /// As [`Section::enter`].
@@ -199,6 +212,12 @@ impl Audit {
         check_before(Begun { location: self.location, frame });
     }
 
+    /// Everything is evaluated that the window works on, and it will commit to this place.
+    #[inline(never)]
+    pub fn holds(&self, place: usize) {
+        self.held.set(Some(Held::now(place, State::of_this_thread().number())));
+    }
+
     /// The window of a section with `prepare` is over.
     #[inline(never)]
     pub fn ended<I: IndexKind>(&self, section: &Prepared<I>) {
@@ -214,6 +233,24 @@ impl Audit {
             if slept >= MOST_SLEEPS {
                 report(self.location, Finding::Slept(slept));
             }
+        }
+    }
+
+    /// It has committed, by this index, and stored to these places, which were evaluated before its window: the commit's is the last, if it was.
+    #[inline(never)]
+    pub fn committed<I: IndexKind>(&self, index: I, stores: &[usize]) {
+        if !FAST.is_open() {
+            return;
+        }
+        let owner = Owner::of(index);
+        if let Some(other) = stores.iter().find_map(|place| owner.other_of(*place)) {
+            return report(self.location, Finding::Foreign(&[owner, other]));
+        }
+        let (Some(&place), Some(held)) = (stores.last(), self.held.get()) else { return };
+        let (thread, section) = (State::of_this_thread().number(), self.location);
+        let commit = Commit { place, owner, thread, section, held };
+        if let Some(other) = places::note(&commit) {
+            report(section, Finding::Shared(&[commit, other]));
         }
     }
 
@@ -321,7 +358,7 @@ fn disarm() {
 
 /// Says what was found, once for each section and kind. Returns only if it was said before, or if the program is to go on.
 #[cold]
-fn report(section: &Location, finding: Finding) {
+fn report(section: &Location, finding: Finding<'_>) {
     // The system calls of the report aren't the section's.
     disarm();
     let kind = finding.kind() as u32;
@@ -353,6 +390,11 @@ impl State {
         unsafe { &(*arch::thread_block()).audit }
     }
 
+    /// A number that no other thread has meanwhile.
+    fn number(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+
     /// The descriptor that the thread's audited sections arm: one that blocks system calls, once it is known that the kernel does it.
     fn choose_descriptor(&self) -> *mut Descriptor {
         let is_new = self.descriptor.load(Relaxed).is_null() && settings::oracle() == Oracle::Dispatch;
@@ -377,7 +419,7 @@ impl State {
     }
 
     /// Notes what the open section does, or reports it if it was confirmed that it does such things and goes on to its window.
-    fn note(&self, open: Begun, finding: Finding) {
+    fn note(&self, open: Begun, finding: Finding<'_>) {
         if self.noted.get() == open && self.confirmed.load(Relaxed) {
             self.noted.set(Begun::NONE);
             report(open.location(), finding);

@@ -2,10 +2,12 @@
 
 use core::fmt::{self, Display, Formatter, Write};
 
+use super::places::Commit;
 use super::{Finding, Location, linux};
+use crate::owner::Owner;
 
 /// Writes it to the standard error, in one piece.
-pub(super) fn write(section: &Location, finding: Finding) {
+pub(super) fn write(section: &Location, finding: Finding<'_>) {
     let mut text = Text { bytes: [0; 1024], length: 0 };
     let _what_doesnt_fit_is_left_out = writeln!(text, "rseq audit: {section}: {finding}");
     linux::write_error(&text.bytes[..text.length]);
@@ -26,7 +28,7 @@ impl Write for Text {
     }
 }
 
-impl Display for Finding {
+impl Display for Finding<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Call(number) => {
@@ -57,6 +59,8 @@ impl Display for Finding {
             Self::Moved => f.write_str(
                 "it began on one thread and goes on on another: don't suspend a green thread in `prepare`",
             ),
+            Self::Foreign([own, other]) => foreign(*own, *other, f),
+            Self::Shared([commit, other]) => shared(commit, other, f),
             Self::Livelock(aborts) => write!(
                 f,
                 "it aborted {aborts} times in a row; `prepare` either does each time what aborts it (another section, a fence, the first use of slots, \
@@ -64,4 +68,21 @@ impl Display for Finding {
             ),
         }
     }
+}
+
+fn foreign(own: Owner, other: Owner, f: &mut Formatter<'_>) -> fmt::Result {
+    write!(
+        f,
+        "it stored to a slot of {other}, but ran by {own}; nothing keeps others out there, so updates get lost: \
+         select the slot by the section's own index, as in `&SLOTS[cpu]`"
+    )
+}
+
+fn shared(commit: &Commit, other: &Commit, f: &mut Formatter<'_>) -> fmt::Result {
+    write!(
+        f,
+        "it committed to {:#x} by {} while another thread did so by {}, in {}; nothing keeps them apart, so updates get lost: \
+         give each index a place of its own, as in `&SLOTS[cpu]`",
+        commit.place, commit.owner, other.owner, other.section
+    )
 }

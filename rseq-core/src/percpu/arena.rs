@@ -17,6 +17,7 @@ use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use super::AllocError;
+use super::spans::Spans;
 use crate::arch;
 use crate::cpu::slots;
 use crate::sys;
@@ -37,7 +38,12 @@ pub(super) const fn stride<T>() -> usize {
 
 /// The chunks whose slots are selected by one kind of index. Kinds don't share chunks: threads of the same number of different kinds run at the same time.
 #[derive(Debug)]
-pub struct Arena([AtomicPtr<Chunk>; GRANULES.len()]);
+pub struct Arena {
+    /// By the class of their granules.
+    chunks: [AtomicPtr<Chunk>; GRANULES.len()],
+    /// The values that are larger than a unit.
+    large: Spans,
+}
 
 /// The end of a chunk's mapping.
 #[derive(Debug)]
@@ -80,16 +86,18 @@ impl Request {
 
 impl Arena {
     pub(crate) const fn new() -> Self {
-        Self([const { AtomicPtr::new(null_mut()) }; GRANULES.len()])
+        Self { chunks: [const { AtomicPtr::new(null_mut()) }; GRANULES.len()], large: Spans::new() }
     }
 
     /// Memory of zeroes for a value of this layout in each slot: the address of the first, from which the others are a [`stride`] apart.
     pub(super) fn allocate(&self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
         if layout.size() > UNIT {
-            return map(own_length(layout)?);
+            let first = map(own_length(layout)?)?;
+            self.large.add(first, own_stride(layout)?);
+            return Ok(first);
         }
         let request = Request::of(layout);
-        let chunks = &self.0[request.class];
+        let chunks = &self.chunks[request.class];
         loop {
             let head = chunks.load(Acquire);
             if let Some(memory) = iterate(head).find_map(|chunk| chunk.take(request)) {
@@ -104,9 +112,19 @@ impl Arena {
         }
     }
 
+    fn chunks(&self) -> impl Iterator<Item = &Chunk> {
+        self.chunks.iter().flat_map(|chunks| iterate(chunks.load(Acquire)))
+    }
+
     /// The chunk that this memory is of.
     fn chunk_of(&self, memory: NonNull<u8>) -> Option<&Chunk> {
-        self.0.iter().flat_map(|chunks| iterate(chunks.load(Acquire))).find(|chunk| chunk.distance(memory) < UNIT)
+        self.chunks().find(|chunk| chunk.distance(memory.addr().get()) < UNIT)
+    }
+
+    /// The index of the slot, of whatever value, that this address lies in.
+    pub(super) fn index_of(&self, address: usize) -> Option<usize> {
+        let unit = |chunk: &Chunk| Some(chunk.distance(address) / UNIT).filter(|unit| *unit < slots());
+        self.chunks().find_map(unit).or_else(|| self.large.index_of(address))
     }
 }
 
@@ -117,6 +135,7 @@ impl Arena {
 pub(super) unsafe fn free(arena: &Arena, memory: NonNull<u8>, layout: Layout) {
     if layout.size() > UNIT {
         let length = own_length(layout).expect("it was that long when it was allocated");
+        arena.large.remove(memory, length / slots());
         // SAFETY: the caller's.
         return unsafe { unmap(memory, length) };
     }
@@ -176,9 +195,9 @@ impl Chunk {
         Ok(header)
     }
 
-    /// How far this memory is behind the first unit's start. Of what lies in front of it that is a huge number.
-    fn distance(&self, memory: NonNull<u8>) -> usize {
-        memory.addr().get().wrapping_sub(self.first.addr().get())
+    /// How far this address is behind the first unit's start. Of what lies in front of it that is a huge number.
+    fn distance(&self, address: usize) -> usize {
+        address.wrapping_sub(self.first.addr().get())
     }
 
     fn take(&self, request: Request) -> Option<NonNull<u8>> {
@@ -199,7 +218,7 @@ impl Chunk {
     }
 
     fn give_back(&self, memory: NonNull<u8>, request: Request) {
-        let granule = self.distance(memory) / self.granule;
+        let granule = self.distance(memory.addr().get()) / self.granule;
         let bits = usize::MAX >> (BITS - request.count) << (granule % BITS);
         // Whoever takes them next sees the zeroes.
         self.taken[granule / BITS].fetch_and(!bits, Release);
@@ -213,10 +232,14 @@ fn iterate<'a>(first: *mut Chunk) -> impl Iterator<Item = &'a Chunk> {
     core::iter::successors(chunk(first), move |before| chunk(before.next.load(Relaxed)))
 }
 
-/// The length of the mapping of a value that is larger than a unit.
+/// The distance between slots of a value that is larger than a unit.
+fn own_stride(layout: Layout) -> Result<usize, AllocError> {
+    layout.size().checked_next_power_of_two().ok_or(AllocError { bytes: usize::MAX })
+}
+
+/// The length of its mapping.
 fn own_length(layout: Layout) -> Result<usize, AllocError> {
-    let stride = layout.size().checked_next_power_of_two();
-    stride.and_then(|stride| stride.checked_mul(slots())).ok_or(AllocError { bytes: usize::MAX })
+    own_stride(layout)?.checked_mul(slots()).ok_or(AllocError { bytes: usize::MAX })
 }
 
 fn map(length: usize) -> Result<NonNull<u8>, AllocError> {

@@ -16,6 +16,8 @@ mod arena;
 #[cfg(not(all(unix, not(miri))))]
 mod heap;
 #[cfg(all(unix, not(miri)))]
+mod spans;
+#[cfg(all(unix, not(miri)))]
 use arena as memory;
 #[cfg(not(all(unix, not(miri))))]
 use heap as memory;
@@ -95,6 +97,11 @@ impl core::error::Error for AllocError {}
 
 /// Where the slots of each kind of index lie: [`IndexKind::ARENA`].
 static ARENAS: [memory::Arena; 2] = [const { memory::Arena::new() }; 2];
+
+/// The slot that this address lies in: its arena and index. `None` if it lies in none, or where nobody knows. Takes no lock, and may be asked in a handler.
+pub(crate) fn slot_at(address: usize) -> Option<(usize, usize)> {
+    ARENAS.iter().enumerate().find_map(|(arena, memory)| Some((arena, memory.index_of(address)?)))
+}
 
 /// The distance in bytes from one slot to the next.
 #[must_use]
@@ -456,6 +463,8 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
     use std::vec::Vec;
 
+    #[cfg(all(unix, not(miri)))]
+    use super::slot_at;
     use super::{PerCpu, slot_bytes};
     use crate::cpu::{CpuId, MmCid, slots};
 
@@ -499,6 +508,37 @@ mod tests {
             assert!(core::ptr::from_ref(page).addr().is_multiple_of(4096));
             assert_eq!(page.0.load(Relaxed), index as u8);
         }
+    }
+
+    /// Every byte of a slot is known as its index's, whatever its size; the bytes around all slots, and those of slots that are gone, are nobody's.
+    #[cfg(all(unix, not(miri)))]
+    #[test]
+    fn addresses_tell_their_slots() {
+        fn tell<T>() {
+            // SAFETY: the types below may be zero.
+            let (one, other): (PerCpu<T>, PerCpu<T, MmCid>) = unsafe { (PerCpu::zeroed(), PerCpu::zeroed()) };
+            for (arena, slots) in [one.iter(), other.iter()].into_iter().enumerate() {
+                for (index, value) in slots.enumerate() {
+                    let first = core::ptr::from_ref(value).addr();
+                    let last = first + size_of::<T>() - 1;
+                    assert_eq!([first, last].map(slot_at), [Some((arena, index)); 2]);
+                }
+            }
+        }
+        tell::<u8>();
+        tell::<[u64; 64]>();
+        tell::<[u64; 65]>();
+        tell::<[u8; 64 << 10]>();
+        tell::<[u8; 100_000]>();
+        // SAFETY: bytes may be zero.
+        let large: PerCpu<[u8; 1 << 20]> = unsafe { PerCpu::zeroed() };
+        let first = core::ptr::from_ref(large.iter().next().unwrap()).addr();
+        assert_eq!(slot_at(first), Some((0, 0)));
+        drop(large);
+        assert_eq!(slot_at(first), None);
+        let local = 0_u64;
+        static SHARED: AtomicUsize = AtomicUsize::new(0);
+        assert_eq!([core::ptr::from_ref(&local).addr(), SHARED.as_ptr().addr(), 0, usize::MAX].map(slot_at), [None; 4]);
     }
 
     /// What was made before a panic is dropped, and only that.

@@ -105,12 +105,14 @@ struct Work<'w, R, Q> {
 ///
 /// 1. The instructions are found by running the section under `ptrace(2)`: from the one that arms it, through `prepare` and the window, to the one behind
 ///    the one that disarms it, with the descriptors in the program's ELF file to tell what is a window.
-/// 2. For each instruction and each [`Event`] a child is forked, stopped there for the first time that it comes by, and the event happens.
+/// 2. While a thread stands in front of each commit, another one runs the section, and the conflicting operation, on another CPU up to its own: both must not be about to store to one place, for
+///    nothing would keep them apart. (Sections by concurrency ids may have the same one then: of those the model knows more.)
+/// 3. For each instruction and each [`Event`] a child is forked, stopped there for the first time that it comes by, and the event happens.
 ///    - Before the commit the explorer demands that nothing was published: `check` must hold with the section not counted. In the window the next
 ///      instruction must be the abort handler's; in `prepare` the attempt must end without a commit.
 ///    - Behind the commit, that it isn't repeated: `check` must hold in the end with the section counted once.
 ///    - At every stop the descriptor in force must be one that the kernel accepts and cover one window, whole; at the end there must be none.
-/// 3. A [`Report`] says what was covered.
+/// 4. A [`Report`] says what was covered.
 ///
 /// The closures run in a copy of the process that has just the calling thread: they must not wait for others, nor start any (the standard library takes a lock for
 /// that, which another thread may have held). Each child begins with the memory

@@ -106,6 +106,13 @@ impl Report {
         self.failures.push(failure);
     }
 
+    /// The same, unless it is known already.
+    pub(super) fn fail_once(&mut self, failure: Failure) {
+        if self.failures.iter().all(|known| known.what != failure.what) {
+            self.fail(failure);
+        }
+    }
+
     /// What came of an event at the point of this number.
     pub(super) fn add(&mut self, point: usize, event: Event, outcome: Outcome) {
         let (phase, instruction) = &self.points[point];
@@ -175,7 +182,9 @@ impl fmt::Display for Report {
             write!(f, "\n    the section didn't come by in {} cases", self.not_reached())?;
         }
         if self.one_cpu {
-            write!(f, "\n    without migrations and fences: the process may use one CPU alone")?;
+            f.write_str(
+                "\n    without migrations and fences, nor a look at whether two CPUs commit to one place: the process may use one CPU alone",
+            )?;
         }
         if f.alternate() {
             for (phase, instruction) in &self.points {

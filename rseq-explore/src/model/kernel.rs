@@ -3,8 +3,9 @@
 //!
 //! It also checks what a user of the protocol may rely on. Each of these rules has a mutant that breaks it, see `tests/model.rs`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::rc::Rc;
 
 use super::code::{Address, Code};
 
@@ -25,6 +26,8 @@ pub struct Thread {
     pub(super) attempt: Cell<Attempt>,
     /// How often something interrupted it.
     interruptions: Cell<u64>,
+    /// What all threads have committed.
+    commits: Commits,
     /// How many attempts it made.
     pub(super) attempts: Cell<usize>,
     /// The rule that it broke first.
@@ -56,7 +59,23 @@ pub(super) struct Attempt {
     committed: bool,
     /// How often something had interrupted the thread before.
     interruptions: u64,
+    /// How many sections of all threads had committed before.
+    commits: usize,
 }
+
+/// A commit of some thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Commit {
+    thread: usize,
+    at: usize,
+    index: Index,
+}
+
+/// The index of a section, with its kind.
+pub(super) type Index = (usize, usize);
+
+/// The commits of a run, in their order.
+pub(super) type Commits = Rc<RefCell<Vec<Commit>>>;
 
 /// A rule that was broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +90,8 @@ pub enum Broken {
     AbortedByNothing,
     /// A section stored to memory behind its commit.
     StoredAfterCommit,
+    /// While a section was under way to its commit, one of another thread, by another index, committed to the same place.
+    SharedPlace,
 }
 
 impl fmt::Display for Broken {
@@ -81,12 +102,15 @@ impl fmt::Display for Broken {
             Self::LeftInForce => "a descriptor is in force outside of every section",
             Self::AbortedByNothing => "a section was aborted, though nothing interrupted it",
             Self::StoredAfterCommit => "a section stored to memory after its commit",
+            Self::SharedPlace => {
+                "two threads, by different indices, committed to one place at once: it is no index's own"
+            }
         })
     }
 }
 
 impl Thread {
-    pub(super) fn new(number: usize) -> Self {
+    pub(super) fn new(number: usize, commits: Commits) -> Self {
         Self {
             number,
             area: Area::default(),
@@ -95,6 +119,7 @@ impl Thread {
             aborted: Cell::new(false),
             attempt: Cell::default(),
             interruptions: Cell::new(0),
+            commits,
             attempts: Cell::new(0),
             broken: Cell::new(None),
         }
@@ -149,7 +174,8 @@ impl Thread {
     /// A section starts, or starts again.
     pub(super) fn begins(&self) {
         self.attempts.set(self.attempts.get() + 1);
-        self.attempt.set(Attempt { interruptions: self.interruptions.get(), ..Attempt::default() });
+        let (interruptions, commits) = (self.interruptions.get(), self.commits.borrow().len());
+        self.attempt.set(Attempt { interruptions, commits, ..Attempt::default() });
     }
 
     /// The section can't go on before its slots have been made, which aborts it as well.
@@ -167,12 +193,18 @@ impl Thread {
         self.must(!self.attempt.get().committed, Broken::StoredAfterCommit);
     }
 
-    /// The section commits, and the thread has this index.
-    pub(super) fn commits(&self, index: usize) {
+    /// The section commits at this address, and the thread has this index.
+    pub(super) fn commits(&self, index: Index, at: usize) {
         self.stores();
         let attempt = self.attempt.get();
-        self.must(attempt.index.is_none_or(|used| used == index), Broken::WrongSlot);
+        self.must(attempt.index.is_none_or(|used| used == index.1), Broken::WrongSlot);
         self.attempt.set(Attempt { committed: true, ..attempt });
+        let mut commits = self.commits.borrow_mut();
+        // Who got the place from another thread, in whatever way, began after that was through with it.
+        let meanwhile = &commits[attempt.commits..];
+        let shares = |other: &Commit| other.at == at && other.thread != self.number && other.index != index;
+        self.must(!meanwhile.iter().any(shares), Broken::SharedPlace);
+        commits.push(Commit { thread: self.number, at, index });
     }
 
     /// The section was aborted and starts again.

@@ -51,7 +51,7 @@ pub use rseq::{CpuId, MmCid};
 
 use self::code::Address;
 pub use self::kernel::Broken;
-use self::kernel::Thread;
+use self::kernel::{Commits, Thread};
 use self::running::{Events, Running};
 use self::schedule::{Path, Stacks};
 pub use self::world::Wrong;
@@ -273,7 +273,7 @@ pub struct Place {
 /// # Panics
 /// If a rule of the model is broken.
 pub fn alone<R>(interrupts: impl FnMut(Place) -> bool + 'static, body: impl FnOnce() -> R) -> R {
-    let thread = Rc::new(Thread::new(0));
+    let thread = Rc::new(Thread::new(0, Commits::default()));
     let events: Rc<dyn Events> = Rc::new(Alone(RefCell::new(Box::new(interrupts))));
     let result = running::aside(|| {
         running::switch_to(Running { thread: thread.clone(), events: Some(events) });

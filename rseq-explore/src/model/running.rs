@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::code::{Address, Code};
-use super::kernel::Thread;
+use super::kernel::{Commits, Thread};
 
 /// Decides what happens to a thread in front of each step. It may let others run before it returns.
 pub(super) trait Events {
@@ -21,7 +21,7 @@ pub(super) struct Running {
 }
 
 thread_local! {
-    static RUNNING: RefCell<Running> = RefCell::new(Running { thread: Rc::new(Thread::new(0)), events: None });
+    static RUNNING: RefCell<Running> = RefCell::new(Running { thread: Rc::new(Thread::new(0, Commits::default())), events: None });
 }
 
 /// The thread that runs.

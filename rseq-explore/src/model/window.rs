@@ -129,7 +129,7 @@ impl<I: ModelIndex, const N: usize> ModelWindow<I, N> {
     /// As that of [`store`](Self::store).
     pub unsafe fn commit<V: Word>(&self, at: usize, value: usize) {
         let thread = running::thread();
-        thread.commits(I::of(&thread));
+        thread.commits((I::ARENA, I::of(&thread)), at);
         // SAFETY: the caller's.
         unsafe { write(at, value, size_of::<V>()) };
     }

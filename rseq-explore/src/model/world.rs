@@ -9,7 +9,7 @@ use std::rc::Rc;
 use corosensei::Yielder;
 
 use super::code::Address;
-use super::kernel::{Broken, Thread};
+use super::kernel::{Broken, Commits, Thread};
 use super::running::Events;
 use super::schedule::Path;
 use super::{Bounds, CPUS, Model};
@@ -112,8 +112,9 @@ impl World {
             let state = state.clone();
             Box::new(move || handler(&state)) as Box<dyn Fn()>
         });
+        let commits = Commits::default();
         let world = Self {
-            threads: (0..count).map(|number| Rc::new(Thread::new(number))).collect(),
+            threads: (0..count).map(|number| Rc::new(Thread::new(number, commits.clone()))).collect(),
             yielders: vec![Cell::new(ptr::null()); count],
             in_handler: vec![Cell::new(false); count],
             cpus: RefCell::default(),

@@ -9,6 +9,7 @@ pub mod asm;
 mod editor;
 mod model;
 mod note;
+mod places;
 mod portable;
 mod window;
 
@@ -95,6 +96,11 @@ impl Context {
         ))
     }
 
+    /// Whether it is asked behind windows whose the places are that they store to.
+    pub fn asks_whose_places(&self) -> bool {
+        self.checked || self.audited
+    }
+
     /// Whether it is an editor that asks, and not a compiler.
     pub fn is_editor(&self) -> bool {
         matches!(self.emitter, Emitter::Editor)
@@ -114,6 +120,9 @@ impl Context {
                 let mut allocation = allocate::allocate(program, most);
                 if allocation.is_err() && machine.has_few_registers() {
                     frame::spread(program);
+                    allocation = allocate::allocate(program, most);
+                }
+                if allocation.is_err() && places::give_up(program) {
                     allocation = allocate::allocate(program, most);
                 }
                 let allocation = allocation.map_err(|too_many| too_many.error(most))?;
@@ -172,6 +181,7 @@ fn attempt(program: &Program, registers: &Registers, context: &Context) -> Token
     let (prepared, portable) = (prepared(program, context), portable::closure(program, &private));
     let (window, again) = window::outcome(program, registers, context);
     let (ended, over) = (ended(program, context), over(program, &private));
+    let (left, committed) = (places::left(program, context), places::committed(program, context));
     let (aborted, exits) = (aborted(program, &again, context), exits(program, &private));
     let last = last_exit(program);
     let names = bind(program, &program.window.in_result, &private);
@@ -187,9 +197,11 @@ fn attempt(program: &Program, registers: &Registers, context: &Context) -> Token
             if __rseq_outcome.end == #private::Outcome::<0>::ABORTED.end {
                 #aborted
             }
+            #left
             #over
             #exits
         }
+        #committed
         #over
         #names
         #reachable
@@ -450,10 +462,10 @@ fn needs_end(statement: &Stmt) -> bool {
 
 /// From here on, no way but the window leads out of the section, and that disarms by itself.
 fn prepared(program: &Program, context: &Context) -> TokenStream {
-    let (private, reachable) = (context.private(), reachable());
+    let (private, reachable, evaluated) = (context.private(), reachable(), places::evaluated(program, context));
     if program.arms_in_window() {
         return match (context.audited, context.checked) {
-            (true, _) => hidden!(#reachable #private::Audit::window(__rseq_audit);),
+            (true, _) => hidden!(#reachable #private::Audit::window(__rseq_audit); #evaluated),
             (false, true) => hidden!(#reachable #private::window_begins();),
             (false, false) => TokenStream::new(),
         };
@@ -463,7 +475,8 @@ fn prepared(program: &Program, context: &Context) -> TokenStream {
     } else {
         hidden!(#private::core::mem::ManuallyDrop::into_inner(__rseq_section))
     };
-    hidden!(#reachable let __rseq_section = #private::Section::prepared(#section);)
+    let index = places::prepared(program, context);
+    hidden!(#evaluated #reachable let __rseq_section = #private::Section::prepared(#section); #index)
 }
 
 /// The name of an expression that was evaluated before the window.

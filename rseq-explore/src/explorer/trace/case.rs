@@ -8,7 +8,7 @@ use super::super::report::Outcome;
 use super::super::{Event, Phase, Work};
 use super::arch;
 use super::child::{Cpus, SIGNAL};
-use super::orders::{Handler, Order, Stage};
+use super::orders::{Operation, Order, Stage};
 use super::points::Point;
 use super::subject::Subject;
 use super::tracee::{Stop, Trouble};
@@ -107,8 +107,8 @@ impl<R: Send + Sync, Q: Send + Sync> Exploration<'_, R, Q> {
                 subject.tracee.pin(second.unwrap_or(first))?;
                 self.order(subject, Order::Conflict { cpu: first })
             }
-            Event::Signal => self.signal(subject, Handler::Section),
-            Event::SignalOfConflict => self.signal(subject, Handler::Conflict),
+            Event::Signal => self.signal(subject, Operation::Section),
+            Event::SignalOfConflict => self.signal(subject, Operation::Conflict),
             Event::Fence => self.order(subject, Order::Fence { cpu: first, from: second.unwrap_or(first) }),
         }
     }
@@ -118,7 +118,7 @@ impl<R: Send + Sync, Q: Send + Sync> Exploration<'_, R, Q> {
     }
 
     /// Lets a handler run to its end.
-    fn signal(&self, subject: &Subject, handler: Handler) -> Result<(), Broken> {
+    fn signal(&self, subject: &Subject, handler: Operation) -> Result<(), Broken> {
         subject.shared().set_handler(handler);
         let stop = subject.not_failed(subject.tracee.go_on_with(SIGNAL)?)?;
         match (stop, subject.shared().stage()) {
@@ -205,11 +205,11 @@ impl<R: Send + Sync, Q: Send + Sync> Exploration<'_, R, Q> {
 }
 
 /// An instruction for people: its address, and what it is.
-pub(super) fn describe(point: &Point) -> String {
-    let mut text = format!("{:#x}", point.address);
+pub(super) fn describe(address: u64) -> String {
+    let mut text = format!("{address:#x}");
     // SAFETY: code of this process that was executed in its child.
-    let bytes = unsafe { std::slice::from_raw_parts(point.address as *const u8, arch::LONGEST) };
-    if let Some(code) = arch::Code::decode(bytes, point.address) {
+    let bytes = unsafe { std::slice::from_raw_parts(address as *const u8, arch::LONGEST) };
+    if let Some(code) = arch::Code::decode(bytes, address) {
         write!(text, "  {}", code.text()).expect("a string takes everything");
     }
     text

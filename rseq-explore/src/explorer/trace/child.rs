@@ -13,7 +13,7 @@ use std::thread;
 use rseq::CpuId;
 
 use super::super::{Ran, Run, Work};
-use super::orders::{Handler, Order, Shared, Stage};
+use super::orders::{Operation, Order, Shared, Stage};
 use super::tracee::{be_traced, pin};
 
 /// The CPUs of an exploration: where the section begins, and where else it may go.
@@ -189,8 +189,8 @@ impl<R: Send + Sync, Q: Send + Sync> Child<'_, R, Q> {
 
     fn handle(&self) {
         let outcome = match self.shared.handler() {
-            Handler::Section => caught(self.work.section).map(|value| self.sections.add(value)),
-            Handler::Conflict => caught(self.work.conflict).map(|value| self.conflicts.add(value)),
+            Operation::Section => caught(self.work.section).map(|value| self.sections.add(value)),
+            Operation::Conflict => caught(self.work.conflict).map(|value| self.conflicts.add(value)),
         };
         if let Err(message) = &outcome {
             self.shared.set_message(&format!("in a handler: {message}"));
@@ -218,8 +218,24 @@ impl<R: Send + Sync, Q: Send + Sync> Child<'_, R, Q> {
         loop {
             let Some(order) = self.shared.next_order() else { continue };
             let outcome = caught(|| self.carry_out(order));
+            let done = outcome.is_ok();
             self.shared.answer(outcome);
+            if let Order::Traced { operation, .. } = order
+                && done
+            {
+                self.run_traced(operation);
+            }
         }
+    }
+
+    /// Runs an operation between two stops. What comes of it is nobody's business: it is looked at on its way.
+    fn run_traced(&self, operation: Operation) {
+        mark();
+        let _looked_at = caught(|| match operation {
+            Operation::Section => drop((self.work.section)()),
+            Operation::Conflict => drop((self.work.conflict)()),
+        });
+        mark();
     }
 
     fn carry_out(&self, order: Order) {
@@ -232,6 +248,11 @@ impl<R: Send + Sync, Q: Send + Sync> Child<'_, R, Q> {
                 pin(0, from).expect("the CPU may be used");
                 let cpu = CpuId::new(cpu).expect("every CPU has a slot");
                 rseq::fence::cpu(cpu).expect("the kernel has fences");
+            }
+            Order::Traced { cpu, .. } => {
+                pin(0, cpu).expect("the CPU may be used");
+                self.shared.set_second_area(rseq::__private::area().addr() as u64);
+                assert!(be_traced(), "a second thread may be traced");
             }
             Order::Check { section } => {
                 let explored = section.into_iter().zip(self.explored.finished());

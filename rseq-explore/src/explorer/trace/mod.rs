@@ -4,6 +4,7 @@ mod arch;
 mod case;
 mod child;
 mod orders;
+mod places;
 mod points;
 mod subject;
 mod tracee;
@@ -44,8 +45,12 @@ fn every_case<R: Send + Sync, Q: Send + Sync>(
 ) -> Result<(), Trouble> {
     let (work, windows, rseq_cs) = (&explorer.work, &Windows::of_this_process(), rseq_cs());
     let points = points::find(windows, rseq_cs, || Subject::begin(work, cpus))?;
-    report.found(points.iter().map(|point| (point.phase, describe(point))).collect());
+    report.found(points.iter().map(|point| (point.phase, describe(point.address))).collect());
     let exploration = Exploration { work, windows, rseq_cs, cpus };
+    places::look(&exploration, &points, report)?;
+    if !explorer.to_the_end && !report.failures().is_empty() {
+        return Ok(());
+    }
     let bar = progress(&explorer.name, points.len() * explorer.events.len());
     'cases: for (number, point) in points.iter().enumerate() {
         for &event in &explorer.events {

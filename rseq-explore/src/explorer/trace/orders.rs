@@ -15,13 +15,15 @@ pub(super) enum Order {
     Conflict { cpu: usize },
     /// Make a fence for the sections of one CPU, from another one.
     Fence { cpu: usize, from: usize },
+    /// Be traced from now on, and when that is done run an operation on this CPU, with a stop before it and one behind it.
+    Traced { cpu: usize, operation: Operation },
     /// Check what is there, with the section counted as one that ran on this CPU, or as one that has not run.
     Check { section: Option<usize> },
 }
 
-/// What a signal's handler is to run.
+/// What a signal's handler is to run, or the second thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Handler {
+pub(super) enum Operation {
     Section = 0,
     Conflict = 1,
 }
@@ -50,6 +52,8 @@ pub(super) struct Shared {
     answer: AtomicU32,
     /// The thread that carries orders out, 0 before it is there.
     second_thread: AtomicI32,
+    /// The address of its area, once it is traced.
+    second_area: AtomicU64,
     stage: AtomicU32,
     handler: AtomicU32,
     length: AtomicU32,
@@ -63,11 +67,18 @@ const DONE: u32 = 1;
 const FAILED: u32 = 2;
 const NO_CPU: u64 = u64::MAX;
 
+impl Operation {
+    fn of(number: u64) -> Self {
+        if number == Self::Section as u64 { Self::Section } else { Self::Conflict }
+    }
+}
+
 impl Order {
     fn encode(self) -> (u32, [u64; 2]) {
         match self {
             Self::Conflict { cpu } => (1, [cpu as u64, 0]),
             Self::Fence { cpu, from } => (2, [cpu as u64, from as u64]),
+            Self::Traced { cpu, operation } => (4, [cpu as u64, operation as u64]),
             Self::Check { section } => (3, [section.map_or(NO_CPU, |cpu| cpu as u64), 0]),
         }
     }
@@ -76,6 +87,7 @@ impl Order {
         Some(match order {
             1 => Self::Conflict { cpu: first as usize },
             2 => Self::Fence { cpu: first as usize, from: second as usize },
+            4 => Self::Traced { cpu: first as usize, operation: Operation::of(second) },
             3 => Self::Check { section: (first != NO_CPU).then_some(first as usize) },
             _ => return None,
         })
@@ -120,6 +132,11 @@ impl Shared {
         Ok(if self.answer.load(SeqCst) == DONE { Ok(()) } else { Err(self.message()) })
     }
 
+    /// The address of the second thread's area, once it is traced.
+    pub fn second_area(&self) -> u64 {
+        self.second_area.load(SeqCst)
+    }
+
     pub fn second_thread(&self) -> libc::pid_t {
         self.second_thread.load(SeqCst)
     }
@@ -129,7 +146,7 @@ impl Shared {
         stages.into_iter().find(|stage| *stage as u32 == self.stage.load(SeqCst))
     }
 
-    pub fn set_handler(&self, handler: Handler) {
+    pub fn set_handler(&self, handler: Operation) {
         self.handler.store(handler as u32, SeqCst);
     }
 
@@ -157,6 +174,11 @@ impl Shared {
         self.second_thread.store(unsafe { libc::gettid() }, SeqCst);
     }
 
+    /// The address of the area of the thread that carries orders out.
+    pub fn set_second_area(&self, area: u64) {
+        self.second_area.store(area, SeqCst);
+    }
+
     pub fn answer(&self, outcome: Result<(), String>) {
         let answer = match outcome {
             Ok(()) => DONE,
@@ -173,8 +195,8 @@ impl Shared {
         self.stage.store(stage as u32, SeqCst);
     }
 
-    pub fn handler(&self) -> Handler {
-        if self.handler.load(SeqCst) == Handler::Section as u32 { Handler::Section } else { Handler::Conflict }
+    pub fn handler(&self) -> Operation {
+        Operation::of(self.handler.load(SeqCst).into())
     }
 
     pub fn set_message(&self, message: &str) {

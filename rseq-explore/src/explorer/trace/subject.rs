@@ -6,7 +6,7 @@ use std::{fs, io, thread};
 
 use super::super::Work;
 use super::child::{self, Cpus};
-use super::orders::{Mapping, Order, Shared, Stage};
+use super::orders::{Mapping, Operation, Order, Shared, Stage};
 use super::tracee::{PATIENCE, Stop, Tracee, Trouble};
 
 pub(super) struct Subject {
@@ -40,6 +40,12 @@ impl Subject {
     /// Lets it go on to the next stop.
     pub fn go_on(&self) -> Result<Stop, Trouble> {
         self.not_failed(self.tracee.go_on()?)
+    }
+
+    /// Has the second thread run an operation on this CPU while it is traced. It stands in front of it.
+    pub fn trace_second(&self, cpu: usize, operation: Operation) -> Result<Tracee, Trouble> {
+        self.carry_out(Order::Traced { cpu, operation })?.map_err(Trouble::Died)?;
+        Tracee::new(self.shared().second_thread())
     }
 
     /// Puts a breakpoint there, which is for the first thread alone: no other may come by.

@@ -1,4 +1,4 @@
-//! A process under `ptrace(2)`: its first thread stops where it is told to.
+//! A process under `ptrace(2)`: a thread of it stops where it is told to.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -48,7 +48,7 @@ impl From<io::Error> for Trouble {
     }
 }
 
-/// A child whose first thread is traced. It is killed when this is dropped.
+/// A thread of a child, which is traced. The child is killed when this is dropped.
 pub(super) struct Tracee {
     pid: libc::pid_t,
     memory: File,
@@ -57,7 +57,7 @@ pub(super) struct Tracee {
 }
 
 impl Tracee {
-    /// A child that has called [`be_traced`], from its first marker on.
+    /// A thread that has called [`be_traced`], from its first marker on.
     pub fn new(pid: libc::pid_t) -> Result<Self, Trouble> {
         let memory = fs::OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"));
         let tracee = memory.map(|memory| Self { pid, memory, planted: BTreeMap::new() });
@@ -200,6 +200,14 @@ impl Tracee {
         if !self.planted.contains_key(&at) {
             self.planted.insert(at, self.read(at)?);
             self.memory.write_all_at(&arch::BREAKPOINT, at)?;
+        }
+        Ok(())
+    }
+
+    /// Takes this breakpoint away again.
+    pub fn remove_breakpoint(&mut self, at: u64) -> Result<(), Trouble> {
+        if let Some(before) = self.planted.remove(&at) {
+            self.memory.write_all_at(&before, at)?;
         }
         Ok(())
     }

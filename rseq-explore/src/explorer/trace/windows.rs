@@ -20,6 +20,17 @@ pub(super) struct Window {
     pub aborted: u64,
     /// Where the window may be left to without committing.
     pub exits: Vec<u64>,
+    /// What its note says, if it has one.
+    pub note: Option<Note>,
+}
+
+/// What a window says of itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Note {
+    /// Where the section stands in the source: file, line and column.
+    pub place: String,
+    /// It goes by concurrency ids, not by CPUs.
+    pub by_cid: bool,
 }
 
 impl Window {
@@ -42,6 +53,10 @@ pub(super) struct Windows(BTreeMap<u64, Window>);
 impl Windows {
     pub fn of_this_process() -> Self {
         Self(images().iter().flat_map(windows).map(|window| (window.start, window)).collect())
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Window> {
+        self.0.values()
     }
 
     pub fn starts(&self) -> impl Iterator<Item = u64> {
@@ -81,20 +96,57 @@ fn windows(image: &Image) -> Vec<Window> {
     let Ok(bytes) = fs::read(&image.path) else { return Vec::new() };
     let Ok(file) = object::File::parse(&*bytes) else { return Vec::new() };
     // In memory, because in the file of what can be loaded anywhere the words are still to be computed.
-    let words = |name: &str| {
+    let bytes = |name: &str| {
         let section = file.section_by_name(name)?;
         let at = image.base + section.address();
         // SAFETY: a section of a loaded image, relocated by now, which nothing writes to.
-        Some(unsafe { std::slice::from_raw_parts(at as *const u64, section.size() as usize / 8) })
+        Some(unsafe { std::slice::from_raw_parts(at as *const u8, section.size() as usize) })
     };
-    let exits = words("__rseq_exit_point_array").unwrap_or_default().as_chunks::<2>().0;
-    let descriptors = words("__rseq_cs").unwrap_or_default().as_chunks::<4>().0;
-    descriptors.iter().map(|words| window(words, exits)).collect()
+    // SAFETY: words of 64 bits, whatever they hold.
+    let words = |name| unsafe { bytes(name).unwrap_or_default().align_to::<u64>() }.1;
+    let exits = words("__rseq_exit_point_array").as_chunks::<2>().0;
+    let mut notes = notes(bytes(".note.rseq").unwrap_or_default());
+    let descriptors = words("__rseq_cs").as_chunks::<4>().0;
+    let described = |words: &[u64; 4]| window(words, exits, notes.remove(&(words.as_ptr().addr() as u64)));
+    descriptors.iter().map(described).collect()
 }
 
 /// The window of a descriptor. Of the ways out of it, the first is that of an aborted attempt.
-fn window(&[_, start, length, abort_handler]: &[u64; 4], exits: &[[u64; 2]]) -> Window {
+fn window(&[_, start, length, abort_handler]: &[u64; 4], exits: &[[u64; 2]], note: Option<Note>) -> Window {
     let mut exits = exits.iter().filter(|[of, _]| *of == start).map(|[_, exit]| *exit);
     let aborted = exits.next().unwrap_or(abort_handler);
-    Window { start, post: start + length, abort_handler, aborted, exits: exits.collect() }
+    Window { start, post: start + length, abort_handler, aborted, exits: exits.collect(), note }
+}
+
+/// The notes of windows (`docs/tool-authors.md` has their format), by the addresses of their descriptors.
+fn notes(mut bytes: &[u8]) -> BTreeMap<u64, Note> {
+    let mut notes = BTreeMap::new();
+    while let Some((is_windows, description, rest)) = split_note(bytes) {
+        notes.extend(is_windows.then(|| window_note(description)).flatten());
+        bytes = rest;
+    }
+    notes
+}
+
+/// Whether the first note is a window's, what it says, and the notes behind it.
+fn split_note(bytes: &[u8]) -> Option<(bool, &[u8], &[u8])> {
+    let (head, rest) = bytes.split_at_checked(12)?;
+    let [name, length, ty] = [0, 4, 8].map(|at| number(head, at).unwrap_or_default());
+    let (owner, rest) = rest.split_at_checked(name.next_multiple_of(4) as usize)?;
+    let (description, rest) = rest.split_at_checked(length.next_multiple_of(4) as usize)?;
+    Some((owner.starts_with(b"rseq\0") && ty == 1, description, rest))
+}
+
+/// The descriptor that a window's note is of, and what it says.
+fn window_note(description: &[u8]) -> Option<(u64, Note)> {
+    let distance = i64::from(number(description, 0)?.cast_signed());
+    let descriptor = (description.as_ptr().addr() as u64).wrapping_add_signed(distance);
+    let (line, column) = (number(description, 8)?, number(description, 12)?);
+    let mut strings = description.get(16..)?.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    let (file, kind) = (strings.next()?, strings.next()?);
+    Some((descriptor, Note { place: format!("{file}:{line}:{column}"), by_cid: kind.ends_with("mm_cid") }))
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
 }

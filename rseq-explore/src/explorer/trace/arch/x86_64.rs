@@ -47,16 +47,18 @@ impl Code {
 
     /// Whether it writes to memory at this address.
     pub(crate) fn writes_to(&self, address: u64, registers: &Registers) -> bool {
+        self.written(registers).contains(&address)
+    }
+
+    /// The addresses of memory that it writes to.
+    pub(crate) fn written(&self, registers: &Registers) -> Vec<u64> {
         let mut factory = InstructionInfoFactory::new();
         let writes = |access| {
             matches!(access, OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite)
         };
         let value = |register, _, _| self::value(registers, register);
-        factory
-            .info(&self.0)
-            .used_memory()
-            .iter()
-            .any(|memory| writes(memory.access()) && memory.virtual_address(0, value) == Some(address))
+        let used = factory.info(&self.0).used_memory().iter();
+        used.filter(|memory| writes(memory.access())).filter_map(|memory| memory.virtual_address(0, value)).collect()
     }
 
     /// As an assembler writes it.
