@@ -98,10 +98,12 @@ pub(crate) fn release(buffer: &mut [u8; 65]) -> &str {
     core::str::from_utf8(&buffer[..length]).unwrap_or("")
 }
 
-/// A number that no other running thread of this process has, never 0.
+/// A number that no other running thread of this process has, even and never 0.
 pub(crate) fn thread_id() -> usize {
     // SAFETY: has no precondition.
-    unsafe { libc::pthread_self() as usize }
+    let id = unsafe { libc::pthread_self() as usize };
+    // A structure's address, or with some systems of 64 bits a count.
+    if cfg!(any(target_os = "linux", target_pointer_width = "32")) { id } else { id << 1 }
 }
 
 /// Gives the processor away once.
@@ -133,10 +135,20 @@ pub(crate) fn without_signals<R>(work: impl FnOnce() -> R) -> R {
         }
         libc::pthread_sigmask(libc::SIG_SETMASK, held.as_ptr(), before.as_mut_ptr());
     }
-    let result = work();
-    // SAFETY: the call above wrote `before`.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), null_mut()) };
-    result
+    // SAFETY: the call above wrote it.
+    let _before = Restore(unsafe { before.assume_init_ref() });
+    work()
+}
+
+/// The signals that are to be held back again when this is dropped, also by a panic.
+struct Restore<'s>(&'s libc::sigset_t);
+
+impl Drop for Restore<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: a set of signals, which the system gave.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, self.0, null_mut()) };
+    }
 }
 
 /// Runs `handler` in the child of every later `fork`.
