@@ -11,7 +11,8 @@
 //! restartable sequences share a slot that no CPU has.
 
 mod lock;
-#[cfg(all(test, not(miri)))]
+// The same on every machine, and slow on emulators.
+#[cfg(all(test, target_arch = "x86_64", not(miri)))]
 mod model;
 mod nesting;
 
@@ -235,11 +236,32 @@ mod tests {
     use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
     use std::boxed::Box;
     use std::panic::{catch_unwind, resume_unwind};
+    use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+    use std::sync::{Mutex, MutexGuard, PoisonError};
     use std::thread;
+    use std::time::Duration;
 
     use super::{commit, enter, enter_shared, enter_slot, fence, leave};
     use crate::cpu;
     use crate::sys::thread_id;
+
+    /// Each test has the slots for itself: others could take them away. One that doesn't end can't fail, so the process does.
+    fn alone() -> (MutexGuard<'static, ()>, Sender<()>) {
+        static ALONE: Mutex<()> = Mutex::new(());
+        const LIMIT: Duration = Duration::from_secs(120);
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ended, end) = channel();
+        let watch = move || {
+            if end.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+                std::eprintln!("threads wait for each other");
+                std::process::exit(1);
+            }
+        };
+        if !cfg!(miri) {
+            thread::spawn(watch);
+        }
+        (alone, ended)
+    }
 
     /// What only sections of the shared slot access. Not an atomic: Miri and the thread sanitizer see any that do it at once.
     struct Counter(UnsafeCell<u64>);
@@ -255,6 +277,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_one_threads_at_a_time() {
+        let _alone = alone();
         const EACH: u64 = if cfg!(miri) { 50 } else { 10_000 };
         static COUNTER: Counter = Counter(UnsafeCell::new(0));
         thread::scope(|scope| {
@@ -275,6 +298,7 @@ mod tests {
 
     #[test]
     fn an_inner_section_revokes_the_outer_ones() {
+        let _alone = alone();
         let first = enter();
         assert_eq!(enter(), first);
         assert_eq!(enter_slot(first, thread_id()), first);
@@ -293,9 +317,10 @@ mod tests {
         leave(first);
     }
 
-    /// A window that panics leaves the slot free, and signals as they were.
+    /// It leaves the slot free.
     #[test]
     fn a_window_may_panic() {
+        let _alone = alone();
         let slot = enter_shared();
         let panicking = || commit(slot, || -> u8 { resume_unwind(Box::new(())) });
         assert!(catch_unwind(panicking).is_err());
@@ -312,6 +337,7 @@ mod tests {
     /// What the handler of a fault in a window does is part of that window.
     #[test]
     fn a_section_on_top_of_a_window_waits_for_nothing() {
+        let _alone = alone();
         let slot = enter_shared();
         let outcome = commit(slot, || {
             assert_eq!(enter_shared(), slot);
@@ -327,6 +353,7 @@ mod tests {
     /// Whoever waits for a section, by a section or a fence, goes on while its `prepare` waits for them, and it can't commit any more.
     #[test]
     fn nobody_waits_for_prepare() {
+        let _alone = alone();
         fn section() {
             let slot = enter_shared();
             assert!(commit(slot, || ()).is_some());
@@ -343,6 +370,7 @@ mod tests {
 
     #[test]
     fn a_fence_waits_for_the_window_under_way() {
+        let _alone = alone();
         for slot in [None, Some(cpu::shared_slot())] {
             let (entered, left) = (AtomicBool::new(false), AtomicBool::new(false));
             thread::scope(|scope| {
@@ -368,6 +396,7 @@ mod tests {
     /// Sections get on while fences are made all the time.
     #[test]
     fn fences_keep_no_section_from_committing() {
+        let _alone = alone();
         const EACH: u32 = if cfg!(miri) { 5 } else { 1000 };
         let ended = AtomicBool::new(false);
         thread::scope(|scope| {

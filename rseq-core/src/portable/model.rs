@@ -105,7 +105,7 @@ enum Answer {
     OutOfPatience,
     /// No answer: the handler comes on top first.
     Handler,
-    /// No answer either: the code has come here, and remembers nothing of the answers before.
+    /// No answer either: the code has come here, and remembers no more of the answers before.
     At(usize),
 }
 
@@ -329,10 +329,10 @@ fn fence(slot: Option<Slot>, this: usize) {
     step(Step::Pause);
     event(Event::FenceCalled(name, slot));
     for at in (0..SLOTS).filter(|at| slot.is_none_or(|slot| slot == *at)) {
-        doing.is_at(at);
+        doing.is_at(name * WORDS + at);
         lock(at).fence(this);
     }
-    doing.is_at(SLOTS);
+    doing.is_at(name * WORDS + SLOTS);
     event(Event::FenceReturned(name));
     doing.ends();
 }

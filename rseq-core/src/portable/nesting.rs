@@ -65,15 +65,12 @@ impl Watch {
         }
     }
 
-    /// The innermost section of this thread has committed. Says whether it was the watched one.
+    /// The innermost section of this thread has committed. Says whether nobody is watched any more.
     pub(super) fn commits(&self, this: usize) -> bool {
-        match self.of(this) {
-            Some((word, 0 | 1)) => {
-                self.change(word, 0);
-                true
-            }
-            _ => false,
+        if let Some((word, 0 | 1)) = self.of(this) {
+            self.change(word, 0);
         }
+        self.is_idle()
     }
 
     /// The innermost section of this thread couldn't commit. Says how often in a row that was because of others of the same thread.
@@ -135,15 +132,17 @@ mod tests {
     /// An attempt that aborts, with so many sections inside that commit.
     fn attempt(watch: &Watch, this: usize, inner: usize) -> u32 {
         watch.begins(this);
-        (0..inner).for_each(|_| section(watch, this, false));
+        let is_idle = watch.is_idle();
+        (0..inner).for_each(|_| section(watch, this, is_idle));
         let attempts = watch.aborts(this);
         watch.ends(this);
         attempts
     }
 
-    fn section(watch: &Watch, this: usize, is_watched: bool) {
+    /// One that commits; whether nobody is watched then.
+    fn section(watch: &Watch, this: usize, is_idle: bool) {
         watch.begins(this);
-        assert_eq!(watch.commits(this), is_watched);
+        assert_eq!(watch.commits(this), is_idle);
         watch.ends(this);
     }
 
@@ -154,7 +153,6 @@ mod tests {
         // The first one finds out that there is something to watch.
         assert_eq!(attempts, [0, 1, 0, 2, 0]);
         section(&watch, THREAD, true);
-        section(&watch, THREAD, false);
         assert_eq!([1, 1].map(|inner| attempt(&watch, THREAD, inner)), [0, 1]);
     }
 
@@ -183,7 +181,7 @@ mod tests {
         assert_eq!([1, 1].map(|inner| attempt(&watch, THREAD, inner)), [1, 2]);
         // One outside of it that is over ends it.
         watch.ends(THREAD);
-        section(&watch, THREAD, false);
+        section(&watch, THREAD, true);
     }
 
     #[test]

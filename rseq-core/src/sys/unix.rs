@@ -176,3 +176,33 @@ pub(crate) unsafe fn unreserve(memory: NonNull<u8>, length: usize) {
     // SAFETY: the caller's.
     unsafe { libc::munmap(memory.as_ptr().cast(), length) };
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use core::mem::zeroed;
+    use core::ptr::null;
+    use std::boxed::Box;
+    use std::panic::{catch_unwind, resume_unwind};
+
+    use super::without_signals;
+
+    fn is_held(signal: libc::c_int) -> bool {
+        // SAFETY: zeroes are a set of signals, which the first call writes and the second one reads.
+        unsafe {
+            let mut now: libc::sigset_t = zeroed();
+            assert_eq!(libc::pthread_sigmask(libc::SIG_SETMASK, null(), &mut now), 0);
+            libc::sigismember(&now, signal) == 1
+        }
+    }
+
+    #[test]
+    fn signals_are_held_back_until_it_is_over() {
+        let held = without_signals(|| [libc::SIGUSR1, libc::SIGTERM, libc::SIGSEGV, libc::SIGSYS].map(is_held));
+        assert_eq!(held, [true, true, false, false]);
+        assert!(!is_held(libc::SIGUSR1));
+        assert!(catch_unwind(|| without_signals(|| resume_unwind(Box::new(())))).is_err());
+        assert!(!is_held(libc::SIGUSR1), "a panic is an end as well");
+    }
+}
