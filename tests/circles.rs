@@ -205,6 +205,42 @@ fn a_section_waits_for_others() {
     }
 }
 
+/// Sections that last longer than others are patient commit all the same, while short ones and fences want their slots.
+#[test]
+#[ignore = "run by `nobody_waits_in_a_circle`"]
+fn long_sections_commit() {
+    watched();
+    if !is_portable() {
+        return println!("skipped: a restartable section that is preempted each time never commits");
+    }
+    let (long, is_over, before) = (AtomicUsize::new(3), AtomicBool::new(false), sum());
+    let short = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for number in 0..8 {
+            let (is_over, short) = (&is_over, &short);
+            scope.spawn(move || {
+                while !is_over.load(SeqCst) {
+                    if number == 0 {
+                        fence::all().expect("there are fences in portable mode");
+                    } else {
+                        section(|_| ());
+                        short.fetch_add(1, SeqCst);
+                    }
+                }
+            });
+        }
+        for _ in 0..3 {
+            scope.spawn(|| {
+                section(|_| thread::sleep(Duration::from_millis(30)));
+                if long.fetch_sub(1, SeqCst) == 1 {
+                    is_over.store(true, SeqCst);
+                }
+            });
+        }
+    });
+    assert_eq!(sum() - before, 3 + short.into_inner());
+}
+
 /// A thread is cancelled in a fence, below a section that it waits for. Nothing stays of it.
 #[test]
 #[ignore = "run by `nobody_waits_in_a_circle`"]
@@ -274,6 +310,7 @@ const CIRCLES: &[&str] = &[
     "handlers_on_sections_take_from_each_other",
     "sections_make_fences",
     "a_section_waits_for_others",
+    "long_sections_commit",
     "a_fence_is_cancelled",
     "every_section_aborts_once",
 ];
