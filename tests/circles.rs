@@ -231,7 +231,7 @@ fn long_sections_commit() {
         }
         for _ in 0..3 {
             scope.spawn(|| {
-                section(|_| thread::sleep(Duration::from_millis(30)));
+                section(|_| thread::sleep(Duration::from_millis(150)));
                 if long.fetch_sub(1, SeqCst) == 1 {
                     is_over.store(true, SeqCst);
                 }
