@@ -1,4 +1,5 @@
-//! Sections, handlers, fences and threads that could wait for each other, in every mode: none does without end. Each runs in a process of its own, which is ended if it takes too long.
+//! Sections, handlers, fences and threads that could wait for each other, in every mode: none does
+//! without end. Each runs in a process of its own, which is ended if it takes too long.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -66,7 +67,8 @@ fn on_two_slots(work: impl Fn(usize) + Sync) -> bool {
     let (found, is_over, both) = (Barrier::new(3), AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
         let mut slots: Vec<CpuId> = Vec::new();
-        // In portable mode a slot depends on the thread: so there are more, until two have different ones.
+        // In portable mode a slot depends on the thread: so there are more, until two have
+        // different ones.
         for number in 0..200 {
             let cpu = cpus[slots.len().min(cpus.len() - 1)];
             let (found, is_over, both, work) = (&found, &is_over, &both, &work);
@@ -170,7 +172,8 @@ fn sections_make_fences() {
     assert_eq!(sum() - before, THREADS);
 }
 
-/// A section's `prepare` waits for other threads, which run sections on the same slot, or make fences.
+/// A section's `prepare` waits for other threads, which run sections on the same slot, or make
+/// fences.
 #[test]
 #[ignore = "run by `nobody_waits_in_a_circle`"]
 fn a_section_waits_for_others() {
@@ -205,7 +208,8 @@ fn a_section_waits_for_others() {
     }
 }
 
-/// Sections that last longer than others are patient commit all the same, while short ones and fences want their slots.
+/// Sections that last longer than others are patient commit all the same, while short ones and
+/// fences want their slots.
 #[test]
 #[ignore = "run by `nobody_waits_in_a_circle`"]
 fn long_sections_commit() {
@@ -263,7 +267,8 @@ fn a_fence_is_cancelled() {
     let before = sum();
     section(|attempt| {
         if attempt == 1 {
-            // SAFETY: a thread is started that only makes fences, is cancelled and waited for. It may unwind, as the C library has it.
+            // SAFETY: a thread is started that only makes fences, is cancelled and waited for. It
+            // may unwind, as the C library has it.
             unsafe {
                 let start = std::mem::transmute::<extern "C-unwind" fn(*mut c_void) -> *mut c_void, Start>(fences);
                 let mut thread = zeroed();

@@ -6,7 +6,8 @@ use core::sync::atomic::{
 
 use crate::sys;
 
-/// An atomic word, and how to wait until others have changed one. The model has its own, so that it runs this very code.
+/// An atomic word, and how to wait until others have changed one. The model has its own, so that it
+/// runs this very code.
 pub(super) trait Word {
     fn load(&self, order: Ordering) -> usize;
     fn store(&self, value: usize, order: Ordering);
@@ -53,16 +54,19 @@ impl Word for AtomicUsize {
 /// Set in the holder's word while its window runs. (Threads' ids are even.)
 const COMMITTING: usize = 1;
 
-/// So many rounds a section has the slot for itself, some milliseconds, before others may take it away.
+/// So many rounds a section has the slot for itself, some milliseconds, before others may take it
+/// away.
 const PATIENCE: u32 = 192;
 /// So often that time doubles.
 const MOST_DOUBLINGS: u32 = 7;
 
-/// The lock of a slot. Who begins a section holds it until the section commits, is left, or until somebody else takes it: a section that doesn't hold it any more
-/// can't commit. Nobody waits for a section without end, but for a window, which itself waits for nobody.
+/// The lock of a slot. Who begins a section holds it until the section commits, is left, or until
+/// somebody else takes it: a section that doesn't hold it any more can't commit. Nobody waits for a
+/// section without end, but for a window, which itself waits for nobody.
 pub(super) struct Lock<W = AtomicUsize> {
-    /// The thread whose section it is, 0 for none. It is only ever changed by read-modify-writes: so each section sees what was stored before by those that held the
-    /// slot earlier, and by those who made a fence for it.
+    /// The thread whose section it is, 0 for none. It is only ever changed by read-modify-writes:
+    /// so each section sees what was stored before by those that held the slot earlier, and by
+    /// those who made a fence for it.
     holder: W,
     /// How many commits have ended, wrapping.
     commits: W,
@@ -89,7 +93,8 @@ impl<W: Word> Lock<W> {
         Self { holder, commits, taken: AtomicU32::new(0) }
     }
 
-    /// Begins a section of this thread. Waits for that of another one until its time is over, and then takes the slot away from it.
+    /// Begins a section of this thread. Waits for that of another one until its time is over, and
+    /// then takes the slot away from it.
     pub(super) fn begin(&self, this: usize) {
         let mut round = 0;
         loop {
@@ -106,14 +111,16 @@ impl<W: Word> Lock<W> {
         }
     }
 
-    /// Runs the window of this thread's innermost section, if that still holds the slot. Signals are held back: a handler on top of a window would find its slot in
-    /// a state that no section leaves behind.
+    /// Runs the window of this thread's innermost section, if that still holds the slot. Signals
+    /// are held back: a handler on top of a window would find its slot in a state that no section
+    /// leaves behind.
     pub(super) fn commit<R>(&self, this: usize, window: impl FnOnce() -> R) -> Option<R> {
         if self.holder.replace(this, this | COMMITTING, Acquire) {
             let _ends = Commit(self);
             return Some(window());
         }
-        // What a window raises itself (`SIGSEGV` and its kin) can't be held back. Its handler's sections run as part of that window.
+        // What a window raises itself (`SIGSEGV` and its kin) can't be held back. Its handler's
+        // sections run as part of that window.
         (self.holder.load(Relaxed) == this | COMMITTING).then(window)
     }
 
@@ -130,9 +137,11 @@ impl<W: Word> Lock<W> {
         }
     }
 
-    /// Sees to it that no section which began before can commit, and that those which begin later see what was stored before. Says whether it was a section of this thread.
+    /// Sees to it that no section which began before can commit, and that those which begin later
+    /// see what was stored before. Says whether it was a section of this thread.
     ///
-    /// It leaves another thread's section its time to end, lest fences keep it from ever committing. Then it takes the slot from it; only a window it waits for.
+    /// It leaves another thread's section its time to end, lest fences keep it from ever
+    /// committing. Then it takes the slot from it; only a window it waits for.
     pub(super) fn fence(&self, this: usize) -> bool {
         let seen = self.holder.fetch_or(0, AcqRel);
         let commits = self.commits.load(Acquire);
@@ -158,7 +167,8 @@ impl<W: Word> Lock<W> {
         self.taken.store(0, Relaxed);
     }
 
-    /// Each time that the slot was taken from it, a section gets twice the time: so in the end it commits, however long it takes.
+    /// Each time that the slot was taken from it, a section gets twice the time: so in the end it
+    /// commits, however long it takes.
     fn may_be_taken(&self, holder: usize, round: u32) -> bool {
         holder & COMMITTING == 0 && round >= PATIENCE << self.taken.load(Relaxed).min(MOST_DOUBLINGS)
     }

@@ -1,14 +1,19 @@
-//! The portable mode: the same sections with a lock per slot, wherever restartable sequences can't be used.
+//! The portable mode: the same sections with a lock per slot, wherever restartable sequences can't
+//! be used.
 //!
-//! A section holds one slot and gets that slot's index. It may lose the slot again, as a restartable one loses its CPU, and then it aborts and starts again: to a second section on
-//! the same thread, be it called from `prepare` or run by a signal handler, which works on the same slot; to a fence; and to a section of another thread that has waited for some milliseconds.
-//! What nobody takes away is a slot whose window runs, and a window waits for nobody. So nothing waits in a circle, whatever `prepare` does and wherever handlers come.
+//! A section holds one slot and gets that slot's index. It may lose the slot again, as a
+//! restartable one loses its CPU, and then it aborts and starts again: to a second section on the
+//! same thread, be it called from `prepare` or run by a signal handler, which works on the same
+//! slot; to a fence; and to a section of another thread that has waited for some milliseconds. What
+//! nobody takes away is a slot whose window runs, and a window waits for nobody. So nothing waits
+//! in a circle, whatever `prepare` does and wherever handlers come.
 //!
-//! An outer section that loses its slot without end, because its `prepare` always runs another section, panics after [`MOST_REVOCATIONS`] attempts. (Restartable sequences
-//! can't tell: there it repeats forever.)
+//! An outer section that loses its slot without end, because its `prepare` always runs another
+//! section, panics after [`MOST_REVOCATIONS`] attempts. (Restartable sequences can't tell: there it
+//! repeats forever.)
 //!
-//! The mode never mixes with the other one on the same data: threads that the kernel refuses in a process that runs
-//! restartable sequences share a slot that no CPU has.
+//! The mode never mixes with the other one on the same data: threads that the kernel refuses in a
+//! process that runs restartable sequences share a slot that no CPU has.
 
 mod lock;
 // The same on every machine, and slow on emulators.
@@ -24,8 +29,8 @@ use crate::cpu;
 use crate::mode::{self, Mode, Reason};
 use crate::sys;
 
-/// So many attempts in a row of one section, each revoked by another section of the same thread, are taken for a
-/// mistake in its `prepare`.
+/// So many attempts in a row of one section, each revoked by another section of the same thread,
+/// are taken for a mistake in its `prepare`.
 pub const MOST_REVOCATIONS: u32 = 100_000;
 
 /// The most slots that portable mode spreads threads over.
@@ -64,8 +69,9 @@ pub fn force() -> Result<(), Mode> {
     }
 }
 
-/// Makes every `period`-th commit of the process abort in portable mode, so that tests reach what a program does about
-/// aborts; 0 turns it off. Commits that repeat such a one neither count nor abort, so with 1 each section aborts once.
+/// Makes every `period`-th commit of the process abort in portable mode, so that tests reach what a
+/// program does about aborts; 0 turns it off. Commits that repeat such a one neither count nor
+/// abort, so with 1 each section aborts once.
 ///
 /// ```standalone_crate
 /// use rseq::{rseq, PerCpu};
@@ -90,7 +96,8 @@ pub fn inject_aborts(period: u32) {
 }
 
 impl Slot {
-    /// Threads are spread over fewer slots than there are CPUs, or as many, so the shared slot's place is free for it.
+    /// Threads are spread over fewer slots than there are CPUs, or as many, so the shared slot's
+    /// place is free for it.
     fn of(slot: usize) -> &'static Self {
         &TABLE[slot.min(LOCKS)]
     }
@@ -155,7 +162,8 @@ impl Slot {
     }
 }
 
-/// Begins a section in portable mode, on a slot that depends on the thread alone: so a nested section meets its outer one.
+/// Begins a section in portable mode, on a slot that depends on the thread alone: so a nested
+/// section meets its outer one.
 pub(crate) fn enter() -> usize {
     let this = sys::thread_id();
     let slots = LOCKS.min(cpu::possible()) as u64;
@@ -173,7 +181,8 @@ fn enter_slot(slot: usize, this: usize) -> usize {
     slot
 }
 
-/// Runs the window of the section that began last, unless it has lost this slot: then there is no outcome.
+/// Runs the window of the section that began last, unless it has lost this slot: then there is no
+/// outcome.
 ///
 /// # Panics
 /// If it lost it to others of its thread [`MOST_REVOCATIONS`] times in a row.
@@ -208,20 +217,23 @@ pub(crate) fn fence(slot: Option<usize>) {
     }
 }
 
-/// Threads' ids are often addresses at regular distances: a multiplication by 2^64 / golden ratio spreads them over the upper bits.
+/// Threads' ids are often addresses at regular distances: a multiplication by 2^64 / golden ratio
+/// spreads them over the upper bits.
 fn spread(thread: usize) -> usize {
     (thread as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(32) as usize
 }
 
-/// Sees to it that a child of `fork` frees the slots that other threads held: they don't exist in it.
+/// Sees to it that a child of `fork` frees the slots that other threads held: they don't exist in
+/// it.
 fn prepare_for_forks() {
     static PREPARED: AtomicBool = AtomicBool::new(false);
     unsafe extern "C" fn in_child() {
         let this = sys::thread_id();
         TABLE.iter().for_each(|slot| slot.forget_others(this));
     }
-    // Each thread that comes before it is done does it as well: to wait for the first would be to wait below a handler, and to go on would be to
-    // lock a slot that a child would find locked. The C library takes a lock of its own for it, so no handler may come in between.
+    // Each thread that comes before it is done does it as well: to wait for the first would be to
+    // wait below a handler, and to go on would be to lock a slot that a child would find locked.
+    // The C library takes a lock of its own for it, so no handler may come in between.
     if !PREPARED.load(Acquire) {
         sys::without_signals(|| sys::at_fork_in_child(in_child));
         PREPARED.store(true, Release);
@@ -245,7 +257,8 @@ mod tests {
     use crate::cpu;
     use crate::sys::thread_id;
 
-    /// Each test has the slots for itself: others could take them away. One that doesn't end can't fail, so the process does.
+    /// Each test has the slots for itself: others could take them away. One that doesn't end can't
+    /// fail, so the process does.
     fn alone() -> (MutexGuard<'static, ()>, Sender<()>) {
         static ALONE: Mutex<()> = Mutex::new(());
         const LIMIT: Duration = Duration::from_secs(120);
@@ -263,7 +276,8 @@ mod tests {
         (alone, ended)
     }
 
-    /// What only sections of the shared slot access. Not an atomic: Miri and the thread sanitizer see any that do it at once.
+    /// What only sections of the shared slot access. Not an atomic: Miri and the thread sanitizer
+    /// see any that do it at once.
     struct Counter(UnsafeCell<u64>);
     // SAFETY: accessed under the slot's lock alone, which is what is tested.
     unsafe impl Sync for Counter {}
@@ -350,7 +364,8 @@ mod tests {
         assert_eq!(outcome, Some(Some(2)));
     }
 
-    /// Whoever waits for a section, by a section or a fence, goes on while its `prepare` waits for them, and it can't commit any more.
+    /// Whoever waits for a section, by a section or a fence, goes on while its `prepare` waits for
+    /// them, and it can't commit any more.
     #[test]
     fn nobody_waits_for_prepare() {
         let _alone = alone();

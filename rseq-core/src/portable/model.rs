@@ -1,8 +1,12 @@
-//! The locks by every schedule of a few sections, handlers, fences and drains: nobody waits in a circle, and nothing commits that mustn't. The code is that of [`Lock`] itself, on
-//! words of the model's; memory is sequentially consistent (what the orders are for is Miri's part). With each flaw that a word can have on purpose, the search finds something.
+//! The locks by every schedule of a few sections, handlers, fences and drains: nobody waits in a
+//! circle, and nothing commits that mustn't. The code is that of [`Lock`] itself, on words of the
+//! model's; memory is sequentially consistent (what the orders are for is Miri's part). With each
+//! flaw that a word can have on purpose, the search finds something.
 //!
-//! A thread's code is run anew for each of its steps, from its beginning, with what its words answered up to there; at the first step that has no answer yet it is left. So a
-//! thread is where its answers say, a state is a number for each thread and the words, and states that were seen are not looked at again.
+//! A thread's code is run anew for each of its steps, from its beginning, with what its words
+//! answered up to there; at the first step that has no answer yet it is left. So a thread is where
+//! its answers say, a state is a number for each thread and the words, and states that were seen
+//! are not looked at again.
 
 extern crate std;
 
@@ -361,7 +365,8 @@ struct Place {
     next: Step,
     /// A handler may come here.
     is_open: bool,
-    /// It, or what the handler interrupted, has looked at a word: should that change, waiting is over.
+    /// It, or what the handler interrupted, has looked at a word: should that change, waiting is
+    /// over.
     has_looked: bool,
     after: HashMap<Answer, usize>,
 }
@@ -423,7 +428,8 @@ impl Code {
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Begun {
     slot: Slot,
-    /// It mustn't commit any more: another section of its slot did, or was on top of it, or a fence has returned.
+    /// It mustn't commit any more: another section of its slot did, or was on top of it, or a fence
+    /// has returned.
     is_over: bool,
     /// The fences, by their names, that were called since.
     fences: u16,

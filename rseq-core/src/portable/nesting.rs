@@ -1,14 +1,18 @@
-//! Sections that can never commit, because each of their attempts runs another section: how they are found out.
+//! Sections that can never commit, because each of their attempts runs another section: how they
+//! are found out.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
-/// The lower bits of the watched word: how many sections of the thread are under way, counted from the one that is watched.
+/// The lower bits of the watched word: how many sections of the thread are under way, counted from
+/// the one that is watched.
 const DEPTH: usize = 0xff;
 
-/// So many aborts of others in a row, without a section of the watched thread, show that its section was given up.
+/// So many aborts of others in a row, without a section of the watched thread, show that its
+/// section was given up.
 const MOST_STRANGERS: u32 = 1000;
 
-/// Watches a section that was aborted, one at a time on each slot, until it commits. It only looks, and nothing is wrong but a diagnosis if two threads are taken for one.
+/// Watches a section that was aborted, one at a time on each slot, until it commits. It only looks,
+/// and nothing is wrong but a diagnosis if two threads are taken for one.
 pub(super) struct Watch {
     /// The thread in the upper bits, how deep it is in the lower ones; 0 if nobody is watched.
     watched: AtomicUsize,
@@ -73,7 +77,8 @@ impl Watch {
         self.is_idle()
     }
 
-    /// The innermost section of this thread couldn't commit. Says how often in a row that was because of others of the same thread.
+    /// The innermost section of this thread couldn't commit. Says how often in a row that was
+    /// because of others of the same thread.
     pub(super) fn aborts(&self, this: usize) -> u32 {
         match self.of(this) {
             Some((_, 1)) if self.covered.swap(false, Relaxed) => self.attempts.fetch_add(1, Relaxed) + 1,
@@ -96,7 +101,8 @@ impl Watch {
         self.watched.store(0, Relaxed);
     }
 
-    /// Watches the innermost section of this thread from now on, unless somebody else is watched meanwhile.
+    /// Watches the innermost section of this thread from now on, unless somebody else is watched
+    /// meanwhile.
     fn watch(&self, before: usize, this: usize) -> u32 {
         self.change(before, key(this) + 1);
         self.covered.store(false, Relaxed);

@@ -189,7 +189,8 @@ mod tests {
     use super::without_signals;
 
     fn is_held(signal: libc::c_int) -> bool {
-        // SAFETY: zeroes are a set of signals, which the first call writes and the second one reads.
+        // SAFETY: zeroes are a set of signals, which the first call writes and the second one
+        // reads.
         unsafe {
             let mut now: libc::sigset_t = zeroed();
             assert_eq!(libc::pthread_sigmask(libc::SIG_SETMASK, null(), &mut now), 0);
