@@ -573,27 +573,27 @@ impl Search {
             Step::Swap(word, value) => Answer::Value(state.change(word, value)),
             Step::Or(word, _) if self.flaw == Flaw::BlindFence && state.words[word] & 1 != 0 => Answer::Value(0),
             Step::Or(word, bits) => Answer::Value(state.change(word, usize::from(state.words[word]) | bits)),
-            Step::Replace(word, from, to) => {
-                let before = usize::from(state.words[word]);
-                let this = self.threads[thread].this;
-                let is_holder = word % WORDS_OF_SLOT == 0;
-                let before = match self.flaw {
-                    Flaw::LeavesBlindly if is_holder && (from, to) == (this, 0) => from,
-                    _ => before,
-                };
-                let is_taken = is_holder && ![0, this].contains(&(from & !1));
-                let is_hidden = is_holder && to == from | 1;
-                if before == from
-                    && !(self.flaw == Flaw::NothingIsTaken && is_taken)
-                    && !(self.flaw == Flaw::HiddenWindow && is_hidden)
-                {
-                    state.change(word, to);
-                }
-                Answer::Value(before)
-            }
+            Step::Replace(word, from, to) => self.replace(state, thread, word, [from, to]),
             Step::Mask(_) | Step::Pause => Answer::Done,
             Step::Wait | Step::Event(_) | Step::End => unreachable!("{step:?} is no step on words"),
         }
+    }
+
+    fn replace(&self, state: &mut State, thread: usize, word: usize, [from, to]: [usize; 2]) -> Answer {
+        let (before, this) = (usize::from(state.words[word]), self.threads[thread].this);
+        // What the flaws are about is who holds a slot, which its first word says.
+        let flaw = if word.is_multiple_of(WORDS_OF_SLOT) { self.flaw } else { Flaw::None };
+        match flaw {
+            Flaw::LeavesBlindly if [from, to] == [this, 0] => {
+                state.change(word, to);
+                return Answer::Value(from);
+            }
+            Flaw::NothingIsTaken if ![0, this].contains(&(from & !1)) => {}
+            Flaw::HiddenWindow if to == from | 1 => {}
+            _ if before == from => _ = state.change(word, to),
+            _ => {}
+        }
+        Answer::Value(before)
     }
 }
 
