@@ -74,7 +74,8 @@
 //!   for as long as it likes, and follows it. Such memory has to stay mapped and of its type (a pool that only ever reuses it), or to be kept until every thread was seen outside of
 //!   sections by other means.
 //!
-//! In portable mode a fence waits for `prepare` as well. Don't rely on it: nothing tells a program that is right there alone.
+//! In portable mode it is the same: windows run under a lock, and a fence waits for one that runs,
+//! but not for `prepare`.
 
 use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
@@ -131,7 +132,9 @@ pub struct Stopped<'n> {
 
 /// Stops the sections on the slot of this CPU, whose number of items is `number`, as the [module](self) has it.
 ///
-/// It takes a system call, and some microseconds. It waits for no other thread, so handlers of signals may call it; a section mustn't.
+/// It takes a system call, and some microseconds. It waits for no other thread without end (in
+/// portable mode for a window that runs, and some milliseconds for a section), so handlers of
+/// signals may call it; a section mustn't.
 ///
 /// # Errors
 /// [`StopError::Busy`] if another thread (or the one that a handler interrupted) has stopped it, or if its own CPU changed the number a hundred times in a row meanwhile;

@@ -4,6 +4,10 @@
 //! `MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ`, Linux 5.10): whatever section is under way there starts again. So after a flag was
 //! set and the fence has returned, no section commits that didn't see the flag.
 //!
+//! In portable mode it takes the slots from the sections under way, which find out when they want
+//! to commit. It waits for no `prepare` without end: so sections, whatever they wait for, and
+//! handlers on top of them may make fences.
+//!
 //! How another CPU's items are taken by means of it, and what memory can be freed behind it and what can't, is in [`drain`](crate::drain).
 
 use core::fmt;
@@ -44,8 +48,10 @@ impl core::error::Error for FenceError {}
 
 /// After it returns, no section of this process that began before the call can still commit.
 ///
-/// It aborts such sections of other threads, and the calling thread's own if it is called from inside one. Sections that begin later see every
-/// store made before the call. In portable mode it waits for the sections under way to end.
+/// It aborts such sections of other threads, and the calling thread's own if it is called from
+/// inside one. Sections that begin later see every store made before the call. In portable mode it
+/// first gives a section of another thread some milliseconds to end by itself, and waits for a
+/// window that runs.
 ///
 /// ```
 /// rseq::fence::all()?;

@@ -28,7 +28,9 @@ use super::{AllocError, PerCpu, Slots, rseq};
 ///
 /// Items may be of any type that can be sent. One that is no larger than a pointer travels in a register; a larger one is copied in the window, so it had better be small.
 ///
-/// Pushes may come from everywhere, signal handlers included, but not from the `prepare` of a section: that one would never commit. No operation waits for another thread.
+/// Pushes may come from everywhere, signal handlers included, but not from the `prepare` of a
+/// section: that one would never commit. No operation waits without end for another thread (only in
+/// portable mode any waits at all).
 ///
 /// *Order*: items of one CPU come in the order in which they were pushed there. There is none among CPUs; put a time into the items if you need one.
 ///

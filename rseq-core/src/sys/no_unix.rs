@@ -37,10 +37,10 @@ pub(crate) fn release(_buffer: &mut [u8; 65]) -> &str {
 
 cfg_select! {
     unix => {
-        /// Miri has the call.
+        /// Miri has the call, and counts threads from 0 on.
         pub(crate) fn thread_id() -> usize {
             // SAFETY: has no precondition.
-            unsafe { libc::pthread_self() as usize }
+            (unsafe { libc::pthread_self() } as usize + 1) << 1
         }
     }
     windows => {
@@ -49,13 +49,13 @@ cfg_select! {
             unsafe extern "system" {
                 safe fn GetCurrentThreadId() -> u32;
             }
-            GetCurrentThreadId() as usize
+            (GetCurrentThreadId() as usize) << 1
         }
     }
     _ => {
         /// A system without threads.
         pub(crate) fn thread_id() -> usize {
-            1
+            2
         }
     }
 }

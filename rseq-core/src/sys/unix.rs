@@ -113,10 +113,12 @@ fn name(buffer: &mut [u8; 65], which: fn(&libc::utsname) -> *const c_char) -> &s
     core::str::from_utf8(&buffer[..length]).unwrap_or("")
 }
 
-/// A number that no other running thread of this process has, never 0.
+/// A number that no other running thread of this process has, even and never 0.
 pub(crate) fn thread_id() -> usize {
     // SAFETY: has no precondition.
-    unsafe { libc::pthread_self() as usize }
+    let id = unsafe { libc::pthread_self() as usize };
+    // A structure's address, or with some systems of 64 bits a count.
+    if cfg!(any(target_os = "linux", target_pointer_width = "32")) { id } else { id << 1 }
 }
 
 /// Gives the processor away once.
@@ -148,10 +150,20 @@ pub(crate) fn without_signals<R>(work: impl FnOnce() -> R) -> R {
         }
         libc::pthread_sigmask(libc::SIG_SETMASK, held.as_ptr(), before.as_mut_ptr());
     }
-    let result = work();
-    // SAFETY: the call above wrote `before`.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), null_mut()) };
-    result
+    // SAFETY: the call above wrote it.
+    let _before = Restore(unsafe { before.assume_init_ref() });
+    work()
+}
+
+/// The signals that are to be held back again when this is dropped, also by a panic.
+struct Restore<'s>(&'s libc::sigset_t);
+
+impl Drop for Restore<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: a set of signals, which the system gave.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, self.0, null_mut()) };
+    }
 }
 
 /// Runs `handler` in the child of every later `fork`.
@@ -181,5 +193,36 @@ pub(crate) unsafe fn unreserve(memory: NonNull<u8>, length: usize) {
     unsafe {
         roots::remove(memory, length);
         libc::munmap(memory.as_ptr().cast(), length);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use core::mem::zeroed;
+    use core::ptr::null;
+    use std::boxed::Box;
+    use std::panic::{catch_unwind, resume_unwind};
+
+    use super::without_signals;
+
+    fn is_held(signal: libc::c_int) -> bool {
+        // SAFETY: zeroes are a set of signals, which the first call writes and the second one
+        // reads.
+        unsafe {
+            let mut now: libc::sigset_t = zeroed();
+            assert_eq!(libc::pthread_sigmask(libc::SIG_SETMASK, null(), &mut now), 0);
+            libc::sigismember(&now, signal) == 1
+        }
+    }
+
+    #[test]
+    fn signals_are_held_back_until_it_is_over() {
+        let held = without_signals(|| [libc::SIGUSR1, libc::SIGTERM, libc::SIGSEGV, libc::SIGSYS].map(is_held));
+        assert_eq!(held, [true, true, false, false]);
+        assert!(!is_held(libc::SIGUSR1));
+        assert!(catch_unwind(|| without_signals(|| resume_unwind(Box::new(())))).is_err());
+        assert!(!is_held(libc::SIGUSR1), "a panic is an end as well");
     }
 }
