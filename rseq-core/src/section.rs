@@ -2,6 +2,7 @@
 
 use core::hint::black_box;
 use core::mem::forget;
+use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::abi::{Descriptor, Rseq};
@@ -12,7 +13,7 @@ use crate::outcome::Outcome;
 use crate::portable;
 use crate::register::{self, Registrar};
 use crate::slice;
-use crate::thread::{Armed, FAST, Located};
+use crate::thread::{FAST, Located, ThreadBlock};
 use crate::{arch, sys};
 
 /// A section with a `prepare`, which has begun: its descriptor is armed, or it holds a slot in portable mode. Whatever way `prepare` is left,
@@ -37,7 +38,11 @@ impl<I: IndexKind> Section<I> {
     #[inline(always)]
     pub fn enter() -> Self {
         loop {
-            if let Some(section) = Self::arm(arch::locate(), audit::Attempt::NONE) {
+            let thread = arch::locate();
+            // SAFETY: this thread's, as of just now.
+            if let Some(section) = unsafe { arch::arm(thread) }
+                .and_then(|cpu| Self::armed(thread, cpu, audit::Attempt::NONE))
+            {
                 return section;
             }
             if let Some(section) = Self::enter_slowly() {
@@ -46,30 +51,31 @@ impl<I: IndexKind> Section<I> {
         }
     }
 
-    /// Begins a section that is armed, unless its index has no slot.
+    /// The section that `thread` armed on this CPU, unless its index has no slot.
     #[inline(always)]
-    pub(crate) fn arm(thread: Located, audit: audit::Attempt) -> Option<Self> {
-        // SAFETY: this thread's, as of just now.
-        let Armed { cpu, cpus } = unsafe { arch::arm(thread) };
-        // One comparison for an id that has no slot, a thread that isn't registered (its id is a huge number), the
-        // portable mode and a process that hasn't decided yet (no id has a slot).
-        if cpu < cpus {
-            // SAFETY: the thread's area, of which `cpu` says that it is registered.
-            return unsafe { I::read(thread.area, cpu) }.map(|index| Self { thread, index, audit });
-        }
-        None
+    pub(crate) fn armed(thread: Located, cpu: usize, audit: audit::Attempt) -> Option<Self> {
+        // SAFETY: the thread's area, of which `cpu` says that it is registered.
+        unsafe { I::read(thread.area, cpu) }.map(|index| Self { thread, index, audit })
     }
 
-    /// Begins a section that holds a slot. If none is to be held, it has to be tried again.
+    /// Begins a section that holds a slot, or is armed where the fast path can't do that. If neither is to be, it has to be tried again.
     #[inline(always)]
     pub(crate) fn enter_slowly() -> Option<Self> {
-        enter_slowly_from_here::<I>().map(Self::of_slot)
+        let Entered { index, block } = enter_slowly_from_here::<I>();
+        let entered = |()| Self { thread: arch::of_block(block), index: I::checked(index), audit: audit::Attempt::NONE };
+        (!block.is_null()).then_some(()).map(entered)
     }
 
     /// The section of the calling thread that holds this slot.
-    #[inline(always)]
     fn of_slot(index: usize) -> Self {
-        Self { thread: arch::locate(), index: I::checked(index), audit: audit::Attempt::NONE }
+        Self { thread: arch::located(), index: I::checked(index), audit: audit::Attempt::NONE }
+    }
+
+    /// Begins a section that is armed, wherever the thread's descriptor is, if it has one. `thread` is the calling thread's.
+    pub(crate) fn arm_slowly(thread: Located, audit: audit::Attempt) -> Option<Self> {
+        arch::thread_block()?;
+        // SAFETY: this thread's, which has a block.
+        unsafe { arch::arm_slowly(thread) }.and_then(|cpu| Self::armed(thread, cpu, audit))
     }
 
     /// The slot that the section works on.
@@ -221,20 +227,38 @@ fn aborted<const N: usize>(relax: bool) -> Outcome<N> {
     Outcome::ABORTED
 }
 
+/// How the cold path began a section: in two registers.
+struct Entered {
+    index: usize,
+    /// The thread's block; null if the section has to begin again.
+    block: *mut ThreadBlock,
+}
+
 /// [`enter_slowly`] in the crate of the section, for the same reason as [`end_aborted`].
 #[cold]
 #[inline(never)]
-fn enter_slowly_from_here<I: IndexKind>() -> Option<usize> {
+fn enter_slowly_from_here<I: IndexKind>() -> Entered {
     enter_slowly::<I>()
 }
 
-/// What a section does whose index has no slot: decides the mode, registers the thread, or locks a slot. Without an index, the
-/// section begins again and will find its slot.
+/// What a section does whose index has no slot: decides the mode, registers the thread, or locks a slot. Otherwise the
+/// section begins again and will find its slot, unless its fast path finds no block: then it is armed here.
 #[cold]
 #[inline(never)]
-fn enter_slowly<I: IndexKind>() -> Option<usize> {
+fn enter_slowly<I: IndexKind>() -> Entered {
     disarm_this_thread();
-    begin::<I>(registrar())
+    let entered = |section: Section<I>| {
+        let Section { thread, index, .. } = section;
+        forget(section);
+        Entered { index: index.number(), block: thread.descriptor.cast() }
+    };
+    let has_block = arch::thread_block().is_some();
+    match begin::<I>(registrar()) {
+        Some(slot) => entered(Section::of_slot(slot)),
+        None if !has_block => entered(Section::of_slot(portable::enter_shared())),
+        None if arch::blocks_are_known() => Entered { index: 0, block: null_mut() },
+        None => Section::arm_slowly(arch::located(), audit::Attempt::NONE).map_or(Entered { index: 0, block: null_mut() }, entered),
+    }
 }
 
 /// Locks a slot if the section can't run restartably: in portable mode, where the kernel has no indices of this kind, and on a thread that has none.

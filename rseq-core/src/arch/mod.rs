@@ -45,7 +45,10 @@ macro_rules! by_stores {
         mod by_stores;
         mod $name;
         pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, leaves, starts_again, valued};
-        pub(crate) use by_stores::{area_for_attempts, area_for_windows, arm, disarm, locate};
+        pub(crate) use by_stores::{
+            anchor, area_for_attempts, area_for_windows, arm, arm as arm_slowly, blocks_are_known, disarm, locate, locate as located,
+            of_block, own_distance, thread_block,
+        };
         pub(crate) use $name::*;
         #[path = "../audit/none.rs"]
         pub(crate) mod audit;
@@ -74,6 +77,7 @@ cfg_select! {
     }
     all(target_arch = "x86_64", target_pointer_width = "64") => {
         mod any;
+        mod blocks;
         mod x86_64;
         pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, leaves, starts_again, valued};
         pub(crate) use x86_64::*;

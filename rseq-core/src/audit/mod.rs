@@ -23,7 +23,7 @@ use crate::arch;
 use crate::cpu::IndexKind;
 use crate::portable::MOST_REVOCATIONS;
 use crate::section::{Prepared, Section};
-use crate::thread::{FAST, Located};
+use crate::thread::{FAST, Located, ThreadBlock};
 
 mod linux;
 mod report;
@@ -181,7 +181,7 @@ impl Audit {
         let frame = arch::stack_pointer();
         loop {
             let (thread, attempt) = begin(self.location, frame);
-            if let Some(section) = Section::arm(thread, attempt) {
+            if let Some(section) = Section::arm_slowly(thread, attempt) {
                 return section;
             }
             let slow = Section::enter_slowly();
@@ -230,9 +230,9 @@ impl Audit {
 /// An attempt begins: the thread whose descriptor it is to arm. System calls are caught as soon as it does.
 #[inline(never)]
 fn begin(location: &'static Location, frame: usize) -> (Located, Attempt) {
-    let mut thread = arch::locate();
+    let mut thread = arch::located();
     // Portable mode has no rules to break; and before the mode is decided nothing commits.
-    if !FAST.is_open() {
+    if !FAST.is_open() || arch::thread_block().is_none() {
         return (thread, Attempt::NONE);
     }
     let this = Begun { location, frame };
@@ -309,8 +309,7 @@ fn call(open: Begun, number: usize, stack: usize) {
 
 /// The thread's descriptor where sections aren't audited.
 fn usual_descriptor() -> *mut Descriptor {
-    // SAFETY: the calling thread's block.
-    unsafe { &raw mut (*arch::thread_block()).descriptor }
+    arch::located().descriptor
 }
 
 /// Takes the thread's descriptor out of force.
@@ -349,8 +348,9 @@ impl Begun {
 
 impl State {
     fn of_this_thread() -> &'static Self {
-        // SAFETY: the calling thread's block, which is there until the thread's end; nobody keeps it longer.
-        unsafe { &(*arch::thread_block()).audit }
+        let block: *mut ThreadBlock = arch::located().descriptor.cast();
+        // SAFETY: the calling thread's block, of which the descriptor is the first, and which is there until the thread's end; nobody keeps it longer. (Of a thread that has none nothing is open.)
+        unsafe { &(*block).audit }
     }
 
     /// The descriptor that the thread's audited sections arm: one that blocks system calls, once it is known that the kernel does it.

@@ -32,6 +32,11 @@ pub(crate) fn auxiliary(_entry: u32) -> usize {
     0
 }
 
+/// Nobody has to.
+pub(crate) fn die(words: &str) -> ! {
+    panic!("{words}")
+}
+
 /// Nothing to be said about it.
 #[cfg(all(unix, not(miri)))]
 pub(super) const RESERVED: libc::c_int = 0;
