@@ -12,7 +12,7 @@ use std::ffi::{CString, c_void};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::{fs, mem};
+use std::{fs, mem, thread};
 
 use fixture::{Fixture, print_of};
 use object::elf::{DF_STATIC_TLS, DT_FLAGS, R_X86_64_TPOFF32, R_X86_64_TPOFF64};
@@ -23,16 +23,19 @@ use support::{Count, Disturbance, forced_portable, mode, must_be_exact, must_los
 /// More than this process would have static storage for.
 const MANY: usize = 64;
 
+const PLUGIN: &str = "libplugin.so";
+
 /// The plugin by itself, and a program that doesn't use the crate.
 fn small() -> (PathBuf, PathBuf) {
     let folder = Fixture::new("plugin").build();
-    (folder.join("libplugin.so"), folder.join("host"))
+    (folder.join(PLUGIN), folder.join("host"))
 }
 
 /// The plugin with 64 KiB of thread-locals, for which there never is static storage.
 fn large() -> PathBuf {
     static LARGE: OnceLock<PathBuf> = OnceLock::new();
-    LARGE.get_or_init(|| Fixture::new("plugin").flags(&["--cfg=large"]).build().join("libplugin.so")).clone()
+    let build = || Fixture::new("plugin").flags(&["--cfg=large"]).build_apart("large-plugin", &[PLUGIN]).join(PLUGIN);
+    LARGE.get_or_init(build).clone()
 }
 
 /// Who registers threads, as plugins say it where nothing is in their way.
@@ -111,12 +114,82 @@ fn nothing_wants_static_storage() {
             continue;
         }
         let flag = format!("-Clink-arg=-fuse-ld={linker}");
-        let folder = Fixture::new("plugin").flags(&["-Clinker-features=-lld", &flag]).build();
-        let plugin = folder.join("libplugin.so");
+        let fixture = Fixture::new("plugin").flags(&["-Clinker-features=-lld", &flag]);
+        let plugin = fixture.build_apart(&format!("plugin-by-{linker}"), &[PLUGIN]).join(PLUGIN);
         assert!(!wants_static_storage(&plugin), "{linker}");
         assert_eq!(plugins::use_copies(&plugin, 10, false), BTreeSet::from([registrar()]), "{linker}");
     }
     assert!(!wants_static_storage(&small().0));
+}
+
+/// A library that uses the plugin before that is initialised, and prints what it counted.
+const EARLY: &str = r#"
+    #include <pthread.h>
+    #include <stdio.h>
+    extern void plugin_add(void), plugin_add_by_window(void);
+    extern unsigned long plugin_sum(void), plugin_sum_of_windows(void);
+    extern _Bool plugin_has_begun(void);
+    extern unsigned plugin_registrar(void);
+    static void* add(void* begun) {
+        *(_Bool*)begun = plugin_has_begun();
+        for (int i = 0; i < 10; i++) plugin_add_by_window(), plugin_add();
+        return 0;
+    }
+    __attribute__((constructor)) static void early(void) {
+        _Bool begun[2];
+        pthread_t thread;
+        pthread_create(&thread, 0, add, begun);
+        pthread_join(thread, 0);
+        add(begun + 1);
+        printf("%d%d %lu %lu %u", begun[0], begun[1], plugin_sum(), plugin_sum_of_windows(), plugin_registrar());
+        fflush(stdout);
+    }
+"#;
+
+/// As a library that takes the place of `malloc` would be: by others' initialisers, in threads that these start, and by windows first.
+#[test]
+fn sections_ahead_of_the_initialiser() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("early");
+    fs::create_dir_all(&folder).expect("there is room for a folder");
+    let (source, library) = (folder.join("early.c"), folder.join("early.so"));
+    fs::write(&source, EARLY).expect("there is room for it");
+    print_of(Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source));
+    for plugin in [small().0, large()] {
+        for (tunables, registrar) in [("", registrar()), ("glibc.pthread.rseq=0", 2)] {
+            let mut early = Command::new("true");
+            // What is loaded last is initialised first, if neither needs the other.
+            early.env("LD_PRELOAD", format!("{}:{}", plugin.display(), library.display()));
+            early.env("GLIBC_TUNABLES", tunables).env_remove("RSEQ_MODE");
+            assert_eq!(print_of(&mut early), format!("00 20 20 {registrar}"));
+        }
+    }
+}
+
+/// There every shared object is refused that wants static storage when it is loaded later, and no libc registers threads.
+#[test]
+fn plugins_on_musl() {
+    const MUSL: &str = "x86_64-unknown-linux-musl";
+    if !fixture::is_installed(MUSL) || Command::new("musl-gcc").arg("--version").output().is_err() {
+        return println!("skipped: needs the target {MUSL} and musl-gcc (musl-tools)");
+    }
+    // What Rust's library unwinds with, which musl-gcc has no shared object of.
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("musl-gcc");
+    fs::create_dir_all(&folder).expect("there is room for a folder");
+    let unwinder = fixture::sysroot().join("lib/rustlib").join(MUSL).join("lib/self-contained/libunwind.a");
+    fs::write(folder.join("libgcc_s.so"), format!("INPUT({})", unwinder.display())).expect("there is room for it");
+    let search = format!("-L{}", folder.display());
+    let flags = ["-Ctarget-feature=-crt-static", "-Clinker=musl-gcc", "-Clink-self-contained=no", &search];
+    let folder = Fixture::new("plugin").flags(&flags).target(MUSL).build_apart("plugin-on-musl", &[PLUGIN, "host"]);
+    let plugin = folder.join(PLUGIN);
+    assert!(!wants_static_storage(&plugin));
+    let output = Command::new(folder.join("host")).arg("64").arg(&plugin).output().expect("it can be run");
+    let (text, reasons) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!((text.trim(), output.status.code()), ("{0}", Some(0)), "{reasons}");
+    assert_eq!(reasons.matches(&rseq::Reason::OutOfReach.to_string()).count(), MANY, "{reasons}");
+    // Loaded at the start it has static storage.
+    let mut host = Command::new(folder.join("host"));
+    host.env("LD_PRELOAD", &plugin).env_remove("RSEQ_MODE");
+    assert_eq!(print_of(host.arg("0").arg(&plugin).arg("start")), "2");
 }
 
 /// A plugin whose blocks are in its own table, for sections under disturbance.
@@ -162,6 +235,29 @@ const PROTECTED: Count = Count {
     aborts: || (plugin().aborts)(),
 };
 const UNPROTECTED: Count = Count { add: |turns| (plugin().unprotected)(turns), ..PROTECTED };
+
+/// Threads that all live at once: those that no block is left for work on the shared slot.
+#[test]
+fn more_threads_than_blocks() {
+    const THREADS: u64 = 600;
+    const EACH: u64 = 20;
+    let plugin = plugin();
+    for _ in 0..2 {
+        let before = (plugin.sum)();
+        let all_there = std::sync::Barrier::new(THREADS as usize);
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                let work = || {
+                    all_there.wait();
+                    (0..EACH).for_each(|_| (plugin.add)(0));
+                    all_there.wait();
+                };
+                thread::Builder::new().stack_size(64 << 10).spawn_scoped(scope, work).expect("there is room for it");
+            }
+        });
+        assert_eq!((plugin.sum)() - before, THREADS * EACH);
+    }
+}
 
 const DISTURBANCES: [Disturbance; 4] =
     [Disturbance::Preemption, Disturbance::Signals, Disturbance::SignalsLeftEarly, Disturbance::Migration];
