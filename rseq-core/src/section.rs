@@ -66,9 +66,10 @@ impl<I: IndexKind> Section<I> {
         (!block.is_null()).then_some(()).map(entered)
     }
 
-    /// The section of the calling thread that holds this slot.
+    /// The section of the calling thread that holds this slot, of which no window is to come: it needs no descriptor.
+    #[inline(always)]
     fn of_slot(index: usize) -> Self {
-        Self { thread: arch::located(), index: I::checked(index), audit: audit::Attempt::NONE }
+        Self { thread: arch::locate(), index: I::checked(index), audit: audit::Attempt::NONE }
     }
 
     /// Begins a section that is armed, wherever the thread's descriptor is, if it has one. `thread` is the calling thread's.
@@ -234,6 +235,10 @@ struct Entered {
     block: *mut ThreadBlock,
 }
 
+impl Entered {
+    const AGAIN: Self = Self { index: 0, block: null_mut() };
+}
+
 /// [`enter_slowly`] in the crate of the section, for the same reason as [`end_aborted`].
 #[cold]
 #[inline(never)]
@@ -247,18 +252,24 @@ fn enter_slowly_from_here<I: IndexKind>() -> Entered {
 #[inline(never)]
 fn enter_slowly<I: IndexKind>() -> Entered {
     disarm_this_thread();
-    let entered = |section: Section<I>| {
-        let Section { thread, index, .. } = section;
-        forget(section);
-        Entered { index: index.number(), block: thread.descriptor.cast() }
-    };
-    let has_block = arch::thread_block().is_some();
     match begin::<I>(registrar()) {
-        Some(slot) => entered(Section::of_slot(slot)),
-        None if !has_block => entered(Section::of_slot(portable::enter_shared())),
-        None if arch::blocks_are_known() => Entered { index: 0, block: null_mut() },
-        None => Section::arm_slowly(arch::located(), audit::Attempt::NONE).map_or(Entered { index: 0, block: null_mut() }, entered),
+        Some(slot) => Entered { index: slot, block: arch::some_block() },
+        None if arch::blocks_are_known() => Entered::AGAIN,
+        None => arm_here::<I>(),
     }
+}
+
+/// Arms a section whose fast path finds no block. A thread that has none works on the shared slot.
+fn arm_here<I: IndexKind>() -> Entered {
+    let block = arch::some_block();
+    if arch::thread_block().is_none() {
+        return Entered { index: portable::enter_shared(), block };
+    }
+    Section::<I>::arm_slowly(arch::of_block(block), audit::Attempt::NONE).map_or(Entered::AGAIN, |section| {
+        let index = section.index.number();
+        forget(section);
+        Entered { index, block }
+    })
 }
 
 /// Locks a slot if the section can't run restartably: in portable mode, where the kernel has no indices of this kind, and on a thread that has none.

@@ -23,6 +23,8 @@ const WITHHELD: usize = 1;
 struct Table {
     /// The thread pointers of those that the blocks belong to, 0 for nobody.
     owners: [AtomicUsize; BLOCKS],
+    /// Which is looked at next when all are taken.
+    next: AtomicUsize,
     blocks: [Block; BLOCKS],
 }
 
@@ -46,8 +48,7 @@ impl Block {
     }
 }
 
-static TABLE: Table =
-    Table { owners: [const { AtomicUsize::new(0) }; BLOCKS], blocks: [const { Block::ZERO }; BLOCKS] };
+static TABLE: Table = Table::new();
 
 /// The block of threads that have none: nothing of it is ever in force, so they may share it.
 static SPARE: Block = Block::ZERO;
@@ -70,6 +71,11 @@ pub(super) fn of_this_thread() -> Option<*mut ThreadBlock> {
 }
 
 impl Table {
+    const fn new() -> Self {
+        let owners = [const { AtomicUsize::new(0) }; BLOCKS];
+        Self { owners, next: AtomicUsize::new(0), blocks: [const { Block::ZERO }; BLOCKS] }
+    }
+
     /// Where the block of this thread, the calling one, is.
     fn place_of(&self, thread: usize, is_mapped: impl Fn(usize) -> bool) -> Option<usize> {
         // Thread pointers are often at regular distances: a multiplication by 2^64 / golden ratio spreads them.
@@ -92,8 +98,7 @@ impl Table {
     ///
     /// A thread that begins has its memory first, and then looks for its block. So if there is none when the block is withheld already, nobody has found it before, and nobody will.
     fn take_over(&self, thread: usize, is_mapped: impl Fn(usize) -> bool) -> Option<usize> {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let place = NEXT.fetch_add(1, Relaxed) % BLOCKS;
+        let place = self.next.fetch_add(1, Relaxed) % BLOCKS;
         let word = &self.owners[place];
         let owner = word.load(Relaxed);
         if owner & WITHHELD != 0 || is_mapped(owner) {
@@ -103,5 +108,65 @@ impl Table {
         let is_gone = !is_mapped(owner);
         word.store(if is_gone { thread } else { owner }, Relaxed);
         is_gone.then_some(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use core::cell::Cell;
+    use std::collections::BTreeSet;
+    use std::vec::Vec;
+
+    use super::{BLOCKS, Table};
+
+    /// A thread pointer.
+    fn thread(number: usize) -> usize {
+        0x7000_0000_0000 + (number << 12)
+    }
+
+    /// A table in which all blocks are taken by the threads from 0 on, and where these are.
+    fn full() -> (Table, Vec<usize>) {
+        let table = Table::new();
+        let places = (0..BLOCKS).map(|number| table.place_of(thread(number), |_| true).expect("there is room"));
+        let places = places.collect();
+        (table, places)
+    }
+
+    #[test]
+    fn each_thread_has_a_block_and_keeps_it() {
+        let (table, places) = full();
+        assert_eq!(places.iter().collect::<BTreeSet<_>>().len(), BLOCKS);
+        for (number, place) in places.iter().enumerate() {
+            assert_eq!(table.place_of(thread(number), |_| true), Some(*place));
+        }
+        assert_eq!(table.place_of(thread(BLOCKS), |_| true), None);
+    }
+
+    #[test]
+    fn the_block_of_a_thread_that_is_gone_is_taken_over() {
+        let (table, places) = full();
+        let is_mapped = |address| address != thread(7);
+        let taken = (0..BLOCKS).find_map(|_| table.place_of(thread(BLOCKS), is_mapped));
+        assert_eq!(taken, Some(places[7]));
+        assert_eq!(table.place_of(thread(BLOCKS), |_| true), taken);
+        assert_eq!(table.place_of(thread(7), |_| true), None, "it is somebody else's");
+    }
+
+    /// One that began when it was looked for already, and that may have found its block before that was withheld.
+    #[test]
+    fn the_block_of_a_thread_that_appears_is_not_taken_over() {
+        let (table, places) = full();
+        let looks = Cell::new(0);
+        let is_mapped = |address| {
+            let is_it = address == thread(7);
+            looks.set(looks.get() + usize::from(is_it));
+            // What the second look finds, the thread itself doesn't: its block is withheld.
+            assert!(!is_it || looks.get() < 2 || table.owners.iter().all(|owner| owner.load(super::Relaxed) != thread(7)));
+            !is_it || looks.get() == 2
+        };
+        assert!((0..BLOCKS).all(|_| table.place_of(thread(BLOCKS), is_mapped).is_none()));
+        assert_eq!((looks.get(), table.place_of(thread(7), |_| true)), (2, Some(places[7])));
     }
 }

@@ -84,6 +84,11 @@ pub(crate) fn thread_block() -> Option<*mut ThreadBlock> {
     Some(static_block())
 }
 
+/// The same.
+pub(crate) fn some_block() -> *mut ThreadBlock {
+    static_block()
+}
+
 /// The distance from the thread pointer to a thread's block, which is the same in every thread. It is what the distance in `FAST` is from.
 pub(crate) fn anchor() -> isize {
     static_block().addr().wrapping_sub(thread_pointer()).cast_signed()

@@ -28,6 +28,11 @@ pub(crate) fn thread_block() -> Option<*mut ThreadBlock> {
     Some(core::ptr::dangling_mut())
 }
 
+/// The same.
+pub(crate) fn some_block() -> *mut ThreadBlock {
+    core::ptr::dangling_mut()
+}
+
 /// Nothing is at a distance from it.
 pub(crate) fn anchor() -> isize {
     0

@@ -146,6 +146,7 @@ pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
 }
 
 /// What the distances in `FAST` are from, as a distance from the thread pointer: in an executable that of a thread's block, which is negative; else a number that isn't.
+#[inline(always)]
 pub(crate) fn anchor() -> isize {
     let anchor;
     // SAFETY: an address or a number, both constant.
@@ -160,6 +161,7 @@ pub(crate) fn anchor() -> isize {
 }
 
 /// Whether the fast path of sections with a `prepare` finds a thread's block. Else their cold path does.
+#[inline(always)]
 pub(crate) fn blocks_are_known() -> bool {
     anchor() < 0
 }
@@ -192,13 +194,15 @@ pub(crate) fn own_distance(of_libc: Option<isize>) -> Option<isize> {
 }
 
 /// The calling thread's block, if it has one.
+#[cold]
 pub(crate) fn thread_block() -> Option<*mut ThreadBlock> {
-    match static_distance() {
-        Some(distance) => {
-            Some(core::ptr::with_exposed_provenance_mut(thread_pointer().wrapping_add_signed(distance)))
-        }
-        None => blocks::of_this_thread(),
-    }
+    static_distance().map(block_at).or_else(blocks::of_this_thread)
+}
+
+/// The calling thread's block, which is so far from the thread pointer.
+#[inline(always)]
+fn block_at(distance: isize) -> *mut ThreadBlock {
+    core::ptr::with_exposed_provenance_mut(thread_pointer().wrapping_add_signed(distance))
 }
 
 /// The address of the abort handler of thread descriptors.
@@ -239,9 +243,18 @@ pub(crate) fn locate() -> Located {
     Located { descriptor, area }
 }
 
-/// The calling thread's area and descriptor. If there is none for it, one that is never armed.
+/// The calling thread's block. If there is none for it, one of which nothing is ever in force.
+#[inline]
+pub(crate) fn some_block() -> *mut ThreadBlock {
+    match anchor() {
+        known @ ..0 => block_at(known),
+        _ => thread_block().unwrap_or_else(blocks::spare),
+    }
+}
+
+/// The calling thread's area, and the descriptor of [`some_block`].
 pub(crate) fn located() -> Located {
-    of_block(thread_block().unwrap_or(blocks::spare()))
+    of_block(some_block())
 }
 
 /// The calling thread's area, with the descriptor of this block.
