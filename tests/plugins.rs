@@ -97,7 +97,8 @@ fn wants_static_storage(path: &Path) -> bool {
     let dynamic = file.elf_program_headers().iter().find_map(|header| header.dynamic(endian, &*bytes).transpose());
     let dynamic = dynamic.expect("it is linked dynamically").expect("an ELF file");
     let is_flags = |entry: &&object::elf::Dyn64<Endianness>| entry.d_tag(endian) == DT_FLAGS;
-    let is_flagged = dynamic.iter().find(is_flags).is_some_and(|entry| entry.d_val(endian) & u64::from(DF_STATIC_TLS) != 0);
+    let is_flagged =
+        dynamic.iter().find(is_flags).is_some_and(|entry| entry.d_val(endian) & u64::from(DF_STATIC_TLS) != 0);
     let relocations = file.dynamic_relocations().into_iter().flatten();
     let is_relocated = relocations.into_iter().any(|(_, relocation)| {
         matches!(relocation.flags(), RelocationFlags::Elf { r_type: R_X86_64_TPOFF64 | R_X86_64_TPOFF32 })

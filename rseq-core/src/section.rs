@@ -38,17 +38,21 @@ impl<I: IndexKind> Section<I> {
     #[inline(always)]
     pub fn enter() -> Self {
         loop {
-            let thread = arch::locate();
-            // SAFETY: this thread's, as of just now.
-            if let Some(section) = unsafe { arch::arm(thread) }
-                .and_then(|cpu| Self::armed(thread, cpu, audit::Attempt::NONE))
-            {
+            if let Some(section) = Self::arm(arch::locate()) {
                 return section;
             }
             if let Some(section) = Self::enter_slowly() {
                 return section;
             }
         }
+    }
+
+    /// Begins a section that is armed, unless its index has no slot.
+    #[inline(always)]
+    fn arm(thread: Located) -> Option<Self> {
+        // SAFETY: this thread's, as of just now.
+        let cpu = unsafe { arch::arm(thread) }?;
+        Self::armed(thread, cpu, audit::Attempt::NONE)
     }
 
     /// The section that `thread` armed on this CPU, unless its index has no slot.
@@ -62,7 +66,8 @@ impl<I: IndexKind> Section<I> {
     #[inline(always)]
     pub(crate) fn enter_slowly() -> Option<Self> {
         let Entered { index, block } = enter_slowly_from_here::<I>();
-        let entered = |()| Self { thread: arch::of_block(block), index: I::checked(index), audit: audit::Attempt::NONE };
+        let entered =
+            |()| Self { thread: arch::of_block(block), index: I::checked(index), audit: audit::Attempt::NONE };
         (!block.is_null()).then_some(()).map(entered)
     }
 

@@ -36,7 +36,9 @@ struct Block(UnsafeCell<MaybeUninit<ThreadBlock>>);
 unsafe impl Sync for Block {}
 
 impl Block {
-    const ZERO: Self = Self(UnsafeCell::new(MaybeUninit::zeroed()));
+    const fn new() -> Self {
+        Self(UnsafeCell::new(MaybeUninit::zeroed()))
+    }
 
     /// The block, with the abort address that all have: whoever comes first stores it, or a handler on top of it.
     fn get(&self) -> *mut ThreadBlock {
@@ -51,7 +53,7 @@ impl Block {
 static TABLE: Table = Table::new();
 
 /// The block of threads that have none: nothing of it is ever in force, so they may share it.
-static SPARE: Block = Block::ZERO;
+static SPARE: Block = Block::new();
 
 /// See [`SPARE`].
 pub(super) fn spare() -> *mut ThreadBlock {
@@ -73,7 +75,7 @@ pub(super) fn of_this_thread() -> Option<*mut ThreadBlock> {
 impl Table {
     const fn new() -> Self {
         let owners = [const { AtomicUsize::new(0) }; BLOCKS];
-        Self { owners, next: AtomicUsize::new(0), blocks: [const { Block::ZERO }; BLOCKS] }
+        Self { owners, next: AtomicUsize::new(0), blocks: [const { Block::new() }; BLOCKS] }
     }
 
     /// Where the block of this thread, the calling one, is.

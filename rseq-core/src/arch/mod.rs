@@ -46,8 +46,7 @@ macro_rules! by_stores {
         mod $name;
         pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, leaves, starts_again, valued};
         pub(crate) use by_stores::{
-            anchor, area_for_attempts, area_for_windows, arm, arm as arm_slowly, blocks_are_known, disarm, locate, locate as located,
-            of_block, own_distance, some_block, thread_block,
+            anchor, area_for_attempts, area_for_windows, arm, arm as arm_slowly, blocks_are_known, disarm, locate, of_block, own_distance, some_block, thread_block,
         };
         pub(crate) use $name::*;
         #[path = "../audit/none.rs"]

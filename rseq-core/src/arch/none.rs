@@ -49,11 +49,6 @@ pub(crate) fn own_distance(_of_libc: Option<isize>) -> Option<isize> {
 }
 
 /// No thread has a descriptor or an area.
-pub(crate) fn located() -> Located {
-    locate()
-}
-
-/// The same.
 #[inline(always)]
 pub(crate) fn of_block(_block: *mut ThreadBlock) -> Located {
     locate()

@@ -252,11 +252,6 @@ pub(crate) fn some_block() -> *mut ThreadBlock {
     }
 }
 
-/// The calling thread's area, and the descriptor of [`some_block`].
-pub(crate) fn located() -> Located {
-    of_block(some_block())
-}
-
 /// The calling thread's area, with the descriptor of this block.
 #[inline(always)]
 pub(crate) fn of_block(block: *mut ThreadBlock) -> Located {
@@ -364,7 +359,7 @@ pub(crate) unsafe fn arm(thread: Located) -> Option<usize> {
 /// The same for a thread that has a descriptor, wherever it is.
 ///
 /// # Safety
-/// `thread` is the calling thread's, as [`located`] says.
+/// `thread` is the calling thread's, of a block of its own.
 #[allow(dead_code, reason = "shared objects and audits alone need it")]
 pub(crate) unsafe fn arm_slowly(thread: Located) -> Option<usize> {
     use core::sync::atomic::Ordering::Relaxed;

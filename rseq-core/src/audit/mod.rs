@@ -23,7 +23,7 @@ use crate::arch;
 use crate::cpu::IndexKind;
 use crate::portable::MOST_REVOCATIONS;
 use crate::section::{Prepared, Section};
-use crate::thread::{FAST, Located, ThreadBlock};
+use crate::thread::{FAST, Located};
 
 mod linux;
 mod report;
@@ -230,7 +230,7 @@ impl Audit {
 /// An attempt begins: the thread whose descriptor it is to arm. System calls are caught as soon as it does.
 #[inline(never)]
 fn begin(location: &'static Location, frame: usize) -> (Located, Attempt) {
-    let mut thread = arch::located();
+    let mut thread = arch::of_block(arch::some_block());
     // Portable mode has no rules to break; and before the mode is decided nothing commits.
     if !FAST.is_open() || arch::thread_block().is_none() {
         return (thread, Attempt::NONE);
@@ -309,7 +309,7 @@ fn call(open: Begun, number: usize, stack: usize) {
 
 /// The thread's descriptor where sections aren't audited.
 fn usual_descriptor() -> *mut Descriptor {
-    arch::located().descriptor
+    arch::some_block().cast()
 }
 
 /// Takes the thread's descriptor out of force.
@@ -348,9 +348,8 @@ impl Begun {
 
 impl State {
     fn of_this_thread() -> &'static Self {
-        let block: *mut ThreadBlock = arch::located().descriptor.cast();
-        // SAFETY: the calling thread's block, of which the descriptor is the first, and which is there until the thread's end; nobody keeps it longer. (Of a thread that has none nothing is open.)
-        unsafe { &(*block).audit }
+        // SAFETY: the calling thread's block, which is there until the thread's end; nobody keeps it longer. (Of a thread that has none nothing is open.)
+        unsafe { &(*arch::some_block()).audit }
     }
 
     /// The descriptor that the thread's audited sections arm: one that blocks system calls, once it is known that the kernel does it.
