@@ -109,7 +109,7 @@ fn wants_static_storage(path: &Path) -> bool {
 /// By each linker that is there.
 #[test]
 fn nothing_wants_static_storage() {
-    for (linker, name) in [("bfd", "ld.bfd"), ("gold", "ld.gold"), ("mold", "mold")] {
+    for (linker, name) in [("bfd", "ld.bfd"), ("gold", "ld.gold"), ("mold", "ld.mold")] {
         if Command::new(name).arg("--version").output().is_err() {
             println!("skipped: there is no {name}");
             continue;

@@ -101,7 +101,7 @@ global_asm!(
     ".long 0, -1",             // own area: cpu_id_start, cpu_id = uninitialised
     ".zero {block} - {own_area} - 8",  // own area: nothing registered, no descriptor in force; audit: nothing remembered
     ".popsection",
-    ".pushsection .init_array,\"aw\",@init_array",
+    ".pushsection .init_array.00001,\"aw\",@init_array", // ahead of this image's other constructors
     ".balign 8",
     concat!(".quad ", early_symbol!()), // runs ahead of `main`, or when this image is loaded
     ".popsection",
