@@ -104,6 +104,11 @@ fn why_portable(reason: Reason, status: &Status) -> String {
         Reason::BrokenKernel => {
             format!("Linux {kernel} doesn't restart sections on arm64: update to 7.0.14, 7.1 or later")
         }
+        Reason::OutOfReach => {
+            "a shared object that is loaded later has sections, and there is no place for areas that its code could reach: link it to the program, so that it is loaded at the start; \
+             a glibc from 2.35 on has such places"
+                .to_owned()
+        }
         other => other.to_string(),
     }
 }

@@ -203,6 +203,7 @@ class RseqProcess:
         5: "the kernel has no rseq system call",
         6: "another library registered its own area",
         7: "this kernel doesn't restart sections",
+        9: "this shared object can't reach the areas of threads",
     }
 
     def __init__(self):

@@ -36,6 +36,8 @@ pub enum Reason {
     OtherArea,
     /// The kernel is one of those that neither clear nor abort, as a test of it showed: arm64 from 6.19 up to 7.0.13. (Kernels of other versions aren't tested.)
     BrokenKernel,
+    /// This is a shared object that was loaded later, and its code can't reach an area of the thread's: its C library has none, and no static thread-local storage for it.
+    OutOfReach,
 }
 
 impl fmt::Display for Reason {
@@ -53,6 +55,7 @@ impl fmt::Display for Reason {
             }
             Self::OtherArea => f.write_str("another library registered its own area for the first thread that asked"),
             Self::BrokenKernel => f.write_str("this kernel doesn't restart sections (arm64 6.19 to 7.0.13); update it"),
+            Self::OutOfReach => f.write_str("this shared object was loaded later, and there is no static thread-local storage for the areas of its threads"),
         }
     }
 }
@@ -75,6 +78,7 @@ impl Mode {
             Self::Portable(Reason::OtherArea) => 6,
             Self::Portable(Reason::BrokenKernel) => 7,
             Self::Portable(Reason::Refused(errno)) => 8 | (errno as u32) << 8,
+            Self::Portable(Reason::OutOfReach) => 9,
         }
     }
 
@@ -88,6 +92,7 @@ impl Mode {
             5 => Self::Portable(Reason::NoKernelSupport),
             6 => Self::Portable(Reason::OtherArea),
             7 => Self::Portable(Reason::BrokenKernel),
+            9 => Self::Portable(Reason::OutOfReach),
             _ => Self::Portable(Reason::Refused((code >> 8) as Errno)),
         })
     }
@@ -101,8 +106,10 @@ pub(crate) fn decide() -> Mode {
     {
         let cpus = cpu::possible();
         let cids = if register::has_mm_cid(registrar) { cpus } else { 0 };
+        let distance = register::area_distance(registrar).expect("who decided that has an area");
+        let anchor = arch::anchor();
         // Every thread that comes here writes the same numbers: nobody has to wait for the first.
-        FAST.open(register::area_offset(registrar), register::block_offset(), cpus, cids);
+        FAST.open(distance.wrapping_sub(anchor), anchor, cpus, cids);
     }
     mode
 }
@@ -137,10 +144,11 @@ fn probe() -> Mode {
 
 /// See [`selftest::clears`]: of the calling thread, which is registered.
 fn clears(registrar: Registrar) -> bool {
-    let block = arch::thread_block();
-    let area = block.wrapping_byte_offset(register::area_offset(registrar)).cast();
+    let Some((block, distance)) = arch::thread_block().zip(register::area_distance(registrar)) else {
+        return false;
+    };
     // SAFETY: this thread's. Its descriptor covers no window yet.
-    unsafe { selftest::clears(area, &raw const (*block).descriptor) }
+    unsafe { selftest::clears(register::area_at(distance), &raw const (*block).descriptor) }
 }
 
 /// Who registers threads, beginning with the calling one.
@@ -148,11 +156,12 @@ fn register() -> Result<Registrar, Reason> {
     if register::libc_area().is_some() {
         return Ok(Registrar::Libc);
     }
-    match register::own_area() {
-        Ok(()) => Ok(Registrar::Own),
-        Err(sys::NO_SUCH_CALL) => Err(Reason::NoKernelSupport),
-        Err(sys::INVALID) => Err(Reason::OtherArea),
-        Err(errno) => Err(Reason::Refused(errno)),
+    match register::register_own() {
+        None => Err(Reason::OutOfReach),
+        Some(Ok(())) => Ok(Registrar::Own),
+        Some(Err(sys::NO_SUCH_CALL)) => Err(Reason::NoKernelSupport),
+        Some(Err(sys::INVALID)) => Err(Reason::OtherArea),
+        Some(Err(errno)) => Err(Reason::Refused(errno)),
     }
 }
 
@@ -170,6 +179,7 @@ mod tests {
             Reason::Refused(133),
             Reason::OtherArea,
             Reason::BrokenKernel,
+            Reason::OutOfReach,
         ];
         let modes = [Registrar::Libc, Registrar::Own].map(Mode::Rseq).into_iter().chain(reasons.map(Mode::Portable));
         for mode in modes {

@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 use crate::arch;
 use crate::portable::MOST_REVOCATIONS;
-use crate::thread::{FAST, Located};
+use crate::thread::FAST;
 
 /// What a thread remembers. All is zero at first. Only the thread itself comes here, and the handlers that interrupt it.
 #[repr(C)]
@@ -29,15 +29,20 @@ pub(crate) struct State {
 
 /// A section without `prepare` comes to its window.
 pub fn window_begins() {
-    begins(arch::locate());
+    begins();
 }
 
 /// A section is about to arm.
-pub(crate) fn begins(thread: Located) {
-    if FAST.is_open() && is_in_force(thread) {
+pub(crate) fn begins() {
+    if FAST.is_open() && is_in_force() {
         let state = of_this_thread();
         state.nested_in.store(state.last.load(Relaxed), Relaxed);
     }
+}
+
+/// The number of the attempt that armed last.
+pub(crate) fn last() -> usize {
+    if FAST.is_open() { of_this_thread().last.load(Relaxed) } else { 0 }
 }
 
 /// A section has armed: the number of its attempt. (Counted before, it would be less than that of a handler that came in between, while the descriptor is in force.)
@@ -53,10 +58,10 @@ pub(crate) fn armed() -> usize {
 /// # Panics
 /// If another section of the thread has armed meanwhile and hasn't ended; and if another one began in each of [`MOST_REVOCATIONS`] attempts in a row.
 #[track_caller]
-pub(crate) fn prepared(thread: Located, attempt: usize) {
+pub(crate) fn prepared(attempt: usize) {
     let state = of_this_thread();
     assert!(
-        state.last.load(Relaxed) == attempt || !is_in_force(thread),
+        state.last.load(Relaxed) == attempt || !is_in_force(),
         "an rseq! section went on while another one of its thread is under way: its `prepare` was suspended, by an `.await` (behind a macro?) or \
          by a switch of stacks; await before the section, and use the result in it"
     );
@@ -81,13 +86,14 @@ pub(crate) fn prepared(thread: Located, attempt: usize) {
 }
 
 /// Whether the thread's descriptor is in force: since it was armed, nothing has interrupted the thread.
-fn is_in_force(thread: Located) -> bool {
+fn is_in_force() -> bool {
+    let thread = arch::of_block(arch::some_block());
     // SAFETY: the calling thread's area.
     let in_force = unsafe { (*thread.area).rseq_cs.load(Relaxed) };
     in_force == thread.descriptor.addr() as u64
 }
 
 fn of_this_thread() -> &'static State {
-    // SAFETY: the calling thread's block, which is there until the thread's end; nobody keeps it longer.
-    unsafe { &(*arch::thread_block()).nesting }
+    // SAFETY: the calling thread's block, or one that no section is armed by. It is there until the thread's end; nobody keeps it longer.
+    unsafe { &(*arch::some_block()).nesting }
 }

@@ -9,8 +9,11 @@ use crate::abi::{
     ORIGINAL_FEATURE_SIZE, ORIGINAL_LENGTH, Rseq,
 };
 use crate::sys::{self, Errno};
-use crate::thread::{FAST, OWN_AREA, OwnArea};
+use crate::thread::{FAST, OwnArea};
 use crate::{arch, cpu};
+
+/// `cpu_id` of an area of libc's whose registration failed a second time, by this crate.
+const REFUSED: u32 = -3_i32 as u32;
 
 /// Who registered the threads' areas with the kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +38,11 @@ pub(crate) struct LibcArea {
 /// glibc exports `__rseq_offset` and `__rseq_size` from 2.35 on; the size is 0 if it registered nothing
 /// (manual, "Restartable Sequences"). They are looked up by name, because an import would keep the program from starting on an older glibc.
 pub(crate) fn libc_area() -> Option<LibcArea> {
+    place_of_libc().filter(|area| area.active > 0)
+}
+
+/// Where libc keeps areas, or would if it had registered any: it leaves them to whoever does.
+fn place_of_libc() -> Option<LibcArea> {
     let (offset, active) = if cfg!(target_feature = "crt-static") {
         arch::linked_libc_symbols()
     } else {
@@ -45,31 +53,46 @@ pub(crate) fn libc_area() -> Option<LibcArea> {
     }
     // SAFETY: glibc's documented types of the two constants, which were written before any of our code ran.
     let (offset, active) = unsafe { (*offset, *active) };
-    (active > 0).then_some(LibcArea { offset, active })
+    Some(LibcArea { offset, active })
 }
 
 /// Stores where the areas of threads are: what libc says was settled before any of our code ran. For sections that count on it ahead of the decision on the mode,
 /// which registers threads.
+///
+/// A shared object that reaches none, in a process with a glibc from before 2.35 that had no static TLS for it, ends the process here: it can't look at each section whether there is an area.
 #[allow(dead_code, reason = "not every architecture's sections do")]
 pub(crate) extern "C" fn find_areas() {
-    FAST.area_offset.store(area_offset(Registrar::Libc), Relaxed);
-}
-
-/// The distance from a thread's block to its area.
-pub(crate) fn area_offset(registrar: Registrar) -> isize {
-    match (registrar, libc_area()) {
-        (Registrar::Libc, Some(area)) => {
-            // Both lie in static TLS, at distances from the thread pointer that are the same in every thread.
-            let area = arch::thread_pointer().wrapping_add_signed(area.offset);
-            area.wrapping_sub(arch::thread_block().addr()).cast_signed()
-        }
-        _ => OWN_AREA,
+    match area_distance(Registrar::Libc) {
+        Some(distance) => FAST.area_offset.store(distance.wrapping_sub(arch::anchor()), Relaxed),
+        None if cfg!(target_env = "gnu") => sys::die(
+            "rseq-dsl: the thread-local storage of this shared object isn't static, and this C library has no areas for rseq(2) (glibc has from 2.35 on). Link it to the program \
+             instead of loading it later.\n",
+        ),
+        None => {}
     }
 }
 
-/// The distance from the thread pointer to a thread's block, which is the same in every thread.
-pub(crate) fn block_offset() -> isize {
-    arch::thread_block().addr().wrapping_sub(arch::thread_pointer()).cast_signed()
+/// The distance from the thread pointer to the calling thread's area, the same in every thread. `None` if there is none that windows can reach.
+pub(crate) fn area_distance(registrar: Registrar) -> Option<isize> {
+    match (registrar, libc_area()) {
+        (Registrar::Libc, Some(area)) => Some(area.offset),
+        _ => own_distance(),
+    }
+}
+
+/// The same for areas that this crate registers: in static TLS, or in a shared object that has no part in that, where libc registered none though it could have.
+fn own_distance() -> Option<isize> {
+    arch::own_distance(place_of_libc().map(|area| area.offset))
+}
+
+/// The areas that this crate registers are libc's.
+fn own_is_of_libc() -> bool {
+    own_distance().is_some() && own_distance() == place_of_libc().map(|area| area.offset)
+}
+
+/// Where the calling thread's area is, at this distance.
+pub(crate) fn area_at(distance: isize) -> *mut Rseq {
+    core::ptr::with_exposed_provenance_mut(arch::thread_pointer().wrapping_add_signed(distance))
 }
 
 /// The bytes of an area that are registered.
@@ -77,6 +100,8 @@ pub(crate) fn length(registrar: Registrar) -> u32 {
     match registrar {
         // glibc registers at least the original structure, also where it reports fewer bytes as active.
         Registrar::Libc => libc_area().map_or(ORIGINAL_LENGTH, |area| area.active.max(ORIGINAL_LENGTH)),
+        // As long as glibc would have registered it.
+        Registrar::Own if own_is_of_libc() => ORIGINAL_LENGTH,
         Registrar::Own => own_length(sys::auxiliary(AT_RSEQ_FEATURE_SIZE), sys::auxiliary(AT_RSEQ_ALIGN)),
     }
 }
@@ -108,28 +133,43 @@ pub(crate) fn ensure(registrar: Registrar) -> Option<usize> {
     let area = arch::locate().area;
     // SAFETY: the calling thread's own area, in its TLS.
     let cpu_id = unsafe { &(*area).cpu_id };
-    if cpu_id.load(Relaxed) == CPU_ID_UNINITIALIZED {
+    if is_unasked(registrar, cpu_id.load(Relaxed)) {
         let _failure_shows_in_cpu_id = match registrar {
             // A thread that libc didn't start (`clone`), or one that was unregistered behind its back.
             // SAFETY: libc's area for exactly this purpose, which lives as long as the thread.
             Registrar::Libc => unsafe { sys::rseq(area, length(registrar), 0, arch::SIGNATURE) },
-            Registrar::Own => own_area(),
+            Registrar::Own => own_area(area),
         };
     }
     let cpu = cpu_id.load(Relaxed) as usize;
     (cpu < cpu::possible()).then_some(cpu)
 }
 
+/// Whether a thread whose id that is hasn't asked yet to be registered. libc says of areas of its own that it doesn't register that it has failed to.
+fn is_unasked(registrar: Registrar, cpu_id: u32) -> bool {
+    match cpu_id {
+        CPU_ID_UNINITIALIZED => true,
+        CPU_ID_REGISTRATION_FAILED => registrar == Registrar::Own && own_is_of_libc(),
+        _ => false,
+    }
+}
+
+/// Registers the calling thread, if there is an area for it.
+pub(crate) fn register_own() -> Option<Result<(), Errno>> {
+    own_distance().map(|distance| own_area(area_at(distance)))
+}
+
 /// Registers the calling thread's own area, and sees to it that the registration ends before the thread's memory does.
-pub(crate) fn own_area() -> Result<(), Errno> {
-    // SAFETY: the calling thread's block.
-    let area = unsafe { &raw mut (*arch::thread_block()).own_area.fields };
-    // SAFETY: static TLS is valid until the thread has run its destructors, of which ours ends the registration.
+fn own_area(area: *mut Rseq) -> Result<(), Errno> {
+    // SAFETY: static TLS is valid until the thread has run its destructors, of which ours ends the registration; libc's area is until the thread is gone.
     let registered = match unsafe { sys::rseq(area, length(Registrar::Own), 0, arch::SIGNATURE) } {
         Err(sys::BUSY) => return Ok(()),
         result => result,
     };
     let result = registered.and_then(|()| {
+        if own_is_of_libc() {
+            return Ok(());
+        }
         // musl unmaps a detached thread's memory before the thread is gone, and the kernel kills a process whose area isn't there.
         sys::at_thread_exit(unregister, area.cast()).inspect_err(|_| {
             // SAFETY: this area, which stays valid.
@@ -139,7 +179,7 @@ pub(crate) fn own_area() -> Result<(), Errno> {
     if result.is_err() {
         // So that this thread doesn't ask again in every section.
         // SAFETY: the area isn't registered, so no one else writes to it.
-        unsafe { (*area).cpu_id.store(CPU_ID_REGISTRATION_FAILED, Relaxed) };
+        unsafe { (*area).cpu_id.store(if own_is_of_libc() { REFUSED } else { CPU_ID_REGISTRATION_FAILED }, Relaxed) };
     }
     result
 }
@@ -147,8 +187,8 @@ pub(crate) fn own_area() -> Result<(), Errno> {
 /// Ends the registration of the calling thread if it is this crate's, which turned out to be of no use.
 pub(crate) fn withdraw(registrar: Registrar) {
     if let Registrar::Own = registrar {
-        // SAFETY: the calling thread's block, whose area this crate registered.
-        unsafe { unregister((&raw mut (*arch::thread_block()).own_area).cast()) };
+        // SAFETY: the calling thread's area, which this crate registered.
+        unsafe { unregister(arch::locate().area.cast()) };
     }
 }
 

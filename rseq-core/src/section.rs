@@ -2,6 +2,7 @@
 
 use core::hint::black_box;
 use core::mem::forget;
+use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::abi::{Descriptor, Rseq};
@@ -12,7 +13,7 @@ use crate::outcome::Outcome;
 use crate::portable;
 use crate::register::{self, Registrar};
 use crate::slice;
-use crate::thread::{Armed, FAST, Located};
+use crate::thread::{FAST, Located, ThreadBlock};
 use crate::{arch, sys};
 
 /// A section with a `prepare`, which has begun: its descriptor is armed, or it holds a slot in portable mode. Whatever way `prepare` is left,
@@ -41,7 +42,7 @@ impl<I: IndexKind> Section<I> {
     #[inline(always)]
     pub fn enter() -> Self {
         loop {
-            if let Some(section) = Self::arm(arch::locate(), audit::Attempt::NONE) {
+            if let Some(section) = Self::arm(arch::locate()) {
                 return section;
             }
             if let Some(section) = Self::enter_slowly() {
@@ -52,35 +53,48 @@ impl<I: IndexKind> Section<I> {
 
     /// Begins a section that is armed, unless its index has no slot.
     #[inline(always)]
-    pub(crate) fn arm(thread: Located, audit: audit::Attempt) -> Option<Self> {
+    fn arm(thread: Located) -> Option<Self> {
         #[cfg(all(debug_assertions, not(feature = "audit")))]
-        crate::nesting::begins(thread);
+        crate::nesting::begins();
         // SAFETY: this thread's, as of just now.
-        let Armed { cpu, cpus } = unsafe { arch::arm(thread) };
-        // One comparison for an id that has no slot, a thread that isn't registered (its id is a huge number), the
-        // portable mode and a process that hasn't decided yet (no id has a slot).
-        if cpu < cpus {
-            #[cfg(all(debug_assertions, not(feature = "audit")))]
-            let attempt = crate::nesting::armed();
-            // SAFETY: the thread's area, of which `cpu` says that it is registered.
-            return unsafe { I::read(thread.area, cpu) }.map(|index| Self {
-                thread,
-                index,
-                audit,
-                #[cfg(all(debug_assertions, not(feature = "audit")))]
-                attempt,
-            });
-        }
-        None
+        let cpu = unsafe { arch::arm(thread) }?;
+        Self::armed(thread, cpu, audit::Attempt::NONE)
     }
 
-    /// Begins a section that holds a slot. If none is to be held, it has to be tried again.
+    /// The section that `thread` armed on this CPU, unless its index has no slot.
+    #[inline(always)]
+    pub(crate) fn armed(thread: Located, cpu: usize, audit: audit::Attempt) -> Option<Self> {
+        #[cfg(all(debug_assertions, not(feature = "audit")))]
+        let attempt = crate::nesting::armed();
+        // SAFETY: the thread's area, of which `cpu` says that it is registered.
+        unsafe { I::read(thread.area, cpu) }.map(|index| Self {
+            thread,
+            index,
+            audit,
+            #[cfg(all(debug_assertions, not(feature = "audit")))]
+            attempt,
+        })
+    }
+
+    /// Begins a section that holds a slot, or is armed where the fast path can't do that. If neither is to be, it has to be tried again.
     #[inline(always)]
     pub(crate) fn enter_slowly() -> Option<Self> {
-        enter_slowly_from_here::<I>().map(Self::of_slot)
+        let Entered { index, block } = enter_slowly_from_here::<I>();
+        if block.is_null() {
+            return None;
+        }
+        // SAFETY: the number of a slot that this thread has locked, or of one that an index selected.
+        let index = unsafe { I::checked(index) };
+        Some(Self {
+            thread: arch::of_block(block),
+            index,
+            audit: audit::Attempt::NONE,
+            #[cfg(all(debug_assertions, not(feature = "audit")))]
+            attempt: crate::nesting::last(),
+        })
     }
 
-    /// The section of the calling thread that holds this slot.
+    /// The section of the calling thread that holds this slot, of which no window is to come: it needs no descriptor.
     #[inline(always)]
     fn of_slot(index: usize) -> Self {
         // SAFETY: the number of a slot that this thread has locked, or of one that an index selected.
@@ -92,6 +106,15 @@ impl<I: IndexKind> Section<I> {
             #[cfg(all(debug_assertions, not(feature = "audit")))]
             attempt: 0,
         }
+    }
+
+    /// Begins a section that is armed, wherever the thread's descriptor is, if it has one. `thread` is the calling thread's.
+    pub(crate) fn arm_slowly(thread: Located, audit: audit::Attempt) -> Option<Self> {
+        arch::thread_block()?;
+        #[cfg(all(debug_assertions, not(feature = "audit")))]
+        crate::nesting::begins();
+        // SAFETY: this thread's, which has a block.
+        unsafe { arch::arm_slowly(thread) }.and_then(|cpu| Self::armed(thread, cpu, audit))
     }
 
     /// The slot that the section works on.
@@ -109,7 +132,7 @@ impl<I: IndexKind> Section<I> {
     pub fn prepared(self) -> Prepared<I> {
         #[cfg(all(debug_assertions, not(feature = "audit")))]
         if !is_portable(self.index) {
-            crate::nesting::prepared(self.thread, self.attempt);
+            crate::nesting::prepared(self.attempt);
         }
         self.audit.prepared(self.thread);
         let prepared = Prepared { thread: self.thread, index: self.index, audit: self.audit };
@@ -261,20 +284,48 @@ fn aborted<const N: usize>(relax: bool) -> Outcome<N> {
     Outcome::ABORTED
 }
 
+/// How the cold path began a section: in two registers.
+struct Entered {
+    index: usize,
+    /// The thread's block; null if the section has to begin again.
+    block: *mut ThreadBlock,
+}
+
+impl Entered {
+    const AGAIN: Self = Self { index: 0, block: null_mut() };
+}
+
 /// [`enter_slowly`] in the crate of the section, for the same reason as [`end_aborted`].
 #[cold]
 #[inline(never)]
-fn enter_slowly_from_here<I: IndexKind>() -> Option<usize> {
+fn enter_slowly_from_here<I: IndexKind>() -> Entered {
     enter_slowly::<I>()
 }
 
-/// What a section does whose index has no slot: decides the mode, registers the thread, or locks a slot. Without an index, the
-/// section begins again and will find its slot.
+/// What a section does whose index has no slot: decides the mode, registers the thread, or locks a slot. Otherwise the
+/// section begins again and will find its slot, unless its fast path finds no block: then it is armed here.
 #[cold]
 #[inline(never)]
-fn enter_slowly<I: IndexKind>() -> Option<usize> {
+fn enter_slowly<I: IndexKind>() -> Entered {
     disarm_this_thread();
-    begin::<I>(registrar())
+    match begin::<I>(registrar()) {
+        Some(slot) => Entered { index: slot, block: arch::some_block() },
+        None if arch::blocks_are_known() => Entered::AGAIN,
+        None => arm_here::<I>(),
+    }
+}
+
+/// Arms a section whose fast path finds no block. A thread that has none works on the shared slot.
+fn arm_here<I: IndexKind>() -> Entered {
+    let block = arch::some_block();
+    if arch::thread_block().is_none() {
+        return Entered { index: portable::enter_shared(), block };
+    }
+    Section::<I>::arm_slowly(arch::of_block(block), audit::Attempt::NONE).map_or(Entered::AGAIN, |section| {
+        let index = section.index.number();
+        forget(section);
+        Entered { index, block }
+    })
 }
 
 /// Locks a slot if the section can't run restartably: in portable mode, where the kernel has no indices of this kind, and on a thread that has none.

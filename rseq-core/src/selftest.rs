@@ -91,7 +91,7 @@ mod tests {
                 register(&raw mut area, FLAG_UNREGISTER).expect("it was just registered");
                 clears
             } else if let Mode::Rseq(_) = mode::decide() {
-                let thread = arch::locate();
+                let thread = arch::of_block(arch::some_block());
                 // SAFETY: this thread's.
                 unsafe { clears(thread.area, thread.descriptor) }
             } else {

@@ -4,10 +4,10 @@ use core::mem::offset_of;
 use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::abi::{Descriptor, Rseq};
-use crate::arch::audit;
+use crate::arch::{self, audit};
 
-/// A thread's static TLS: the descriptor that its sections publish their window in, and the area for the kernel in case
-/// that libc registered none.
+/// What a thread has in each image: the descriptor that its sections publish their window in, and the area for the kernel in case
+/// that libc registered none. It is thread-local storage; but in a shared object for which the loader had no static storage, the descriptor of a table is used (`arch/blocks.rs`).
 #[repr(C)]
 pub(crate) struct ThreadBlock {
     /// The thread descriptor. It always covers one window, whole: the one that the thread published last.
@@ -38,26 +38,20 @@ pub(crate) struct Located {
     pub(crate) area: *mut Rseq,
 }
 
-/// What arming found.
-pub(crate) struct Armed {
-    /// The thread's `cpu_id`.
-    pub(crate) cpu: usize,
-    /// Ids below this one have a slot.
-    pub(crate) cpus: usize,
-}
-
 /// What sections load before they begin; written once, when the mode is decided. `gdb/rseq.py` knows their order.
 #[repr(C)]
 pub struct Fast {
-    /// The distance in bytes from a thread's block to its area. It is the same for every thread, because both lie in static TLS.
+    /// The distance in bytes to a thread's area from where [`anchor`](crate::arch::anchor) is, which is a thread's block wherever that lies in static TLS. It is the same for every thread.
     pub(crate) area_offset: AtomicIsize,
     /// CPU ids below this number have a slot. 0 until the mode is decided and in portable mode, so that every section
     /// goes the slow way first.
     pub(crate) cpus: AtomicUsize,
     /// The same for concurrency ids: 0 also where the kernel has none.
     pub(crate) cids: AtomicUsize,
-    /// The distance in bytes from the thread pointer to a thread's block. Only debuggers need it, who have no other way to static TLS that every libc knows of.
-    pub(crate) block_offset: AtomicIsize,
+    /// The distance in bytes from the thread pointer to [`anchor`](crate::arch::anchor). Only debuggers need it, who have no other way to static TLS that every libc knows of.
+    pub(crate) anchor: AtomicIsize,
+    /// The same as `cpus` for sections with a `prepare`, whose fast path needs a block at a distance that the linker knows: 0 in shared objects, which have none.
+    pub(crate) watched: AtomicUsize,
 }
 
 /// The offset of the own area, which is also right before anything is known: its `cpu_id` says that it isn't registered.
@@ -69,7 +63,8 @@ pub static FAST: Fast = Fast {
     area_offset: AtomicIsize::new(OWN_AREA),
     cpus: AtomicUsize::new(0),
     cids: AtomicUsize::new(0),
-    block_offset: AtomicIsize::new(0),
+    anchor: AtomicIsize::new(0),
+    watched: AtomicUsize::new(0),
 };
 
 /// Where windows find the number of CPU ids that have a slot, in [`FAST`].
@@ -83,10 +78,13 @@ impl Fast {
 
     /// Lets sections run restartably. A thread that sees some of the stores without the others still goes the slow way:
     /// an old offset leads to an unregistered area, an old number of indices is 0.
-    pub(crate) fn open(&self, area_offset: isize, block_offset: isize, cpus: usize, cids: usize) {
+    pub(crate) fn open(&self, area_offset: isize, anchor: isize, cpus: usize, cids: usize) {
         self.area_offset.store(area_offset, Relaxed);
-        self.block_offset.store(block_offset, Relaxed);
+        self.anchor.store(anchor, Relaxed);
         self.cids.store(cids, Relaxed);
         self.cpus.store(cpus, Release);
+        if arch::blocks_are_known() {
+            self.watched.store(cpus, Release);
+        }
     }
 }

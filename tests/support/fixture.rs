@@ -11,6 +11,7 @@ pub struct Fixture {
     toolchain: Option<&'static str>,
     profile: Vec<String>,
     flags: Vec<String>,
+    target: &'static str,
 }
 
 /// With `--target`, flags are for the program alone, and what runs in the compiler is built once for all settings.
@@ -19,7 +20,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 impl Fixture {
     pub fn new(name: &str) -> Self {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
-        Self { directory, toolchain: None, profile: Vec::new(), flags: Vec::new() }
+        Self { directory, toolchain: None, profile: Vec::new(), flags: Vec::new(), target: TARGET }
     }
 
     /// Another toolchain of rustup's than the one that the tests were built by.
@@ -40,6 +41,25 @@ impl Fixture {
         self
     }
 
+    /// The target of what is built with flags.
+    pub fn target(mut self, target: &'static str) -> Self {
+        self.target = target;
+        self
+    }
+
+    /// Builds it, and copies these files of it to a folder of this name, where no other build comes.
+    pub fn build_apart(&self, name: &str, files: &[&str]) -> PathBuf {
+        let _turn = turn();
+        let (built, folder) = (self.build_in_turn(), Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
+        std::fs::create_dir_all(&folder).expect("there is room for a folder");
+        for file in files {
+            // Another process may have the old one loaded.
+            let _there_is_none = std::fs::remove_file(folder.join(file));
+            std::fs::copy(built.join(file), folder.join(file)).expect("it was just built");
+        }
+        folder
+    }
+
     /// Builds it; returns the folder with what came of it.
     pub fn build(&self) -> PathBuf {
         let _turn = turn();
@@ -51,8 +71,8 @@ impl Fixture {
         let folder = if self.flags.is_empty() {
             target
         } else {
-            cargo.args(["--target", TARGET]).env("CARGO_ENCODED_RUSTFLAGS", self.flags.join("\u{1f}"));
-            target.join(TARGET)
+            cargo.args(["--target", self.target]).env("CARGO_ENCODED_RUSTFLAGS", self.flags.join("\u{1f}"));
+            target.join(self.target)
         };
         print_of(&mut cargo);
         folder.join("release")

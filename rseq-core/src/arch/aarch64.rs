@@ -49,7 +49,7 @@ pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
 
 /// The calling thread's block.
 #[inline(always)]
-pub(crate) fn thread_block() -> *mut ThreadBlock {
+pub(super) fn static_block() -> *mut ThreadBlock {
     let offset: usize;
     // SAFETY: reads the symbol's offset from the thread pointer.
     unsafe {

@@ -12,9 +12,9 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::any::{armed_note, compiler_fence};
-use super::thread_block;
+use super::{static_block, thread_pointer};
 use crate::abi::{Descriptor, Rseq};
-use crate::thread::{Armed, FAST, Located};
+use crate::thread::{FAST, Located, OWN_AREA, ThreadBlock};
 
 /// Defines the thread block of this image, with the lines of a signature, an instruction that traps, and those of the descriptor's start, length 0 and abort, `22b`.
 ///
@@ -69,8 +69,40 @@ unsafe fn word<'a, T>(field: *mut T) -> &'a AtomicUsize {
 /// The calling thread's descriptor and area.
 #[inline(always)]
 pub(crate) fn locate() -> Located {
-    let descriptor: *mut Descriptor = thread_block().cast();
-    Located { descriptor, area: descriptor.wrapping_byte_offset(FAST.area_offset.load(Relaxed)).cast() }
+    of_block(static_block())
+}
+
+/// The calling thread's descriptor and area, where its block is known.
+#[inline(always)]
+pub(crate) fn of_block(block: *mut ThreadBlock) -> Located {
+    Located { descriptor: block.cast(), area: block.wrapping_byte_offset(FAST.area_offset.load(Relaxed)).cast() }
+}
+
+/// The calling thread's block. Every thread has one: it is in static TLS, in shared objects too.
+#[allow(clippy::unnecessary_wraps, reason = "as on other machines")]
+pub(crate) fn thread_block() -> Option<*mut ThreadBlock> {
+    Some(static_block())
+}
+
+/// The same.
+pub(crate) fn some_block() -> *mut ThreadBlock {
+    static_block()
+}
+
+/// The distance from the thread pointer to a thread's block, which is the same in every thread. It is what the distance in `FAST` is from.
+pub(crate) fn anchor() -> isize {
+    static_block().addr().wrapping_sub(thread_pointer()).cast_signed()
+}
+
+/// The fast path of all sections finds it.
+pub(crate) fn blocks_are_known() -> bool {
+    true
+}
+
+/// The distance from the thread pointer to the areas that this crate registers.
+#[allow(clippy::unnecessary_wraps, reason = "as on other machines")]
+pub(crate) fn own_distance(_of_libc: Option<isize>) -> Option<isize> {
+    Some(anchor() + OWN_AREA)
 }
 
 /// What windows that arm by themselves address the calling thread's area by: its address. It is another one before the mode is decided.
@@ -85,12 +117,12 @@ pub(crate) fn area_for_attempts() -> usize {
     area_for_windows()
 }
 
-/// Arms the thread descriptor and reads the CPU afterwards.
+/// Arms the thread descriptor and reads the CPU afterwards; `None` if sections may not begin here.
 ///
 /// # Safety
 /// `thread` is the calling thread's.
 #[inline(always)]
-pub(crate) unsafe fn arm(thread: Located) -> Armed {
+pub(crate) unsafe fn arm(thread: Located) -> Option<usize> {
     let Located { descriptor, area } = thread;
     // SAFETY: the caller's: both are the thread's own, and valid while it runs.
     let cpu = unsafe {
@@ -102,7 +134,9 @@ pub(crate) unsafe fn arm(thread: Located) -> Armed {
         (*area).cpu_id.load(Relaxed)
     };
     compiler_fence();
-    Armed { cpu: cpu as usize, cpus: FAST.cpus.load(Relaxed) }
+    // One comparison for an id that has no slot, a thread that isn't registered (its id is a huge number), the portable mode and a process that hasn't decided yet (no id has a slot).
+    let cpus = FAST.cpus.load(Relaxed);
+    ((cpu as usize) < cpus).then_some(cpu as usize)
 }
 
 /// Takes whatever descriptor is in force out of force, and leaves nothing half published behind.
@@ -111,7 +145,7 @@ pub(crate) unsafe fn arm(thread: Located) -> Armed {
 /// `area` is the calling thread's area.
 #[inline(always)]
 pub(crate) unsafe fn disarm(area: *mut Rseq) {
-    let descriptor: *mut Descriptor = thread_block().cast();
+    let descriptor: *mut Descriptor = static_block().cast();
     compiler_fence();
     // SAFETY: the caller's, and the calling thread's. Stores of one word each, so that the kernel sees the old value or 0.
     unsafe {

@@ -45,7 +45,9 @@ macro_rules! by_stores {
         mod by_stores;
         mod $name;
         pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, leaves, starts_again, valued};
-        pub(crate) use by_stores::{area_for_attempts, area_for_windows, arm, disarm, locate};
+        pub(crate) use by_stores::{
+            anchor, area_for_attempts, area_for_windows, arm, arm as arm_slowly, blocks_are_known, disarm, locate, of_block, own_distance, some_block, thread_block,
+        };
         pub(crate) use $name::*;
         #[path = "../audit/none.rs"]
         pub(crate) mod audit;
@@ -77,6 +79,7 @@ cfg_select! {
     }
     all(target_arch = "x86_64", target_pointer_width = "64") => {
         mod any;
+        mod blocks;
         mod x86_64;
         pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, leaves, starts_again, valued};
         pub(crate) use x86_64::*;

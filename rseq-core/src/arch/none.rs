@@ -3,8 +3,8 @@
 use core::mem::MaybeUninit;
 use core::ptr::{null, null_mut};
 
-use crate::abi::{CPU_ID_REGISTRATION_FAILED, Rseq};
-use crate::thread::{Armed, Located, ThreadBlock};
+use crate::abi::Rseq;
+use crate::thread::{Located, ThreadBlock};
 
 /// Sections aren't restartable here.
 pub(crate) const SUPPORTED: bool = false;
@@ -22,9 +22,36 @@ pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
     (null(), null())
 }
 
-/// No thread has a block.
-pub(crate) fn thread_block() -> *mut ThreadBlock {
-    null_mut()
+/// No thread has a block. (None is in want of one either: where sections run under locks, any will do.)
+#[allow(clippy::unnecessary_wraps, reason = "as on other machines")]
+pub(crate) fn thread_block() -> Option<*mut ThreadBlock> {
+    Some(core::ptr::dangling_mut())
+}
+
+/// The same.
+pub(crate) fn some_block() -> *mut ThreadBlock {
+    core::ptr::dangling_mut()
+}
+
+/// Nothing is at a distance from it.
+pub(crate) fn anchor() -> isize {
+    0
+}
+
+/// No fast path looks for one.
+pub(crate) fn blocks_are_known() -> bool {
+    false
+}
+
+/// No area is registered.
+pub(crate) fn own_distance(_of_libc: Option<isize>) -> Option<isize> {
+    None
+}
+
+/// No thread has a descriptor or an area.
+#[inline(always)]
+pub(crate) fn of_block(_block: *mut ThreadBlock) -> Located {
+    locate()
 }
 
 /// No thread has a descriptor or an area.
@@ -33,13 +60,21 @@ pub(crate) fn locate() -> Located {
     Located { descriptor: null_mut(), area: null_mut() }
 }
 
-/// Arms nothing and reports a CPU that no slot belongs to.
+/// Arms nothing.
 ///
 /// # Safety
 /// None needed.
 #[inline(always)]
-pub(crate) unsafe fn arm(_thread: Located) -> Armed {
-    Armed { cpu: CPU_ID_REGISTRATION_FAILED as usize, cpus: 0 }
+pub(crate) unsafe fn arm(_thread: Located) -> Option<usize> {
+    None
+}
+
+/// The same.
+///
+/// # Safety
+/// None needed.
+pub(crate) unsafe fn arm_slowly(_thread: Located) -> Option<usize> {
+    None
 }
 
 /// Disarms nothing.

@@ -1,26 +1,92 @@
 //! x86-64, after the Intel SDM (volume 2), the System V ABI's AMD64 supplement (thread pointer in `fs:[0]`), "ELF handling for
-//! thread-local storage" (initial-exec) and the kernel's `tools/testing/selftests/rseq/rseq-x86.h` (signature).
+//! thread-local storage" (local-exec; TLS descriptors after "RFC-TLSDESC-x86") and the kernel's `tools/testing/selftests/rseq/rseq-x86.h` (signature).
+//!
+//! **One code for executables and shared objects.** An executable's thread-local storage is at a distance from the thread pointer that its linker knows; a shared object's is only where
+//! the loader had room for it. What is linked into which isn't known here. So code takes the address of the block's TLS descriptor, by the one instruction of its kind that each
+//! linker replaces: in an executable by one that takes the block's distance from the thread pointer. Neither is a relocation that asks the loader for static storage.
+//! What that instruction gives is the image's [`anchor`]: a negative number in an executable; in a shared object an address. There it is useless by itself, but
+//! a constant, which `FAST.area_offset` makes up for. As long as nobody has said where areas are, the sum is an address that no program has, so what runs too early faults where
+//! it stands. The resolver below sees to it that nothing does in what is loaded at the start.
 
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 
 use super::any::{armed_note, image_note};
+use super::blocks;
 use crate::abi::{Descriptor, Rseq};
-use crate::thread::{Armed, FAST, Fast, Located, ThreadBlock};
+use crate::thread::{FAST, Fast, Located, OWN_AREA, ThreadBlock};
 use crate::{cpu, mode, register};
 
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else. With the three bytes
 /// `0f b9 3d` in front it decodes as `ud1 <sig>(%rip),%edi`, which traps if it is ever executed.
 pub(crate) const SIGNATURE: u32 = 0x5305_3053;
 
-// Static TLS, not `thread_local!`: it is there before the first access, and needs no call from a shared object either.
+/// The symbol of the abort handler of every thread descriptor.
+macro_rules! abort_handler_symbol {
+    () => {
+        concat!(thread_block_symbol!(), "_aborted")
+    };
+}
+
+/// The symbol whose resolver runs while this image is relocated, where the loader knows such symbols (glibc); it resolves to `find_areas`.
+macro_rules! early_symbol {
+    () => {
+        concat!(thread_block_symbol!(), "_early")
+    };
+}
+
+/// What is said of the early symbol: that it has a resolver. Other C libraries know none, and have the resolver itself for a constructor.
+#[cfg(target_env = "gnu")]
+macro_rules! early_type {
+    () => {
+        concat!(".type ", early_symbol!(), ", @gnu_indirect_function")
+    };
+}
+#[cfg(not(target_env = "gnu"))]
+macro_rules! early_type {
+    () => {
+        concat!(".type ", early_symbol!(), ", @function")
+    };
+}
+
+/// The last instruction of the early function: it returns a constructor, or goes on to it.
+#[cfg(target_env = "gnu")]
+macro_rules! early_end {
+    () => {
+        "ret" // to the loader, which calls it later
+    };
+}
+#[cfg(not(target_env = "gnu"))]
+macro_rules! early_end {
+    () => {
+        "jmp rax" // on to it
+    };
+}
+
+// Thread-local storage by asm, not `thread_local!`: it is there before the first access, and needs no call.
 // Hidden, so that each image (the executable, every shared object) has its own: an image that is unloaded must not leave an
 // abort address behind in a descriptor that others go on using.
 global_asm!(
     ".pushsection .text.unlikely.rseq_dsl,\"ax\",@progbits",
     ".byte 0x0f, 0xb9, 0x3d",  // ud1, with the signature as its displacement
     ".long {signature}",       // the signature
+    concat!(".globl ", abort_handler_symbol!()),
+    concat!(".hidden ", abort_handler_symbol!()),
+    concat!(abort_handler_symbol!(), ":"),
     "22: notrack jmp r11",     // abort handler of every thread descriptor: go on to the section's own
+    early_type!(),
+    concat!(early_symbol!(), ":"),
+    concat!("lea rax, [rip + ", thread_block_symbol!(), "@tlsdesc]"), // rax = the anchor
+    "test rax, rax",           // of an executable ?
+    "js 23f",                  // yes: as it is
+    "mov rcx, [rax + 8]",      // rcx = the block's distance, if that is static
+    "test rcx, rcx",           // is it ?
+    "jns 23f",                 // no
+    "sub rcx, rax",            // rcx = from the anchor to the block
+    "add rcx, {own_area}",     // rcx = from the anchor to the own area
+    "mov [rip + {fast} + {area_offset}], rcx", // FAST.area_offset = rcx
+    "23: lea rax, [rip + {find_areas}]", // rax = the constructor
+    early_end!(),
     ".popsection",
     ".pushsection .tdata,\"awT\",@progbits",
     ".balign {align}",
@@ -35,9 +101,9 @@ global_asm!(
     ".long 0, -1",             // own area: cpu_id_start, cpu_id = uninitialised
     ".zero {block} - {own_area} - 8",  // own area: nothing registered, no descriptor in force; audit: nothing remembered
     ".popsection",
-    ".pushsection .init_array,\"aw\",@init_array",
+    ".pushsection .init_array.00001,\"aw\",@init_array", // ahead of this image's other constructors
     ".balign 8",
-    ".quad {find_areas}",      // runs ahead of `main`, or when this image is loaded
+    concat!(".quad ", early_symbol!()), // runs ahead of `main`, or when this image is loaded
     ".popsection",
     image_note!(),
     signature = const SIGNATURE,
@@ -45,6 +111,7 @@ global_asm!(
     own_area = const offset_of!(ThreadBlock, own_area),
     block = const size_of::<ThreadBlock>(),
     find_areas = sym register::find_areas,
+    area_offset = const offset_of!(Fast, area_offset),
     fast = sym FAST,
     decision = sym mode::DECISION,
     possible = sym cpu::POSSIBLE,
@@ -78,32 +145,95 @@ pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
     (offset, size)
 }
 
-/// The calling thread's block.
+/// What the distances in `FAST` are from, as a distance from the thread pointer: in an executable that of a thread's block, which is negative; else a number that isn't.
 #[inline(always)]
-pub(crate) fn thread_block() -> *mut ThreadBlock {
-    let block: *mut ThreadBlock;
-    // SAFETY: reads the symbol's offset from the thread pointer; writes nothing but the output.
+pub(crate) fn anchor() -> isize {
+    let anchor;
+    // SAFETY: an address or a number, both constant.
     unsafe {
         asm!(
-            concat!("add {block}, [rip + ", thread_block_symbol!(), "@gottpoff]"), // block += offset of the thread block
-            block = inout(reg) thread_pointer() => block,
-            options(nostack, readonly),
+            concat!("lea {anchor}, [rip + ", thread_block_symbol!(), "@tlsdesc]"), // anchor = that
+            anchor = out(reg) anchor,
+            options(pure, nomem, nostack, preserves_flags),
         );
     }
-    block
+    anchor
 }
 
-/// The calling thread's descriptor and area.
+/// Whether the fast path of sections with a `prepare` finds a thread's block. Else their cold path does.
 #[inline(always)]
-pub(crate) fn locate() -> Located {
-    let descriptor: *mut Descriptor = thread_block().cast();
-    let area: *mut Rseq;
-    // SAFETY: reads `FAST`; writes nothing but the output.
+pub(crate) fn blocks_are_known() -> bool {
+    anchor() < 0
+}
+
+/// The distance from the thread pointer to a thread's block, if it is the same in all threads: where the loader, or the linker, has put this image's thread-local storage into static TLS.
+fn static_distance() -> Option<isize> {
+    /// What an anchor is the address of in a shared object, as the dynamic linker has filled it in.
+    #[repr(C)]
+    struct TlsDescriptor {
+        function: usize,
+        /// A distance below the thread pointer if the storage is static, else an address (or, where symbols are bound lazily, whatever tells them apart).
+        argument: isize,
+    }
+    let anchor = anchor();
+    if anchor < 0 {
+        return Some(anchor);
+    }
+    // SAFETY: the anchor of a shared object is the address of its TLS descriptor, which was relocated before any code ran.
+    let argument = unsafe { (*core::ptr::with_exposed_provenance::<TlsDescriptor>(anchor.cast_unsigned())).argument };
+    (argument < 0).then_some(argument)
+}
+
+/// The distance from the thread pointer to the areas that this crate registers, if there are any that windows can reach: in static TLS, or where libc would have them if it
+/// registered any.
+pub(crate) fn own_distance(of_libc: Option<isize>) -> Option<isize> {
+    match static_distance() {
+        Some(block) if blocks_are_known() || of_libc.is_none() => Some(block + OWN_AREA),
+        _ => of_libc,
+    }
+}
+
+/// The calling thread's block, if it has one.
+#[cold]
+pub(crate) fn thread_block() -> Option<*mut ThreadBlock> {
+    static_distance().map(block_at).or_else(blocks::of_this_thread)
+}
+
+/// The calling thread's block, which is so far from the thread pointer.
+#[inline(always)]
+fn block_at(distance: isize) -> *mut ThreadBlock {
+    core::ptr::with_exposed_provenance_mut(thread_pointer().wrapping_add_signed(distance))
+}
+
+/// The address of the abort handler of thread descriptors.
+pub(super) fn abort_handler() -> usize {
+    let address;
+    // SAFETY: takes an address.
     unsafe {
         asm!(
+            concat!("lea {address}, [rip + ", abort_handler_symbol!(), "]"), // address = the abort handler
+            address = out(reg) address,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    address
+}
+
+/// The calling thread's area, and what its descriptor is if [`blocks_are_known`].
+#[inline(always)]
+pub(crate) fn locate() -> Located {
+    if areas_are_far() {
+        return Located { descriptor: core::ptr::null_mut(), area: blocks::spare_area() };
+    }
+    let (descriptor, area): (*mut Descriptor, *mut Rseq);
+    // SAFETY: reads `FAST` and the thread pointer; writes nothing but the outputs.
+    unsafe {
+        asm!(
+            concat!("lea {td}, [rip + ", thread_block_symbol!(), "@tlsdesc]"), // td = anchor
+            "add {td}, fs:[0]",                            // td += thread pointer
             "mov {area}, [rip + {fast} + {area_offset}]",  // area = FAST.area_offset
             "add {area}, {td}",                            // area += td
-            td = in(reg) descriptor,
+            td = out(reg) descriptor,
             area = out(reg) area,
             fast = sym FAST,
             area_offset = const offset_of!(Fast, area_offset),
@@ -113,12 +243,54 @@ pub(crate) fn locate() -> Located {
     Located { descriptor, area }
 }
 
+/// The calling thread's block. If there is none for it, one of which nothing is ever in force.
+#[inline]
+pub(crate) fn some_block() -> *mut ThreadBlock {
+    match anchor() {
+        known @ ..0 => block_at(known),
+        _ => thread_block().unwrap_or_else(blocks::spare),
+    }
+}
+
+/// The calling thread's area, with the descriptor of this block.
+#[inline(always)]
+pub(crate) fn of_block(block: *mut ThreadBlock) -> Located {
+    if areas_are_far() {
+        return Located { descriptor: block.cast(), area: blocks::spare_area() };
+    }
+    let area: *mut Rseq;
+    // SAFETY: reads `FAST` and the thread pointer; writes nothing but the output.
+    unsafe {
+        asm!(
+            concat!("lea {area}, [rip + ", thread_block_symbol!(), "@tlsdesc]"), // area = anchor
+            "add {area}, fs:[0]",                            // area += thread pointer
+            "add {area}, [rip + {fast} + {area_offset}]",    // area += FAST.area_offset
+            area = out(reg) area,
+            fast = sym FAST,
+            area_offset = const offset_of!(Fast, area_offset),
+            options(nostack, readonly),
+        );
+    }
+    Located { descriptor: block.cast(), area }
+}
+
+/// Areas that no instruction reaches from the thread pointer are those of a shared object for which the loader had no static TLS, where libc has none either. With glibc that isn't found out
+/// by who runs a section: see [`register::find_areas`]. Other dynamic loaders know no more static TLS than that of what is loaded at the start. (They have no areas of their own, so all that is
+/// within reach is below the thread pointer.)
+#[inline(always)]
+fn areas_are_far() -> bool {
+    cfg!(all(not(target_env = "gnu"), not(target_feature = "crt-static"))) && area_distance().cast_signed() >= 0
+}
+
 /// The distance from the thread pointer to the calling thread's area: for windows that address it from there. The same for every thread.
 ///
 /// A constant, which the compiler may load once for several windows, or ahead of a loop: [`register::find_areas`] has stored it before any code runs
 /// that isn't run ahead of `main` itself. Such code may find an older one, and goes the slow way by that: to an area that isn't registered.
 #[inline(always)]
 pub(crate) fn area_for_windows() -> usize {
+    if areas_are_far() {
+        return blocks::spare_area().addr().wrapping_sub(thread_pointer());
+    }
     // SAFETY: reads `FAST`, as a constant. Any value that it ever has leads to memory of this thread's.
     unsafe { distance!(pure, nomem) }
 }
@@ -126,6 +298,15 @@ pub(crate) fn area_for_windows() -> usize {
 /// The same, found again for each attempt.
 #[inline(always)]
 pub(crate) fn area_for_attempts() -> usize {
+    if areas_are_far() {
+        return blocks::spare_area().addr().wrapping_sub(thread_pointer());
+    }
+    area_distance()
+}
+
+/// The same, without regard to whether it is far.
+#[inline(always)]
+fn area_distance() -> usize {
     // SAFETY: reads `FAST`.
     unsafe { distance!(readonly) }
 }
@@ -135,8 +316,8 @@ macro_rules! distance {
     ($($option:ident),*) => {{
         let distance;
         asm!(
-            "mov {distance}, [rip + {fast} + {area_offset}]", // distance = FAST.area_offset
-            concat!("add {distance}, [rip + ", thread_block_symbol!(), "@gottpoff]"), // distance += offset of the thread block
+            concat!("lea {distance}, [rip + ", thread_block_symbol!(), "@tlsdesc]"), // distance = anchor
+            "add {distance}, [rip + {fast} + {area_offset}]", // distance += FAST.area_offset
             distance = out(reg) distance,
             fast = sym FAST,
             area_offset = const offset_of!(Fast, area_offset),
@@ -147,31 +328,65 @@ macro_rules! distance {
 }
 use distance;
 
-/// Arms the thread descriptor and reads the CPU afterwards.
+/// Arms the thread descriptor and reads the CPU afterwards, if sections may begin here and the thread is registered.
+///
+/// One comparison, ahead of arming, finds a thread that isn't registered (its id is a huge number), the portable mode and a process that hasn't decided yet (no id has a slot), and a
+/// shared object, of which `thread` has no descriptor. The CPU is read again when the descriptor is in force, and is one of those below the number as well: a thread
+/// that was registered still is.
 ///
 /// # Safety
 /// `thread` is the calling thread's.
 #[inline(always)]
-pub(crate) unsafe fn arm(thread: Located) -> Armed {
-    let (cpu, cpus): (usize, usize);
-    // SAFETY: the caller's. The one store goes to `rseq_cs`. The descriptor that comes into force covers the window that this thread
-    // published last, where it is not now; its abort address never changes.
+pub(crate) unsafe fn arm(thread: Located) -> Option<usize> {
+    // SAFETY: reads the area's `cpu_id`, and `FAST`.
     unsafe {
         asm!(
-            "mov [{area} + 8], {td}",                     // area->rseq_cs = td: armed
+            "mov {cpus:e}, [rip + {fast} + {watched}]", // cpus = FAST.watched
+            "cmp [{area} + 4], {cpus:e}",               // area->cpu_id below it ?
+            "jae {slowly}",                             // no: the slow way
+            cpus = out(reg) _,
+            area = in(reg) thread.area,
+            fast = sym FAST,
+            watched = const offset_of!(Fast, watched),
+            slowly = label { return None },
+            options(nostack, readonly),
+        );
+    }
+    // SAFETY: the caller's; and this thread has a descriptor at that place.
+    Some(unsafe { arm_surely(thread) })
+}
+
+/// The same for a thread that has a descriptor, wherever it is.
+///
+/// # Safety
+/// `thread` is the calling thread's, of a block of its own.
+#[allow(dead_code, reason = "shared objects and audits alone need it")]
+pub(crate) unsafe fn arm_slowly(thread: Located) -> Option<usize> {
+    use core::sync::atomic::Ordering::Relaxed;
+    // SAFETY: the calling thread's area.
+    let cpu = unsafe { (*thread.area).cpu_id.load(Relaxed) } as usize;
+    // SAFETY: the caller's.
+    (cpu < FAST.cpus.load(Relaxed)).then(|| unsafe { arm_surely(thread) })
+}
+
+/// # Safety
+/// The calling thread's area and descriptor. What comes into force covers the window that this thread published last, where it is not now; its abort address never changes.
+#[inline(always)]
+unsafe fn arm_surely(thread: Located) -> usize {
+    let cpu: usize;
+    // SAFETY: the caller's. The one store goes to `rseq_cs`.
+    unsafe {
+        asm!(
+            "mov [{area} + 8], {td}",     // area->rseq_cs = td: armed
             armed_note!(),
-            "mov {cpu:e}, [{area} + 4]",                  // cpu = area->cpu_id
-            "mov {cpus}, [rip + {fast} + {cpus_offset}]", // cpus = FAST.cpus
+            "mov {cpu:e}, [{area} + 4]",  // cpu = area->cpu_id
             td = in(reg) thread.descriptor,
             area = in(reg) thread.area,
             cpu = out(reg) cpu,
-            cpus = lateout(reg) cpus,
-            fast = sym FAST,
-            cpus_offset = const offset_of!(Fast, cpus),
             options(nostack, preserves_flags),
         );
     }
-    Armed { cpu, cpus }
+    cpu
 }
 
 /// Takes whatever descriptor is in force out of force.

@@ -194,7 +194,7 @@ impl Audit {
         let frame = arch::stack_pointer();
         loop {
             let (thread, attempt) = begin(self.location, frame);
-            if let Some(section) = Section::arm(thread, attempt) {
+            if let Some(section) = Section::arm_slowly(thread, attempt) {
                 return section;
             }
             let slow = Section::enter_slowly();
@@ -267,9 +267,9 @@ impl Audit {
 /// An attempt begins: the thread whose descriptor it is to arm. System calls are caught as soon as it does.
 #[inline(never)]
 fn begin(location: &'static Location, frame: usize) -> (Located, Attempt) {
-    let mut thread = arch::locate();
+    let mut thread = arch::of_block(arch::some_block());
     // Portable mode has no rules to break; and before the mode is decided nothing commits.
-    if !FAST.is_open() {
+    if !FAST.is_open() || arch::thread_block().is_none() {
         return (thread, Attempt::NONE);
     }
     let this = Begun { location, frame };
@@ -346,8 +346,7 @@ fn call(open: Begun, number: usize, stack: usize) {
 
 /// The thread's descriptor where sections aren't audited.
 fn usual_descriptor() -> *mut Descriptor {
-    // SAFETY: the calling thread's block.
-    unsafe { &raw mut (*arch::thread_block()).descriptor }
+    arch::some_block().cast()
 }
 
 /// Takes the thread's descriptor out of force.
@@ -386,8 +385,8 @@ impl Begun {
 
 impl State {
     fn of_this_thread() -> &'static Self {
-        // SAFETY: the calling thread's block, which is there until the thread's end; nobody keeps it longer.
-        unsafe { &(*arch::thread_block()).audit }
+        // SAFETY: the calling thread's block, which is there until the thread's end; nobody keeps it longer. (Of a thread that has none nothing is open.)
+        unsafe { &(*arch::some_block()).audit }
     }
 
     /// A number that no other thread has meanwhile.

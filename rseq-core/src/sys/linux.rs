@@ -83,6 +83,31 @@ pub(crate) fn slice_yield() {
     unsafe { libc::syscall(SYS_RSEQ_SLICE_YIELD) };
 }
 
+/// Whether there is memory at this address.
+#[allow(dead_code, reason = "not every architecture asks")]
+pub(crate) fn is_mapped(address: usize) -> bool {
+    const PAGE: usize = 4096;
+    let page = core::ptr::without_provenance_mut(address & !(PAGE - 1));
+    let mut is_in_core = 0;
+    // SAFETY: points to the calling thread's errno; the vector has a byte for the one page that is asked about.
+    unsafe {
+        let errno = libc::__errno_location();
+        let before = *errno;
+        let is_unmapped = libc::mincore(page, 1, &mut is_in_core) != 0 && *errno == libc::ENOMEM;
+        *errno = before;
+        !is_unmapped
+    }
+}
+
+/// Ends the process with these words.
+pub(crate) fn die(words: &str) -> ! {
+    // SAFETY: the words are readable for their length; what can't be written isn't.
+    unsafe {
+        libc::write(libc::STDERR_FILENO, words.as_ptr().cast(), words.len());
+        libc::abort()
+    }
+}
+
 /// An entry of the auxiliary vector, 0 if there is none.
 pub(crate) fn auxiliary(entry: u32) -> usize {
     // SAFETY: has no precondition.

@@ -43,6 +43,11 @@ pub(super) fn started_with(_name: &core::ffi::CStr, _value: &core::ffi::CStr) ->
     None
 }
 
+/// Nobody has to.
+pub(crate) fn die(words: &str) -> ! {
+    panic!("{words}")
+}
+
 /// Nothing to be said about it.
 #[cfg(all(unix, not(miri)))]
 pub(super) const RESERVED: libc::c_int = 0;
