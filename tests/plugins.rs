@@ -18,7 +18,9 @@ use fixture::{Fixture, print_of};
 use object::elf::{DF_STATIC_TLS, DT_FLAGS, R_X86_64_TPOFF32, R_X86_64_TPOFF64};
 use object::read::elf::{Dyn, ElfFile64, ProgramHeader};
 use object::{Endianness, Object, RelocationFlags};
-use support::{Count, Disturbance, forced_portable, mode, must_be_exact, must_lose, must_pass, with_own_registration};
+use support::{
+    Count, Disturbance, forced_portable, in_child, mode, must_be_exact, must_lose, must_pass, with_own_registration,
+};
 
 /// More than this process would have static storage for.
 const MANY: usize = 64;
@@ -258,6 +260,20 @@ fn more_threads_than_blocks() {
         });
         assert_eq!((plugin.sum)() - before, THREADS * EACH);
     }
+}
+
+/// A child has its thread's block, and those of the others are nobody's.
+#[test]
+fn a_forked_child_runs_sections_of_a_plugin() {
+    let plugin = plugin();
+    (plugin.add)(0);
+    let counts = || {
+        let before = (plugin.sum)();
+        (0..1000).for_each(|turn| (plugin.add)(turn % 2));
+        (plugin.sum)() >= before + 1000
+    };
+    assert_eq!(in_child(counts), 0);
+    assert!(counts());
 }
 
 const DISTURBANCES: [Disturbance; 4] =
