@@ -150,7 +150,8 @@ fn sections_of_a_plugin() {
     assert!(unmapped, "the plugin is still there, so nothing is proven");
 }
 
-/// With too many thread-locals to have static storage: the blocks of its threads are in the plugin itself.
+/// With too many thread-locals to have static storage: the blocks of its threads are in the plugin
+/// itself.
 #[test]
 fn sections_of_a_plugin_with_blocks_of_its_own() {
     let restartable = matches!(mode(), rseq::Mode::Rseq(rseq::Registrar::Libc));
@@ -173,7 +174,8 @@ fn a_plugin_beside_own_registration() {
     must_pass(with_own_registration("beside_own_registration_in_process"));
 }
 
-/// A plugin that registered threads itself stays loaded if the kernel and libc still refer to it. They don't where it registered libc's own areas, which libc didn't.
+/// A plugin that registered threads itself stays loaded if the kernel and libc still refer to it.
+/// They don't where it registered libc's own areas, which libc didn't.
 #[test]
 #[ignore = "run by `a_plugin_with_own_registration` in a process without libc's registration"]
 fn own_registration_in_plugin_in_process() {

@@ -1,4 +1,5 @@
-//! Shared objects that are loaded later, many of them, or with many thread-locals: they ask the loader for no static thread-local storage, and are exact.
+//! Shared objects that are loaded later, many of them, or with many thread-locals: they ask the
+//! loader for no static thread-local storage, and are exact.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 #[path = "support/fixture.rs"]
@@ -91,7 +92,8 @@ fn plugins_in_namespaces_of_their_own() {
     assert_eq!(host(&small().0, &["3", "namespaces"], &[]), format!("{{{}}}", registrar()));
 }
 
-/// What is thread-local in this file, and what it wants of it from the loader: the flag for static storage, and relocations that need it.
+/// What is thread-local in this file, and what it wants of it from the loader: the flag for static
+/// storage, and relocations that need it.
 fn wants_static_storage(path: &Path) -> bool {
     let bytes = fs::read(path).expect("it was just built");
     let file: ElfFile64<'_, Endianness> = ElfFile64::parse(&*bytes).expect("an ELF file");
@@ -149,7 +151,8 @@ const EARLY: &str = r#"
     }
 "#;
 
-/// As a library that takes the place of `malloc` would be: by others' initialisers, in threads that these start, and by windows first.
+/// As a library that takes the place of `malloc` would be: by others' initialisers, in threads that
+/// these start, and by windows first.
 #[test]
 fn sections_ahead_of_the_initialiser() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("early");
@@ -168,7 +171,8 @@ fn sections_ahead_of_the_initialiser() {
     }
 }
 
-/// There every shared object is refused that wants static storage when it is loaded later, and no libc registers threads.
+/// There every shared object is refused that wants static storage when it is loaded later, and no
+/// libc registers threads.
 #[test]
 fn plugins_on_musl() {
     const MUSL: &str = "x86_64-unknown-linux-musl";
@@ -289,7 +293,8 @@ fn sections_of_a_plugin_are_exact() {
     must_lose(UNPROTECTED, Disturbance::Signals, 20_000, restartable);
 }
 
-/// In other modes the host's sections have decided first, so that this plugin finds what it can't use.
+/// In other modes the host's sections have decided first, so that this plugin finds what it can't
+/// use.
 #[test]
 #[ignore = "run by `sections_of_a_plugin_are_exact_in_other_modes` in a process of its own"]
 fn exact_in_process() {
