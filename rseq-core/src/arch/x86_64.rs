@@ -385,7 +385,8 @@ pub(crate) unsafe fn arm_slowly(thread: Located) -> Option<usize> {
     (cpu < FAST.cpus.load(Relaxed)).then(|| unsafe { arm_surely(thread) })
 }
 
-/// # Safety The calling thread's area and descriptor. What comes into force covers the window that
+/// # Safety
+/// The calling thread's area and descriptor. What comes into force covers the window that
 /// this thread published last, where it is not now; its abort address never changes.
 #[inline(always)]
 unsafe fn arm_surely(thread: Located) -> usize {
