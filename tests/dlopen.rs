@@ -15,6 +15,8 @@ use rseq::{PerCpu, rseq};
 use support::{Steps, mode, must_pass, with_own_registration};
 
 static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
+/// Held by the one test at a time that counts.
+static ONE_RUN: Mutex<()> = Mutex::new(());
 
 fn count() {
     rseq! {
@@ -82,6 +84,9 @@ fn load_use_unload(path: &Path, restartable: bool) -> bool {
     const THREADS: u64 = 4;
     const EACH: u64 = 20_000;
     const ROUNDS: u64 = 5;
+    let _run = ONE_RUN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let counted = || SLOTS.iter().map(|slot| slot.load(Relaxed)).sum::<u64>();
+    let before = counted();
     let steps = Steps::default();
     let done = AtomicU64::new(0);
     let add = Mutex::new(None::<extern "C" fn()>);
@@ -123,7 +128,7 @@ fn load_use_unload(path: &Path, restartable: bool) -> bool {
             all_done();
         }
     });
-    assert_eq!(SLOTS.iter().map(|slot| slot.load(Relaxed)).sum::<u64>(), 2 * ROUNDS * THREADS * EACH);
+    assert_eq!(counted() - before, 2 * ROUNDS * THREADS * EACH);
     // A handler of fork in unmapped code would end the process here.
     // SAFETY: the child ends at once.
     let child = unsafe { libc::fork() };
@@ -145,6 +150,16 @@ fn sections_of_a_plugin() {
     assert!(unmapped, "the plugin is still there, so nothing is proven");
 }
 
+/// With too many thread-locals to have static storage: the blocks of its threads are in the plugin
+/// itself.
+#[test]
+fn sections_of_a_plugin_with_blocks_of_its_own() {
+    let restartable = matches!(mode(), rseq::Mode::Rseq(rseq::Registrar::Libc));
+    let fixture = fixture::Fixture::new("plugin").flags(&["--cfg=large"]);
+    let path = fixture.build_apart("large-plugin-to-unload", &["libplugin.so"]).join("libplugin.so");
+    assert!(load_use_unload(&path, restartable), "the plugin is still there, so nothing is proven");
+}
+
 /// Two copies of the crate can't both register a thread: the plugin's goes portable, beside the executable's.
 #[test]
 #[ignore = "run by `a_plugin_beside_own_registration` in a process without libc's registration"]
@@ -159,7 +174,8 @@ fn a_plugin_beside_own_registration() {
     must_pass(with_own_registration("beside_own_registration_in_process"));
 }
 
-/// A plugin that registered threads itself stays loaded if the kernel and libc still refer to it. They don't where it registered libc's own areas, which libc didn't.
+/// A plugin that registered threads itself stays loaded if the kernel and libc still refer to it.
+/// They don't where it registered libc's own areas, which libc didn't.
 #[test]
 #[ignore = "run by `a_plugin_with_own_registration` in a process without libc's registration"]
 fn own_registration_in_plugin_in_process() {

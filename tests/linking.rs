@@ -27,7 +27,8 @@ fn run(level: &str, lto: &str, linker: &[&str]) -> String {
     output
 }
 
-/// In an executable every linker makes constants of the places of thread-local storage: nothing of them is left for the loader.
+/// In an executable every linker makes constants of the places of thread-local storage: nothing of
+/// them is left for the loader.
 fn assert_places_are_known(program: &Path) {
     let bytes = std::fs::read(program).expect("it was just built");
     let file = object::File::parse(&*bytes).expect("an ELF file");

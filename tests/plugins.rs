@@ -1,4 +1,5 @@
-//! Shared objects that are loaded later, many of them, or with many thread-locals: they ask the loader for no static thread-local storage, and are exact.
+//! Shared objects that are loaded later, many of them, or with many thread-locals: they ask the
+//! loader for no static thread-local storage, and are exact.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 #[path = "support/fixture.rs"]
@@ -18,7 +19,9 @@ use fixture::{Fixture, print_of};
 use object::elf::{DF_STATIC_TLS, DT_FLAGS, R_X86_64_TPOFF32, R_X86_64_TPOFF64};
 use object::read::elf::{Dyn, ElfFile64, ProgramHeader};
 use object::{Endianness, Object, RelocationFlags};
-use support::{Count, Disturbance, forced_portable, mode, must_be_exact, must_lose, must_pass, with_own_registration};
+use support::{
+    Count, Disturbance, forced_portable, in_child, mode, must_be_exact, must_lose, must_pass, with_own_registration,
+};
 
 /// More than this process would have static storage for.
 const MANY: usize = 64;
@@ -89,7 +92,8 @@ fn plugins_in_namespaces_of_their_own() {
     assert_eq!(host(&small().0, &["3", "namespaces"], &[]), format!("{{{}}}", registrar()));
 }
 
-/// What is thread-local in this file, and what it wants of it from the loader: the flag for static storage, and relocations that need it.
+/// What is thread-local in this file, and what it wants of it from the loader: the flag for static
+/// storage, and relocations that need it.
 fn wants_static_storage(path: &Path) -> bool {
     let bytes = fs::read(path).expect("it was just built");
     let file: ElfFile64<'_, Endianness> = ElfFile64::parse(&*bytes).expect("an ELF file");
@@ -147,7 +151,8 @@ const EARLY: &str = r#"
     }
 "#;
 
-/// As a library that takes the place of `malloc` would be: by others' initialisers, in threads that these start, and by windows first.
+/// As a library that takes the place of `malloc` would be: by others' initialisers, in threads that
+/// these start, and by windows first.
 #[test]
 fn sections_ahead_of_the_initialiser() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("early");
@@ -166,7 +171,8 @@ fn sections_ahead_of_the_initialiser() {
     }
 }
 
-/// There every shared object is refused that wants static storage when it is loaded later, and no libc registers threads.
+/// There every shared object is refused that wants static storage when it is loaded later, and no
+/// libc registers threads.
 #[test]
 fn plugins_on_musl() {
     const MUSL: &str = "x86_64-unknown-linux-musl";
@@ -260,6 +266,20 @@ fn more_threads_than_blocks() {
     }
 }
 
+/// A child has its thread's block, and those of the others are nobody's.
+#[test]
+fn a_forked_child_runs_sections_of_a_plugin() {
+    let plugin = plugin();
+    (plugin.add)(0);
+    let counts = || {
+        let before = (plugin.sum)();
+        (0..1000).for_each(|turn| (plugin.add)(turn % 2));
+        (plugin.sum)() >= before + 1000
+    };
+    assert_eq!(in_child(counts), 0);
+    assert!(counts());
+}
+
 const DISTURBANCES: [Disturbance; 4] =
     [Disturbance::Preemption, Disturbance::Signals, Disturbance::SignalsLeftEarly, Disturbance::Migration];
 
@@ -273,7 +293,8 @@ fn sections_of_a_plugin_are_exact() {
     must_lose(UNPROTECTED, Disturbance::Signals, 20_000, restartable);
 }
 
-/// In other modes the host's sections have decided first, so that this plugin finds what it can't use.
+/// In other modes the host's sections have decided first, so that this plugin finds what it can't
+/// use.
 #[test]
 #[ignore = "run by `sections_of_a_plugin_are_exact_in_other_modes` in a process of its own"]
 fn exact_in_process() {

@@ -637,7 +637,8 @@ fn must_be_exact(operations: u64) {
     }
 }
 
-/// In portable mode each commit makes system calls, and only handlers make sections abort.
+/// In portable mode each commit makes system calls, and hardly anything but handlers makes sections
+/// abort.
 fn is_portable() -> bool {
     matches!(support::mode(), rseq::Mode::Portable(_))
 }

@@ -36,7 +36,8 @@ pub enum Reason {
     OtherArea,
     /// The kernel is one of those that neither clear nor abort, as a test of it showed: arm64 from 6.19 up to 7.0.13. (Kernels of other versions aren't tested.)
     BrokenKernel,
-    /// This is a shared object that was loaded later, and its code can't reach an area of the thread's: its C library has none, and no static thread-local storage for it.
+    /// This is a shared object that was loaded later, and its code can't reach an area of the
+    /// thread's: its C library has none, and no static thread-local storage for it.
     OutOfReach,
 }
 

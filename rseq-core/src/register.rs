@@ -59,7 +59,8 @@ fn place_of_libc() -> Option<LibcArea> {
 /// Stores where the areas of threads are: what libc says was settled before any of our code ran. For sections that count on it ahead of the decision on the mode,
 /// which registers threads.
 ///
-/// A shared object that reaches none, in a process with a glibc from before 2.35 that had no static TLS for it, ends the process here: it can't look at each section whether there is an area.
+/// A shared object that reaches none, in a process with a glibc from before 2.35 that had no static
+/// TLS for it, ends the process here: it can't look at each section whether there is an area.
 #[allow(dead_code, reason = "not every architecture's sections do")]
 pub(crate) extern "C" fn find_areas() {
     match area_distance(Registrar::Libc) {
@@ -72,7 +73,8 @@ pub(crate) extern "C" fn find_areas() {
     }
 }
 
-/// The distance from the thread pointer to the calling thread's area, the same in every thread. `None` if there is none that windows can reach.
+/// The distance from the thread pointer to the calling thread's area, the same in every thread.
+/// `None` if there is none that windows can reach.
 pub(crate) fn area_distance(registrar: Registrar) -> Option<isize> {
     match (registrar, libc_area()) {
         (Registrar::Libc, Some(area)) => Some(area.offset),
@@ -80,7 +82,8 @@ pub(crate) fn area_distance(registrar: Registrar) -> Option<isize> {
     }
 }
 
-/// The same for areas that this crate registers: in static TLS, or in a shared object that has no part in that, where libc registered none though it could have.
+/// The same for areas that this crate registers: in static TLS, or in a shared object that has no
+/// part in that, where libc registered none though it could have.
 fn own_distance() -> Option<isize> {
     arch::own_distance(place_of_libc().map(|area| area.offset))
 }
@@ -145,7 +148,8 @@ pub(crate) fn ensure(registrar: Registrar) -> Option<usize> {
     (cpu < cpu::possible()).then_some(cpu)
 }
 
-/// Whether a thread whose id that is hasn't asked yet to be registered. libc says of areas of its own that it doesn't register that it has failed to.
+/// Whether a thread whose id that is hasn't asked yet to be registered. libc says of areas of its
+/// own that it doesn't register that it has failed to.
 fn is_unasked(registrar: Registrar, cpu_id: u32) -> bool {
     match cpu_id {
         CPU_ID_UNINITIALIZED => true,
@@ -161,7 +165,8 @@ pub(crate) fn register_own() -> Option<Result<(), Errno>> {
 
 /// Registers the calling thread's own area, and sees to it that the registration ends before the thread's memory does.
 fn own_area(area: *mut Rseq) -> Result<(), Errno> {
-    // SAFETY: static TLS is valid until the thread has run its destructors, of which ours ends the registration; libc's area is until the thread is gone.
+    // SAFETY: static TLS is valid until the thread has run its destructors, of which ours ends the
+    // registration; libc's area is until the thread is gone.
     let registered = match unsafe { sys::rseq(area, length(Registrar::Own), 0, arch::SIGNATURE) } {
         Err(sys::BUSY) => return Ok(()),
         result => result,

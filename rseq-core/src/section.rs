@@ -76,7 +76,8 @@ impl<I: IndexKind> Section<I> {
         })
     }
 
-    /// Begins a section that holds a slot, or is armed where the fast path can't do that. If neither is to be, it has to be tried again.
+    /// Begins a section that holds a slot, or is armed where the fast path can't do that. If
+    /// neither is to be, it has to be tried again.
     #[inline(always)]
     pub(crate) fn enter_slowly() -> Option<Self> {
         let Entered { index, block } = enter_slowly_from_here::<I>();
@@ -94,7 +95,8 @@ impl<I: IndexKind> Section<I> {
         })
     }
 
-    /// The section of the calling thread that holds this slot, of which no window is to come: it needs no descriptor.
+    /// The section of the calling thread that holds this slot, of which no window is to come: it
+    /// needs no descriptor.
     #[inline(always)]
     fn of_slot(index: usize) -> Self {
         // SAFETY: the number of a slot that this thread has locked, or of one that an index selected.
@@ -108,7 +110,8 @@ impl<I: IndexKind> Section<I> {
         }
     }
 
-    /// Begins a section that is armed, wherever the thread's descriptor is, if it has one. `thread` is the calling thread's.
+    /// Begins a section that is armed, wherever the thread's descriptor is, if it has one. `thread`
+    /// is the calling thread's.
     pub(crate) fn arm_slowly(thread: Located, audit: audit::Attempt) -> Option<Self> {
         arch::thread_block()?;
         #[cfg(all(debug_assertions, not(feature = "audit")))]
@@ -302,8 +305,9 @@ fn enter_slowly_from_here<I: IndexKind>() -> Entered {
     enter_slowly::<I>()
 }
 
-/// What a section does whose index has no slot: decides the mode, registers the thread, or locks a slot. Otherwise the
-/// section begins again and will find its slot, unless its fast path finds no block: then it is armed here.
+/// What a section does whose index has no slot: decides the mode, registers the thread, or locks a
+/// slot. Otherwise the section begins again and will find its slot, unless its fast path finds no
+/// block: then it is armed here.
 #[cold]
 #[inline(never)]
 fn enter_slowly<I: IndexKind>() -> Entered {

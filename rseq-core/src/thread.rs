@@ -6,8 +6,10 @@ use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Acquire, Ordering::
 use crate::abi::{Descriptor, Rseq};
 use crate::arch::{self, audit};
 
-/// What a thread has in each image: the descriptor that its sections publish their window in, and the area for the kernel in case
-/// that libc registered none. It is thread-local storage; but in a shared object for which the loader had no static storage, the descriptor of a table is used (`arch/blocks.rs`).
+/// What a thread has in each image: the descriptor that its sections publish their window in, and
+/// the area for the kernel in case that libc registered none. It is thread-local storage; but in a
+/// shared object for which the loader had no static storage, the descriptor of a table is used
+/// (`arch/blocks.rs`).
 #[repr(C)]
 pub(crate) struct ThreadBlock {
     /// The thread descriptor. It always covers one window, whole: the one that the thread published last.
@@ -41,16 +43,19 @@ pub(crate) struct Located {
 /// What sections load before they begin; written once, when the mode is decided. `gdb/rseq.py` knows their order.
 #[repr(C)]
 pub struct Fast {
-    /// The distance in bytes to a thread's area from where [`anchor`](crate::arch::anchor) is, which is a thread's block wherever that lies in static TLS. It is the same for every thread.
+    /// The distance in bytes to a thread's area from where [`anchor`](crate::arch::anchor) is,
+    /// which is a thread's block wherever that lies in static TLS. It is the same for every thread.
     pub(crate) area_offset: AtomicIsize,
     /// CPU ids below this number have a slot. 0 until the mode is decided and in portable mode, so that every section
     /// goes the slow way first.
     pub(crate) cpus: AtomicUsize,
     /// The same for concurrency ids: 0 also where the kernel has none.
     pub(crate) cids: AtomicUsize,
-    /// The distance in bytes from the thread pointer to [`anchor`](crate::arch::anchor). Only debuggers need it, who have no other way to static TLS that every libc knows of.
+    /// The distance in bytes from the thread pointer to [`anchor`](crate::arch::anchor). Only
+    /// debuggers need it, who have no other way to static TLS that every libc knows of.
     pub(crate) anchor: AtomicIsize,
-    /// The same as `cpus` for sections with a `prepare`, whose fast path needs a block at a distance that the linker knows: 0 in shared objects, which have none.
+    /// The same as `cpus` for sections with a `prepare`, whose fast path needs a block at a
+    /// distance that the linker knows: 0 in shared objects, which have none.
     pub(crate) watched: AtomicUsize,
 }
 

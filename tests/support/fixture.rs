@@ -47,7 +47,8 @@ impl Fixture {
         self
     }
 
-    /// Builds it, and copies these files of it to a folder of this name, where no other build comes.
+    /// Builds it, and copies these files of it to a folder of this name, where no other build
+    /// comes.
     pub fn build_apart(&self, name: &str, files: &[&str]) -> PathBuf {
         let _turn = turn();
         let (built, folder) = (self.build_in_turn(), Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));

@@ -287,8 +287,9 @@ pub fn on<R: Send>(cpu: usize, work: impl FnOnce() -> R + Send) -> R {
     })
 }
 
-/// Counts under a disturbance, `each` times in every thread (fewer on a slow machine), and finds nothing lost. With `aborts`, until sections were aborted: a run that
-/// disturbed nothing proves nothing. (In portable mode hardly anything but a handler aborts a section.)
+/// Counts under a disturbance, `each` times in every thread (fewer on a slow machine), and finds
+/// nothing lost. With `aborts`, until sections were aborted: a run that disturbed nothing proves
+/// nothing. (In portable mode hardly anything but a handler aborts a section.)
 pub fn must_be_exact(count: Count, disturbance: Disturbance, each: u64, aborts: bool) {
     let end = Instant::now() + Duration::from_secs(60);
     let mut disturbed_once = false;

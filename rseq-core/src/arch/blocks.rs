@@ -1,8 +1,11 @@
-//! Thread blocks in an image's own memory: for shared objects whose thread-local storage isn't static, so that no address of a block is known without asking the loader, which may allocate.
+//! Thread blocks in an image's own memory: for shared objects whose thread-local storage isn't
+//! static, so that no address of a block is known without asking the loader, which may allocate.
 //!
-//! A block is found by the thread pointer, without a lock, in signal handlers too, and is gone with the image. It belongs to a thread pointer, so the next thread that has the same uses it
-//! again. Of blocks whose thread has ended, others are taken when all are in use: those of threads of whose thread pointer there is no memory any more. Threads for which there is none
-//! work on the shared slot, as those do that the kernel refuses.
+//! A block is found by the thread pointer, without a lock, in signal handlers too, and is gone with
+//! the image. It belongs to a thread pointer, so the next thread that has the same uses it again.
+//! Of blocks whose thread has ended, others are taken when all are in use: those of threads of
+//! whose thread pointer there is no memory any more. Threads for which there is none work on the
+//! shared slot, as those do that the kernel refuses.
 
 use core::cell::UnsafeCell;
 use core::mem::{MaybeUninit, offset_of};
@@ -16,7 +19,8 @@ use crate::thread::ThreadBlock;
 /// So many threads at once have a block.
 const BLOCKS: usize = 512;
 
-/// In a word of [`Table::owners`]: nobody finds the block, while it is looked whether its thread still is. (Thread pointers are multiples of more.)
+/// In a word of [`Table::owners`]: nobody finds the block, while it is looked whether its thread
+/// still is. (Thread pointers are multiples of more.)
 const WITHHELD: usize = 1;
 
 /// The blocks of this image, which cost an executable nothing but zeroes that nobody touches.
@@ -32,7 +36,8 @@ struct Table {
 #[repr(transparent)]
 struct Block(UnsafeCell<MaybeUninit<ThreadBlock>>);
 
-// SAFETY: a block is used by the thread that owns it alone, and by handlers on top of it; the spare one is never in force, and what is stored there is never of use.
+// SAFETY: a block is used by the thread that owns it alone, and by handlers on top of it; the spare
+// one is never in force, and what is stored there is never of use.
 unsafe impl Sync for Block {}
 
 impl Block {
@@ -40,11 +45,13 @@ impl Block {
         Self(UnsafeCell::new(MaybeUninit::zeroed()))
     }
 
-    /// The block, with the abort address that all have: whoever comes first stores it, or a handler on top of it.
+    /// The block, with the abort address that all have: whoever comes first stores it, or a handler
+    /// on top of it.
     fn get(&self) -> *mut ThreadBlock {
         let block: *mut ThreadBlock = self.0.get().cast();
         let abort = block.cast::<u8>().wrapping_add(offset_of!(Descriptor, abort_ip)).cast();
-        // SAFETY: the descriptor is the first of the block, and its words are aligned. Nobody but this changes this one.
+        // SAFETY: the descriptor is the first of the block, and its words are aligned. Nobody but
+        // this changes this one.
         unsafe { AtomicU64::from_ptr(abort).store(abort_handler() as u64, Relaxed) };
         block
     }
@@ -60,7 +67,8 @@ pub(super) fn spare() -> *mut ThreadBlock {
     SPARE.get()
 }
 
-/// An area that nobody registers, for images that don't reach those of threads. No id is below the number of slots there, which is 0: such an image is in portable mode.
+/// An area that nobody registers, for images that don't reach those of threads. No id is below the
+/// number of slots there, which is 0: such an image is in portable mode.
 pub(super) fn spare_area() -> *mut Rseq {
     let block: *mut ThreadBlock = SPARE.0.get().cast();
     block.wrapping_byte_add(offset_of!(ThreadBlock, own_area)).cast()
@@ -80,7 +88,8 @@ impl Table {
 
     /// Where the block of this thread, the calling one, is.
     fn place_of(&self, thread: usize, is_mapped: impl Fn(usize) -> bool) -> Option<usize> {
-        // Thread pointers are often at regular distances: a multiplication by 2^64 / golden ratio spreads them.
+        // Thread pointers are often at regular distances: a multiplication by 2^64 / golden ratio
+        // spreads them.
         let first = ((thread as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize;
         for place in (0..BLOCKS).map(|step| (first + step) % BLOCKS) {
             let owner = &self.owners[place];
@@ -96,9 +105,11 @@ impl Table {
         self.take_over(thread, is_mapped)
     }
 
-    /// Looks at one block, another one each time, whether it can be this thread's because its own is gone.
+    /// Looks at one block, another one each time, whether it can be this thread's because its own
+    /// is gone.
     ///
-    /// A thread that begins has its memory first, and then looks for its block. So if there is none when the block is withheld already, nobody has found it before, and nobody will.
+    /// A thread that begins has its memory first, and then looks for its block. So if there is none
+    /// when the block is withheld already, nobody has found it before, and nobody will.
     fn take_over(&self, thread: usize, is_mapped: impl Fn(usize) -> bool) -> Option<usize> {
         let place = self.next.fetch_add(1, Relaxed) % BLOCKS;
         let word = &self.owners[place];
@@ -156,7 +167,8 @@ mod tests {
         assert_eq!(table.place_of(thread(7), |_| true), None, "it is somebody else's");
     }
 
-    /// One that began when it was looked for already, and that may have found its block before that was withheld.
+    /// One that began when it was looked for already, and that may have found its block before that
+    /// was withheld.
     #[test]
     fn the_block_of_a_thread_that_appears_is_not_taken_over() {
         let (table, places) = full();

@@ -89,7 +89,8 @@ pub(crate) fn some_block() -> *mut ThreadBlock {
     static_block()
 }
 
-/// The distance from the thread pointer to a thread's block, which is the same in every thread. It is what the distance in `FAST` is from.
+/// The distance from the thread pointer to a thread's block, which is the same in every thread. It
+/// is what the distance in `FAST` is from.
 pub(crate) fn anchor() -> isize {
     static_block().addr().wrapping_sub(thread_pointer()).cast_signed()
 }
@@ -134,7 +135,8 @@ pub(crate) unsafe fn arm(thread: Located) -> Option<usize> {
         (*area).cpu_id.load(Relaxed)
     };
     compiler_fence();
-    // One comparison for an id that has no slot, a thread that isn't registered (its id is a huge number), the portable mode and a process that hasn't decided yet (no id has a slot).
+    // One comparison for an id that has no slot, a thread that isn't registered (its id is a huge
+    // number), the portable mode and a process that hasn't decided yet (no id has a slot).
     let cpus = FAST.cpus.load(Relaxed);
     ((cpu as usize) < cpus).then_some(cpu as usize)
 }

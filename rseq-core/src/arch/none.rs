@@ -22,7 +22,8 @@ pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
     (null(), null())
 }
 
-/// No thread has a block. (None is in want of one either: where sections run under locks, any will do.)
+/// No thread has a block. (None is in want of one either: where sections run under locks, any will
+/// do.)
 #[allow(clippy::unnecessary_wraps, reason = "as on other machines")]
 pub(crate) fn thread_block() -> Option<*mut ThreadBlock> {
     Some(core::ptr::dangling_mut())

@@ -1,12 +1,17 @@
-//! x86-64, after the Intel SDM (volume 2), the System V ABI's AMD64 supplement (thread pointer in `fs:[0]`), "ELF handling for
-//! thread-local storage" (local-exec; TLS descriptors after "RFC-TLSDESC-x86") and the kernel's `tools/testing/selftests/rseq/rseq-x86.h` (signature).
+//! x86-64, after the Intel SDM (volume 2), the System V ABI's AMD64 supplement (thread pointer in
+//! `fs:[0]`), "ELF handling for thread-local storage" (local-exec; TLS descriptors after
+//! "RFC-TLSDESC-x86") and the kernel's `tools/testing/selftests/rseq/rseq-x86.h` (signature).
 //!
-//! **One code for executables and shared objects.** An executable's thread-local storage is at a distance from the thread pointer that its linker knows; a shared object's is only where
-//! the loader had room for it. What is linked into which isn't known here. So code takes the address of the block's TLS descriptor, by the one instruction of its kind that each
-//! linker replaces: in an executable by one that takes the block's distance from the thread pointer. Neither is a relocation that asks the loader for static storage.
-//! What that instruction gives is the image's [`anchor`]: a negative number in an executable; in a shared object an address. There it is useless by itself, but
-//! a constant, which `FAST.area_offset` makes up for. As long as nobody has said where areas are, the sum is an address that no program has, so what runs too early faults where
-//! it stands. The resolver below sees to it that nothing does in what is loaded at the start.
+//! **One code for executables and shared objects.** An executable's thread-local storage is at a
+//! distance from the thread pointer that its linker knows; a shared object's is only where the
+//! loader had room for it. What is linked into which isn't known here. So code takes the address of
+//! the block's TLS descriptor, by the one instruction of its kind that each linker replaces: in an
+//! executable by one that takes the block's distance from the thread pointer. Neither is a
+//! relocation that asks the loader for static storage. What that instruction gives is the image's
+//! [`anchor`]: a negative number in an executable; in a shared object an address. There it is
+//! useless by itself, but a constant, which `FAST.area_offset` makes up for. As long as nobody has
+//! said where areas are, the sum is an address that no program has, so what runs too early faults
+//! where it stands. The resolver below sees to it that nothing does in what is loaded at the start.
 
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
@@ -28,14 +33,16 @@ macro_rules! abort_handler_symbol {
     };
 }
 
-/// The symbol whose resolver runs while this image is relocated, where the loader knows such symbols (glibc); it resolves to `find_areas`.
+/// The symbol whose resolver runs while this image is relocated, where the loader knows such
+/// symbols (glibc); it resolves to `find_areas`.
 macro_rules! early_symbol {
     () => {
         concat!(thread_block_symbol!(), "_early")
     };
 }
 
-/// What is said of the early symbol: that it has a resolver. Other C libraries know none, and have the resolver itself for a constructor.
+/// What is said of the early symbol: that it has a resolver. Other C libraries know none, and have
+/// the resolver itself for a constructor.
 #[cfg(target_env = "gnu")]
 macro_rules! early_type {
     () => {
@@ -63,9 +70,9 @@ macro_rules! early_end {
     };
 }
 
-// Thread-local storage by asm, not `thread_local!`: it is there before the first access, and needs no call.
-// Hidden, so that each image (the executable, every shared object) has its own: an image that is unloaded must not leave an
-// abort address behind in a descriptor that others go on using.
+// Thread-local storage by asm, not `thread_local!`: it is there before the first access, and needs
+// no call. Hidden, so that each image (the executable, every shared object) has its own: an image
+// that is unloaded must not leave an abort address behind in a descriptor that others go on using.
 global_asm!(
     ".pushsection .text.unlikely.rseq_dsl,\"ax\",@progbits",
     ".byte 0x0f, 0xb9, 0x3d",  // ud1, with the signature as its displacement
@@ -145,7 +152,8 @@ pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
     (offset, size)
 }
 
-/// What the distances in `FAST` are from, as a distance from the thread pointer: in an executable that of a thread's block, which is negative; else a number that isn't.
+/// What the distances in `FAST` are from, as a distance from the thread pointer: in an executable
+/// that of a thread's block, which is negative; else a number that isn't.
 #[inline(always)]
 pub(crate) fn anchor() -> isize {
     let anchor;
@@ -160,32 +168,36 @@ pub(crate) fn anchor() -> isize {
     anchor
 }
 
-/// Whether the fast path of sections with a `prepare` finds a thread's block. Else their cold path does.
+/// Whether the fast path of sections with a `prepare` finds a thread's block. Else their cold path
+/// does.
 #[inline(always)]
 pub(crate) fn blocks_are_known() -> bool {
     anchor() < 0
 }
 
-/// The distance from the thread pointer to a thread's block, if it is the same in all threads: where the loader, or the linker, has put this image's thread-local storage into static TLS.
+/// The distance from the thread pointer to a thread's block, if it is the same in all threads:
+/// where the loader, or the linker, has put this image's thread-local storage into static TLS.
 fn static_distance() -> Option<isize> {
     /// What an anchor is the address of in a shared object, as the dynamic linker has filled it in.
     #[repr(C)]
     struct TlsDescriptor {
         function: usize,
-        /// A distance below the thread pointer if the storage is static, else an address (or, where symbols are bound lazily, whatever tells them apart).
+        /// A distance below the thread pointer if the storage is static, else an address (or, where
+        /// symbols are bound lazily, whatever tells them apart).
         argument: isize,
     }
     let anchor = anchor();
     if anchor < 0 {
         return Some(anchor);
     }
-    // SAFETY: the anchor of a shared object is the address of its TLS descriptor, which was relocated before any code ran.
+    // SAFETY: the anchor of a shared object is the address of its TLS descriptor, which was
+    // relocated before any code ran.
     let argument = unsafe { (*core::ptr::with_exposed_provenance::<TlsDescriptor>(anchor.cast_unsigned())).argument };
     (argument < 0).then_some(argument)
 }
 
-/// The distance from the thread pointer to the areas that this crate registers, if there are any that windows can reach: in static TLS, or where libc would have them if it
-/// registered any.
+/// The distance from the thread pointer to the areas that this crate registers, if there are any
+/// that windows can reach: in static TLS, or where libc would have them if it registered any.
 pub(crate) fn own_distance(of_libc: Option<isize>) -> Option<isize> {
     match static_distance() {
         Some(block) if blocks_are_known() || of_libc.is_none() => Some(block + OWN_AREA),
@@ -274,9 +286,11 @@ pub(crate) fn of_block(block: *mut ThreadBlock) -> Located {
     Located { descriptor: block.cast(), area }
 }
 
-/// Areas that no instruction reaches from the thread pointer are those of a shared object for which the loader had no static TLS, where libc has none either. With glibc that isn't found out
-/// by who runs a section: see [`register::find_areas`]. Other dynamic loaders know no more static TLS than that of what is loaded at the start. (They have no areas of their own, so all that is
-/// within reach is below the thread pointer.)
+/// Areas that no instruction reaches from the thread pointer are those of a shared object for which
+/// the loader had no static TLS, where libc has none either. With glibc that isn't found out by who
+/// runs a section: see [`register::find_areas`]. Other dynamic loaders know no more static TLS than
+/// that of what is loaded at the start. (They have no areas of their own, so all that is within
+/// reach is below the thread pointer.)
 #[inline(always)]
 fn areas_are_far() -> bool {
     cfg!(all(not(target_env = "gnu"), not(target_feature = "crt-static"))) && area_distance().cast_signed() >= 0
@@ -328,11 +342,13 @@ macro_rules! distance {
 }
 use distance;
 
-/// Arms the thread descriptor and reads the CPU afterwards, if sections may begin here and the thread is registered.
+/// Arms the thread descriptor and reads the CPU afterwards, if sections may begin here and the
+/// thread is registered.
 ///
-/// One comparison, ahead of arming, finds a thread that isn't registered (its id is a huge number), the portable mode and a process that hasn't decided yet (no id has a slot), and a
-/// shared object, of which `thread` has no descriptor. The CPU is read again when the descriptor is in force, and is one of those below the number as well: a thread
-/// that was registered still is.
+/// One comparison, ahead of arming, finds a thread that isn't registered (its id is a huge number),
+/// the portable mode and a process that hasn't decided yet (no id has a slot), and a shared object,
+/// of which `thread` has no descriptor. The CPU is read again when the descriptor is in force, and
+/// is one of those below the number as well: a thread that was registered still is.
 ///
 /// # Safety
 /// `thread` is the calling thread's.
@@ -370,7 +386,8 @@ pub(crate) unsafe fn arm_slowly(thread: Located) -> Option<usize> {
 }
 
 /// # Safety
-/// The calling thread's area and descriptor. What comes into force covers the window that this thread published last, where it is not now; its abort address never changes.
+/// The calling thread's area and descriptor. What comes into force covers the window that
+/// this thread published last, where it is not now; its abort address never changes.
 #[inline(always)]
 unsafe fn arm_surely(thread: Located) -> usize {
     let cpu: usize;

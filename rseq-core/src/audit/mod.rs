@@ -385,7 +385,8 @@ impl Begun {
 
 impl State {
     fn of_this_thread() -> &'static Self {
-        // SAFETY: the calling thread's block, which is there until the thread's end; nobody keeps it longer. (Of a thread that has none nothing is open.)
+        // SAFETY: the calling thread's block, which is there until the thread's end; nobody keeps
+        // it longer. (Of a thread that has none nothing is open.)
         unsafe { &(*arch::some_block()).audit }
     }
 

@@ -89,7 +89,8 @@ pub(crate) fn is_mapped(address: usize) -> bool {
     const PAGE: usize = 4096;
     let page = core::ptr::without_provenance_mut(address & !(PAGE - 1));
     let mut is_in_core = 0;
-    // SAFETY: points to the calling thread's errno; the vector has a byte for the one page that is asked about.
+    // SAFETY: points to the calling thread's errno; the vector has a byte for the one page that is
+    // asked about.
     unsafe {
         let errno = libc::__errno_location();
         let before = *errno;
