@@ -6,7 +6,7 @@ use std::ptr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
 
-use rseq::{MmCid, PerCpu, rseq};
+use rseq::{PerCpu, rseq};
 use rseq_explore::{Event, Explorer, Phase, Ran, Report};
 
 static HITS: PerCpu<AtomicU64> = PerCpu::new();
