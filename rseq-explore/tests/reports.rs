@@ -160,6 +160,20 @@ fn a_place_that_two_cpus_commit_to_after_prepare() {
     must_be_found_to_share(hit, hit, line!() - 4);
 }
 
+/// Two threads of which one stands still may have the same concurrency id: then it doesn't show.
+#[test]
+fn a_place_that_two_concurrency_ids_commit_to() {
+    fn hit() {
+        rseq! { commit |_cid: MmCid| add(&SHARED, 1) }
+    }
+    let report = Explorer::new(&hit, &hit, &|_| ()).until_failure().try_run();
+    match report.failures() {
+        [] => println!("both had the same id each time, or: {report}"),
+        [failure] => assert!(failure.what.contains("at the same time by concurrency id "), "{failure}"),
+        _ => panic!("{report:#}"),
+    }
+}
+
 /// The slot of one CPU, whichever a section runs on. In a debug build the section itself panics.
 #[test]
 fn anothers_slot_that_a_section_commits_to() {
@@ -205,7 +219,7 @@ fn places_of_threads() {
         rseq! { prepare |_cpu| { let next = own.load(Relaxed) + 1; } commit store(&own, next) }
     };
     for section in [&hit as &(dyn Fn() + Sync), &on_the_stack] {
-        let report = Explorer::new(section, section, &|_| ()).run();
+        let report = Explorer::new(section, section, &|_| ()).events(&[]).run();
         println!("{report}");
     }
 }
@@ -217,7 +231,7 @@ fn places_of_indices() {
     let by_cpu = || rseq! { prepare |cpu| { let own = &BY_CPU[cpu.get()]; } commit add(own, 1) };
     let by_cid = || rseq! { prepare |cid: MmCid| { let own = &BY_CPU[cid.get()]; } commit add(own, 1) };
     for section in [&by_cpu as &(dyn Fn() + Sync), &by_cid] {
-        let report = Explorer::new(section, section, &|_| ()).run();
+        let report = Explorer::new(section, section, &|_| ()).events(&[]).run();
         println!("{report}");
     }
 }

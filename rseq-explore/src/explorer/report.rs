@@ -106,13 +106,6 @@ impl Report {
         self.failures.push(failure);
     }
 
-    /// The same, unless it is known already.
-    pub(super) fn fail_once(&mut self, failure: Failure) {
-        if self.failures.iter().all(|known| known.what != failure.what) {
-            self.fail(failure);
-        }
-    }
-
     /// What came of an event at the point of this number.
     pub(super) fn add(&mut self, point: usize, event: Event, outcome: Outcome) {
         let (phase, instruction) = &self.points[point];

@@ -34,6 +34,11 @@ pub(super) struct Note {
 }
 
 impl Window {
+    /// Whether its section goes by concurrency ids, as far as is known.
+    pub fn by_cid(&self) -> bool {
+        self.note.as_ref().is_some_and(|note| note.by_cid)
+    }
+
     /// Where an attempt goes on that is through with the window: it has committed, or taken an exit.
     pub fn ways_out(&self) -> impl Iterator<Item = u64> {
         [self.post].into_iter().chain(self.exits.iter().copied())
