@@ -37,11 +37,9 @@ fn panic_of(section: impl FnOnce()) -> Option<(u32, String)> {
 /// In a debug build the section panics where it stands, and afterwards all sections do what they should.
 #[track_caller]
 fn must_be_refused(line: u32, owner: &str, section: impl FnOnce()) {
-    let Some((at, message)) = panic_of(section) else {
-        assert!(!cfg!(debug_assertions), "the section of line {line} was let through");
-        return;
-    };
-    assert!(cfg!(debug_assertions), "{message}");
+    let panic = panic_of(section);
+    assert_eq!(panic.is_some(), cfg!(debug_assertions), "line {line}: {panic:?}");
+    let Some((at, message)) = panic else { return };
     let wanted = format!("stores to a slot of {owner}");
     assert!(at == line && message.contains(&wanted), "{at}, not {line}: {message}, not of {owner}");
     let counts: PerCpu<AtomicUsize> = PerCpu::new();
