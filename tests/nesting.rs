@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 
 use rseq::{Counter, PerCpu, rseq};
-use support::{forced_portable, in_processes, restartable, with_own_registration};
+use support::{forced_portable, in_processes, with_own_registration};
 
 static HITS: PerCpu<AtomicU64> = PerCpu::new();
 
@@ -134,9 +134,6 @@ async fn hit() {
 /// The first is suspended, and goes on when the third has armed.
 #[test]
 fn a_section_that_was_suspended_panics() {
-    if !restartable() {
-        return;
-    }
     HITS.allocate().unwrap();
     let (message, line) = panic_of(|| {
         let mut context = Context::from_waker(Waker::noop());

@@ -15,6 +15,9 @@ use crate::arch;
 use crate::portable::MOST_REVOCATIONS;
 use crate::thread::FAST;
 
+const SUSPENDED: &str = "an rseq! section went on while another one of its thread is under way: its `prepare` was suspended, by an `.await` (behind \
+     a macro?) or by a switch of stacks; await before the section, and use the result in it";
+
 /// What a thread remembers. All is zero at first. Only the thread itself comes here, and the handlers that interrupt it.
 #[repr(C)]
 pub(crate) struct State {
@@ -25,6 +28,8 @@ pub(crate) struct State {
     /// Where the section stands of which that was so, and in how many attempts in a row.
     section: AtomicPtr<Location<'static>>,
     attempts: AtomicU32,
+    /// How many sections the thread is inside of in portable mode.
+    slots_held: AtomicUsize,
 }
 
 /// A section without `prepare` comes to its window.
@@ -53,6 +58,35 @@ pub(crate) fn armed() -> usize {
     attempt
 }
 
+/// A section has begun in portable mode.
+pub(crate) fn holds_slot() {
+    change_held(|held| held.wrapping_add(1));
+}
+
+/// How many sections of the thread hold a slot.
+pub(crate) fn held() -> usize {
+    if arch::SUPPORTED { of_this_thread().slots_held.load(Relaxed) } else { 0 }
+}
+
+/// One has ended.
+pub(crate) fn gives_slot_back() {
+    change_held(|held| held.wrapping_sub(1));
+}
+
+/// No atomic instruction: handlers in between leave the number as it was.
+fn change_held(change: fn(usize) -> usize) {
+    if arch::SUPPORTED {
+        let held = &of_this_thread().slots_held;
+        held.store(change(held.load(Relaxed)), Relaxed);
+    }
+}
+
+/// As [`prepared`], for a section that is the one of this number to hold a slot. (Those that lost it to another one are counted with the slot.)
+#[track_caller]
+pub(crate) fn prepared_with_slot(number: usize) {
+    assert!(held() == number, "{SUSPENDED}");
+}
+
 /// The attempt of this number has prepared all.
 ///
 /// # Panics
@@ -60,11 +94,7 @@ pub(crate) fn armed() -> usize {
 #[track_caller]
 pub(crate) fn prepared(attempt: usize) {
     let state = of_this_thread();
-    assert!(
-        state.last.load(Relaxed) == attempt || !is_in_force(),
-        "an rseq! section went on while another one of its thread is under way: its `prepare` was suspended, by an `.await` (behind a macro?) or \
-         by a switch of stacks; await before the section, and use the result in it"
-    );
+    assert!(state.last.load(Relaxed) == attempt || !is_in_force(), "{SUSPENDED}");
     let section = from_ref(Location::caller()).cast_mut();
     let is_same = state.section.load(Relaxed) == section;
     if state.nested_in.load(Relaxed) != attempt {

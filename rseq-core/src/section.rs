@@ -23,7 +23,7 @@ pub struct Section<I: IndexKind> {
     thread: Located,
     index: I,
     audit: audit::Attempt,
-    /// The number of the attempt, if it is restartable.
+    /// The number of the attempt if it is restartable, else that of the sections that hold a slot.
     #[cfg(all(debug_assertions, not(feature = "audit")))]
     attempt: usize,
 }
@@ -91,7 +91,7 @@ impl<I: IndexKind> Section<I> {
             index,
             audit: audit::Attempt::NONE,
             #[cfg(all(debug_assertions, not(feature = "audit")))]
-            attempt: crate::nesting::last(),
+            attempt: if is_portable(index) { crate::nesting::held() } else { crate::nesting::last() },
         })
     }
 
@@ -134,7 +134,9 @@ impl<I: IndexKind> Section<I> {
     #[cfg_attr(debug_assertions, track_caller)]
     pub fn prepared(self) -> Prepared<I> {
         #[cfg(all(debug_assertions, not(feature = "audit")))]
-        if !is_portable(self.index) {
+        if is_portable(self.index) {
+            crate::nesting::prepared_with_slot(self.attempt);
+        } else {
             crate::nesting::prepared(self.attempt);
         }
         self.audit.prepared(self.thread);

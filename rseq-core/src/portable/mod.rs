@@ -179,6 +179,8 @@ pub(crate) fn enter_shared() -> usize {
 
 fn enter_slot(slot: usize, this: usize) -> usize {
     Slot::of(slot).begin(this);
+    #[cfg(all(debug_assertions, not(feature = "audit")))]
+    crate::nesting::holds_slot();
     slot
 }
 
@@ -205,6 +207,8 @@ pub(crate) fn commit<R>(slot: usize, window: impl FnOnce() -> R) -> Option<R> {
 
 /// Ends the section that began last, which works on this slot.
 pub(crate) fn leave(slot: usize) {
+    #[cfg(all(debug_assertions, not(feature = "audit")))]
+    crate::nesting::gives_slot_back();
     Slot::of(slot).end();
 }
 
