@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 use core::mem::offset_of;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::abi::{
     AT_RSEQ_ALIGN, AT_RSEQ_FEATURE_SIZE, CPU_ID_REGISTRATION_FAILED, CPU_ID_UNINITIALIZED, FLAG_UNREGISTER,
@@ -75,9 +75,22 @@ pub(crate) fn block_offset() -> isize {
 /// The bytes of an area that are registered.
 pub(crate) fn length(registrar: Registrar) -> u32 {
     match registrar {
-        // glibc registers at least the original structure, also where it reports fewer bytes as active.
-        Registrar::Libc => libc_area().map_or(ORIGINAL_LENGTH, |area| area.active.max(ORIGINAL_LENGTH)),
+        Registrar::Libc => libc_length(),
         Registrar::Own => own_length(sys::auxiliary(AT_RSEQ_FEATURE_SIZE), sys::auxiliary(AT_RSEQ_ALIGN)),
+    }
+}
+
+/// libc's. It is asked once, before sections are restartable: it looks its symbols up under a lock, and a handler may interrupt it there.
+fn libc_length() -> u32 {
+    static ANSWER: AtomicU32 = AtomicU32::new(0);
+    match ANSWER.load(Relaxed) {
+        0 => {
+            // glibc registers at least the original structure, also where it reports fewer bytes as active.
+            let length = libc_area().map_or(ORIGINAL_LENGTH, |area| area.active.max(ORIGINAL_LENGTH));
+            ANSWER.store(length, Relaxed);
+            length
+        }
+        answer => answer,
     }
 }
 
@@ -118,6 +131,15 @@ pub(crate) fn ensure(registrar: Registrar) -> Option<usize> {
     }
     let cpu = cpu_id.load(Relaxed) as usize;
     (cpu < cpu::possible()).then_some(cpu)
+}
+
+/// Whether the kernel keeps the calling thread's area up to date, if that looks as if it did. It doesn't in a child that shares its parent's memory (`vfork`, `clone` with
+/// `CLONE_VM`), and with it the parent's area: registrations aren't passed on to those (`rseq_fork` in `include/linux/rseq.h`, Linux 5.5).
+pub(crate) fn is_kept(registrar: Registrar) -> bool {
+    let area = arch::locate().area;
+    // SAFETY: the calling thread's area, in its TLS.
+    let looks_so = unsafe { (*area).cpu_id.load(Relaxed) }.cast_signed() >= 0;
+    !looks_so || sys::is_registered(area, length(registrar), arch::SIGNATURE)
 }
 
 /// Registers the calling thread's own area, and sees to it that the registration ends before the thread's memory does.
