@@ -259,10 +259,12 @@ pub use stack::Stack;
 ///
 /// # Where no section may run
 ///
-/// In a child that shares its parent's memory (`vfork`, `clone` with `CLONE_VM`), before it calls `exec`: it takes the parent's area for its own, while the kernel
-/// keeps that for the parent alone. Sections lose updates there, with `prepare` or without, and in [`portable`] mode such a child passes for its parent. [`status()`] says so where sections
-/// are restartable, and audits report it.
-/// (Children of `fork` have an area, and so have threads that `clone` makes with thread-locals of their own.)
+/// In a child that shares its parent's memory (`vfork`, `clone` with `CLONE_VM`), before it calls
+/// `exec`: it takes the parent's area for its own, while the kernel keeps that for the parent
+/// alone. Sections lose updates there, with `prepare` or without, and in [`portable`] mode such a
+/// child passes for its parent. [`status()`] says so where sections are restartable, and audits
+/// report it. (Children of `fork` have an area, and so have threads that `clone` makes with
+/// thread-locals of their own.)
 ///
 /// # Examples
 ///

@@ -130,8 +130,8 @@ fn a_system_call_that_isnt_repeated_is_caught() {
     }
 }
 
-/// What is done about it needs no room on the stack for signals, where there is none to spare: frames of signals are large where registers are (3 KiB with AVX-512, 11 with
-/// AMX).
+/// What is done about it needs no room on the stack for signals, where there is none to spare:
+/// frames of signals are large where registers are (3 KiB with AVX-512, 11 with AMX).
 #[test]
 fn who_reports_crashes_is_reached() {
     if dispatches() {

@@ -1,8 +1,9 @@
 //! The machine code of the canonical sections on other architectures, in `tests/codegen/<architecture>`: `BLESS=1 cargo test --test goldens` writes it anew, to be read before
 //! it is committed. (`tests/codegen.rs` has x86-64's, and looks closer.)
 //!
-//! Compiles for these targets, and is skipped where one is neither installed (`rustup target add`) nor can be built (`rustup component add rust-src`, and what the standard
-//! library depends on is to be had), or there is no `llvm-objdump` (`rustup component add llvm-tools`).
+//! Compiles for these targets, and is skipped where one is neither installed (`rustup target add`)
+//! nor can be built (`rustup component add rust-src`, and what the standard library depends on is
+//! to be had), or there is no `llvm-objdump` (`rustup component add llvm-tools`).
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 #[path = "support/fixture.rs"]

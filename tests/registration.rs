@@ -156,7 +156,8 @@ fn at_every_instruction_with_own_registration() {
     must_pass(with_own_registration("at_every_instruction"));
 }
 
-/// What `f` returns in a child that shares this process's memory, as `vfork` makes one, on a stack of its own.
+/// What `f` returns in a child that shares this process's memory, as `vfork` makes one, on a stack
+/// of its own.
 fn in_child_that_shares_memory<R>(f: fn() -> R) -> R {
     struct Call<R> {
         f: fn() -> R,
@@ -174,7 +175,8 @@ fn in_child_that_shares_memory<R>(f: fn() -> R) -> R {
     let mut stack = Box::new(Stack([0; _]));
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     let mut status = 0;
-    // SAFETY: the stack and the call are there until the child has ended, for which this thread waits.
+    // SAFETY: the stack and the call are there until the child has ended, for which this thread
+    // waits.
     unsafe {
         let child = libc::clone(run::<R>, stack.0.as_mut_ptr_range().end.cast(), flags, (&raw mut call).cast());
         assert_eq!(libc::waitpid(child, &mut status, 0), child);
@@ -183,7 +185,8 @@ fn in_child_that_shares_memory<R>(f: fn() -> R) -> R {
     call.result.expect("the child stored it")
 }
 
-/// The status in a child that believes its parent's area doesn't say that all is well; wherever there is an area, it does.
+/// The status in a child that believes its parent's area doesn't say that all is well; wherever
+/// there is an area, it does.
 #[test]
 fn the_status_tells_children_that_share_memory() {
     if !restartable() {

@@ -80,12 +80,14 @@ pub(crate) fn length(registrar: Registrar) -> u32 {
     }
 }
 
-/// libc's. It is asked once, before sections are restartable: it looks its symbols up under a lock, and a handler may interrupt it there.
+/// libc's. It is asked once, before sections are restartable: it looks its symbols up under a lock,
+/// and a handler may interrupt it there.
 fn libc_length() -> u32 {
     static ANSWER: AtomicU32 = AtomicU32::new(0);
     match ANSWER.load(Relaxed) {
         0 => {
-            // glibc registers at least the original structure, also where it reports fewer bytes as active.
+            // glibc registers at least the original structure, also where it reports fewer bytes as
+            // active.
             let length = libc_area().map_or(ORIGINAL_LENGTH, |area| area.active.max(ORIGINAL_LENGTH));
             ANSWER.store(length, Relaxed);
             length
@@ -133,8 +135,10 @@ pub(crate) fn ensure(registrar: Registrar) -> Option<usize> {
     (cpu < cpu::possible()).then_some(cpu)
 }
 
-/// Whether the kernel keeps the calling thread's area up to date, if that looks as if it did. It doesn't in a child that shares its parent's memory (`vfork`, `clone` with
-/// `CLONE_VM`), and with it the parent's area: registrations aren't passed on to those (`rseq_fork` in `include/linux/rseq.h`, Linux 5.5).
+/// Whether the kernel keeps the calling thread's area up to date, if that looks as if it did. It
+/// doesn't in a child that shares its parent's memory (`vfork`, `clone` with `CLONE_VM`), and with
+/// it the parent's area: registrations aren't passed on to those (`rseq_fork` in
+/// `include/linux/rseq.h`, Linux 5.5).
 pub(crate) fn is_kept(registrar: Registrar) -> bool {
     let area = arch::locate().area;
     // SAFETY: the calling thread's area, in its TLS.

@@ -37,8 +37,9 @@ pub struct Status {
 
 /// Says what is in use and why: the mode, who registered the threads, the kernel and its features.
 ///
-/// Decides the mode if no section has run yet, and registers the calling thread. Called in a child that shares its parent's memory (`vfork`, `clone` with `CLONE_VM`), it says that no
-/// section may run there: [`Status::borrows_area`].
+/// Decides the mode if no section has run yet, and registers the calling thread. Called in a child
+/// that shares its parent's memory (`vfork`, `clone` with `CLONE_VM`), it says that no section may
+/// run there: [`Status::borrows_area`].
 ///
 /// ```
 /// let status = rseq::status();
@@ -138,8 +139,10 @@ impl Status {
         self.possible_cpus
     }
 
-    /// The thread that asked is a child that shares its parent's memory (`vfork`, `clone` with `CLONE_VM`). It takes the parent's area for its own, but the kernel doesn't
-    /// tell it of its interruptions: a section that it runs before `exec` loses updates. (In portable mode this isn't found out.)
+    /// The thread that asked is a child that shares its parent's memory (`vfork`, `clone` with
+    /// `CLONE_VM`). It takes the parent's area for its own, but the kernel doesn't tell it of its
+    /// interruptions: a section that it runs before `exec` loses updates. (In portable mode this
+    /// isn't found out.)
     #[must_use]
     pub fn borrows_area(&self) -> bool {
         self.borrows_area

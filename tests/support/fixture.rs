@@ -57,7 +57,8 @@ impl Fixture {
         folder.join("release")
     }
 
-    /// Compiles its library for another target, which takes no linker; returns the object file. Says why where there is no standard library for it to be had.
+    /// Compiles its library for another target, which takes no linker; returns the object file.
+    /// Says why where there is no standard library for it to be had.
     pub fn object_for(&self, target: &str) -> Result<PathBuf, String> {
         let _turn = turn();
         let (mut cargo, folder) = self.cargo("rustc");

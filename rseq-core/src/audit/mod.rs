@@ -262,7 +262,8 @@ fn watch(location: &Location, thread: Located) -> Watch {
     }
 }
 
-/// A section is about to begin: looks whether the one that began before has ended as it should, and whether this thread may have any.
+/// A section is about to begin: looks whether the one that began before has ended as it should, and
+/// whether this thread may have any.
 #[inline(never)]
 fn check_before(this: Begun) {
     if !FAST.is_open() {

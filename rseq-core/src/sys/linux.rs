@@ -40,8 +40,9 @@ pub(crate) unsafe fn rseq(area: *mut Rseq, length: u32, flags: i32, signature: u
     outcome(unsafe { libc::syscall(libc::SYS_rseq, area, length, flags, signature) })
 }
 
-/// Whether the kernel has this area for the calling thread. Asked by what changes nothing, `errno` included: it is to end the registration, and is refused for another
-/// signature, which is looked at last.
+/// Whether the kernel has this area for the calling thread. Asked by what changes nothing, `errno`
+/// included: it is to end the registration, and is refused for another signature, which is looked
+/// at last.
 pub(crate) fn is_registered(area: *mut Rseq, length: u32, signature: u32) -> bool {
     // SAFETY: points to the calling thread's errno. No registration has that signature.
     unsafe {
