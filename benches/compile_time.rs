@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+#[path = "../tests/support/crates.rs"]
+mod crates;
+
 const SECTIONS: [usize; 4] = [0, 1, 100, 1000];
 const ROUNDS: usize = 3;
 
@@ -67,7 +70,7 @@ fn write_crate(sections: usize) -> PathBuf {
     std::fs::create_dir_all(folder.join("src")).expect("the target folder can be written to");
     std::fs::write(folder.join("Cargo.toml"), manifest).expect("the target folder can be written to");
     std::fs::write(folder.join("src/lib.rs"), source).expect("the target folder can be written to");
-    std::fs::copy(Path::new(root).join("Cargo.lock"), folder.join("Cargo.lock")).expect("the workspace has one");
+    crates::provide(&folder, Path::new(root));
     folder
 }
 

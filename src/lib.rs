@@ -65,6 +65,7 @@
 //! | one that was abandoned by `longjmp`, or left by a switch of stacks (green threads), or that goes on on another thread | at the next section or system call of the thread |
 //! | one that aborts without end | after 100,000 times in a row |
 //! | a store to a slot of another index; a place that two threads, by two indices, commit to at once | behind the window |
+//! | one in a child that shares its parent's memory (`vfork`, `clone` with `CLONE_VM`) | the kernel is asked before each |
 //!
 //! A section that leaves early, by `return` or a panic, may do what it likes on its way, as it commits nothing: so a system call or an inner section is only noted at first, and
 //! reported when the section comes to its window all the same, or does it again in its next attempt. Handlers that interrupt `prepare` may make calls and run
@@ -74,14 +75,14 @@
 //! Two threads have a place at once if neither has it before the other is through: what they get from each other by turns, by a lock, a drain or an allocator, is reported for nobody. Where another
 //! thread committed before, a section waits some microseconds in front of its window, a second in all, so that it doesn't take luck to meet. It takes two CPUs.
 //!
-//! *What it costs*: a `prepare` costs a microsecond more, for three system calls around it (two without the dispatch), and each thread 32 bytes that are never given back; the last commits take 128 KiB. Without the feature, sections are
+//! *What it costs*: a `prepare` costs a microsecond more, for four system calls around it (three without the dispatch), a section without one a system call, and each thread 32 bytes that are never given back; the last commits take 128 KiB. Without the feature, sections are
 //! what they were, to the instruction. It belongs into tests and not into what is shipped.
 //!
 //! *What it can't see*: portable mode, where system calls do no harm. What `prepare` does in an attempt that was interrupted before, which harms nobody either: the next attempt is looked at. A
 //! call that `prepare` never returns from. Sections of other shared objects, each of which is audited by itself. Places that are found in the window, behind a pointer that it loads or by an element's number (the explorer sees these). Rules about memory: scratch stores to what others reach,
 //! pointers to what others free.
 //!
-//! *What it changes*: `SIGSYS` has a handler, which hands on what isn't its own, and is let through on threads that run sections. A program that installs its own handler for it later
+//! *What it changes*: `SIGSYS` has a handler, which hands on what isn't its own, and is let through on threads that run sections. It runs on the stack of whoever makes the call, and takes some KiB of it. A program that installs its own handler for it later
 //! is ended by that signal, or sees it, where a call would have been reported; one that uses Syscall User Dispatch itself can't be audited.
 //!
 //! # Requirements
@@ -269,6 +270,15 @@ pub use stack::Stack;
 /// - **Stores only to memory that no other thread reaches** before the commit: an abort doesn't undo them.
 /// - **Don't trust a pointer that other threads may free**: after a preemption, `prepare` runs on with what it read before, until the
 ///   commit. Memory that it follows pointers into must stay mapped and of its type. (`critical` has no such rule.)
+///
+/// # Where no section may run
+///
+/// In a child that shares its parent's memory (`vfork`, `clone` with `CLONE_VM`), before it calls
+/// `exec`: it takes the parent's area for its own, while the kernel keeps that for the parent
+/// alone. Sections lose updates there, with `prepare` or without, and in [`portable`] mode such a
+/// child passes for its parent. [`status()`] says so where sections are restartable, and audits
+/// report it. (Children of `fork` have an area, and so have threads that `clone` makes with
+/// thread-locals of their own.)
 ///
 /// # Examples
 ///

@@ -130,6 +130,20 @@ fn a_system_call_that_isnt_repeated_is_caught() {
     }
 }
 
+/// What is done about it needs no room on the stack for signals, where there is none to spare:
+/// frames of signals are large where registers are (3 KiB with AVX-512, 11 with AMX).
+#[test]
+fn who_reports_crashes_is_reached() {
+    if dispatches() {
+        must_report(
+            "call_under_a_crash_reporter",
+            AS_IT_IS,
+            "call",
+            &["call 110 (getppid)", "the crash reporter is reached"],
+        );
+    }
+}
+
 #[test]
 fn without_dispatch_a_system_call_that_sleeps_is_caught() {
     if restartable() {
@@ -171,6 +185,24 @@ fn a_section_that_was_left_by_a_switch_of_stacks_is_caught() {
     }
     if dispatches() {
         must_report("switch_and_call", AS_IT_IS, "switch", &["a switch of stacks"]);
+    }
+}
+
+/// Whether the kernel knows nothing of the areas of children that share their parent's memory.
+fn forgets_children() -> bool {
+    let kernel = rseq::status().kernel().map(|kernel| (kernel.major, kernel.minor));
+    restartable()
+        && (kernel >= Some((5, 5))
+            || skipped("a kernel that passes no registration on to children that share memory (Linux 5.5)"))
+}
+
+#[test]
+fn a_section_in_a_child_that_shares_memory_is_caught() {
+    if forgets_children() {
+        for environment in [AS_IT_IS, SLEEPS, OWN_REGISTRATION] {
+            must_report("child", environment, "child", &["shares its parent's memory"]);
+            must_report("child_in_window", environment, "child_in_window", &["shares its parent's memory"]);
+        }
     }
 }
 
@@ -243,10 +275,14 @@ fn a_program_that_goes_on_reports_once() {
     };
     if dispatches() {
         must_go_on("call_in_two_sections", &["call", "call_in_an_operand"]);
+        must_go_on("call_under_a_crash_reporter", &["call"]);
         must_go_on("jump_and_call", &["jump"]);
     }
     if restartable() {
         must_go_on("jump_again", &["jump"]);
+    }
+    if forgets_children() {
+        must_go_on("child", &["child"]);
     }
 }
 
@@ -261,6 +297,7 @@ const INNOCENT: &[&str] = &[
     "first_use",
     "fence",
     "fork",
+    "children",
     "threads",
     "faults",
     "foreign_descriptor",

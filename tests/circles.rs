@@ -290,13 +290,13 @@ fn a_fence_is_cancelled() {
 /// However many aborts are injected, sections end.
 #[test]
 #[ignore = "run by `nobody_waits_in_a_circle`"]
-fn every_section_aborts_once() {
+fn sections_end_whatever_is_injected() {
     watched();
     let before = sum();
     rseq::portable::inject_aborts(1);
     let aborts = AtomicUsize::new(0);
     let add = || {
-        for _ in 0..100 {
+        for _ in 0..10 {
             rseq! {
                 prepare |cpu| { let slot = &SLOTS[cpu]; let next = slot.load(Relaxed) + 1; }
                 commit store(slot, next)
@@ -306,9 +306,10 @@ fn every_section_aborts_once() {
         }
     };
     add();
-    assert!(!is_portable() || aborts.load(Relaxed) == 100, "{aborts:?}");
+    // A section that would give up after so many does.
+    assert!(!is_portable() || aborts.load(Relaxed) >= 10 * 1000, "{aborts:?}");
     thread::scope(|scope| (0..4).for_each(|_| _ = scope.spawn(add)));
-    assert_eq!(sum() - before, 1000);
+    assert_eq!(sum() - before, 100);
 }
 
 const CIRCLES: &[&str] = &[
@@ -317,7 +318,7 @@ const CIRCLES: &[&str] = &[
     "a_section_waits_for_others",
     "long_sections_commit",
     "a_fence_is_cancelled",
-    "every_section_aborts_once",
+    "sections_end_whatever_is_injected",
 ];
 
 #[test]

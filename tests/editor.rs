@@ -200,7 +200,7 @@ fn missing() -> Option<String> {
 const SOURCE: &str = "lib/rustlib/src/rust/library";
 
 /// For everything together: where rust-analyzer starts from nothing, it has a procedural macro built first.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// What stands in a case where the question is asked.
 const CURSOR: &str = "$0";

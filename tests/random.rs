@@ -21,6 +21,9 @@ mod registers;
 #[path = "random/section.rs"]
 mod section;
 
+#[path = "support/crates.rs"]
+mod crates;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;

@@ -6,6 +6,7 @@ mod explored;
 mod support;
 
 use std::cell::UnsafeCell;
+use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::{hint, ptr, thread};
 
@@ -153,6 +154,74 @@ fn at_every_instruction() {
 #[test]
 fn at_every_instruction_with_own_registration() {
     must_pass(with_own_registration("at_every_instruction"));
+}
+
+/// What `f` returns in a child that shares this process's memory, as `vfork` makes one, on a stack
+/// of its own.
+fn in_child_that_shares_memory<R>(f: fn() -> R) -> R {
+    struct Call<R> {
+        f: fn() -> R,
+        result: Option<R>,
+    }
+    extern "C" fn run<R>(call: *mut c_void) -> libc::c_int {
+        // SAFETY: the caller's, which waits for this child.
+        let call = unsafe { &mut *call.cast::<Call<R>>() };
+        call.result = Some((call.f)());
+        0
+    }
+    #[repr(align(16))]
+    struct Stack([u8; 1 << 18]);
+    let mut call = Call { f, result: None };
+    let mut stack = Box::new(Stack([0; _]));
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let mut status = 0;
+    // SAFETY: the stack and the call are there until the child has ended, for which this thread
+    // waits.
+    unsafe {
+        let child = libc::clone(run::<R>, stack.0.as_mut_ptr_range().end.cast(), flags, (&raw mut call).cast());
+        assert_eq!(libc::waitpid(child, &mut status, 0), child);
+    }
+    assert_eq!(status, 0);
+    call.result.expect("the child stored it")
+}
+
+/// The status in a child that believes its parent's area doesn't say that all is well; wherever
+/// there is an area, it does.
+#[test]
+fn the_status_tells_children_that_share_memory() {
+    if !restartable() {
+        return;
+    }
+    assert!(!rseq::status().borrows_area());
+    if in_child_that_shares_memory(is_registered) {
+        return println!(
+            "skipped: this kernel passes registrations on to children that share memory, and this is\n{}",
+            rseq::status()
+        );
+    }
+    let status = in_child_that_shares_memory(rseq::status);
+    assert!(status.borrows_area(), "{status}");
+    assert!(status.to_string().contains("this thread:     not registered"), "{status}");
+    // The parent's area is what it was.
+    assert!(!rseq::status().borrows_area(), "{}", rseq::status());
+    assert!(!rseq::status().to_string().contains("this thread"));
+    assert_ne!(count().get(), shared_slot());
+    assert!(!thread::spawn(rseq::status).join().expect("a thread has an area").borrows_area());
+    // SAFETY: the child asks and exits.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(i32::from(rseq::status().borrows_area())) };
+    }
+    let mut status = 0;
+    // SAFETY: writes the status.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0);
+}
+
+#[test]
+fn the_status_tells_them_with_own_registration() {
+    must_pass(with_own_registration("the_status_tells_children_that_share_memory"));
 }
 
 /// What `rseq_cs` holds after sections that committed, left early, panicked and aborted: nothing.

@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 use core::mem::offset_of;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicIsize, AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::abi::{
     AT_RSEQ_ALIGN, AT_RSEQ_FEATURE_SIZE, CPU_ID_REGISTRATION_FAILED, CPU_ID_UNINITIALIZED, FLAG_UNREGISTER,
@@ -42,7 +42,29 @@ pub(crate) fn libc_area() -> Option<LibcArea> {
 }
 
 /// Where libc keeps areas, or would if it had registered any: it leaves them to whoever does.
+///
+/// It is asked once, before sections are restartable: symbols are looked up under a lock, which a
+/// handler may interrupt.
 fn place_of_libc() -> Option<LibcArea> {
+    static OFFSET: AtomicIsize = AtomicIsize::new(0);
+    static ACTIVE: AtomicU32 = AtomicU32::new(UNASKED);
+    /// No area has as many bytes in use.
+    const UNASKED: u32 = u32::MAX;
+    const NONE: u32 = u32::MAX - 1;
+    match ACTIVE.load(Acquire) {
+        UNASKED => {
+            let found = look_libc_up();
+            // Whoever asks at the same time finds the same.
+            OFFSET.store(found.map_or(0, |area| area.offset), Relaxed);
+            ACTIVE.store(found.map_or(NONE, |area| area.active), Release);
+            found
+        }
+        NONE => None,
+        active => Some(LibcArea { offset: OFFSET.load(Relaxed), active }),
+    }
+}
+
+fn look_libc_up() -> Option<LibcArea> {
     let (offset, active) = if cfg!(target_feature = "crt-static") {
         arch::linked_libc_symbols()
     } else {
@@ -161,6 +183,17 @@ fn is_unasked(registrar: Registrar, cpu_id: u32) -> bool {
 /// Registers the calling thread, if there is an area for it.
 pub(crate) fn register_own() -> Option<Result<(), Errno>> {
     own_distance().map(|distance| own_area(area_at(distance)))
+}
+
+/// Whether the kernel keeps the calling thread's area up to date, if that looks as if it did. It
+/// doesn't in a child that shares its parent's memory (`vfork`, `clone` with `CLONE_VM`), and with
+/// it the parent's area: registrations aren't passed on to those (`rseq_fork` in
+/// `include/linux/rseq.h`, Linux 5.5).
+pub(crate) fn is_kept(registrar: Registrar) -> bool {
+    let area = arch::locate().area;
+    // SAFETY: the calling thread's area, in its TLS.
+    let looks_so = unsafe { (*area).cpu_id.load(Relaxed) }.cast_signed() >= 0;
+    !looks_so || sys::is_registered(area, length(registrar), arch::SIGNATURE)
 }
 
 /// Registers the calling thread's own area, and sees to it that the registration ends before the thread's memory does.

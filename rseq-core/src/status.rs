@@ -32,11 +32,14 @@ pub struct Status {
     fences: bool,
     slice_extension: SliceExtension,
     possible_cpus: usize,
+    borrows_area: bool,
 }
 
 /// Says what is in use and why: the mode, who registered the threads, the kernel and its features.
 ///
-/// Decides the mode if no section has run yet, and registers the calling thread.
+/// Decides the mode if no section has run yet, and registers the calling thread. Called in a child
+/// that shares its parent's memory (`vfork`, `clone` with `CLONE_VM`), it says that no section may
+/// run there: [`Status::borrows_area`].
 ///
 /// ```
 /// let status = rseq::status();
@@ -69,6 +72,7 @@ pub fn status() -> Status {
             slice::state(registered_bytes)
         }),
         possible_cpus: cpu::possible(),
+        borrows_area: registrar.is_some_and(|registrar| !register::is_kept(registrar)),
     }
 }
 
@@ -135,6 +139,15 @@ impl Status {
         self.possible_cpus
     }
 
+    /// The thread that asked is a child that shares its parent's memory (`vfork`, `clone` with
+    /// `CLONE_VM`). It takes the parent's area for its own, but the kernel doesn't tell it of its
+    /// interruptions: a section that it runs before `exec` loses updates. (In portable mode this
+    /// isn't found out.)
+    #[must_use]
+    pub fn borrows_area(&self) -> bool {
+        self.borrows_area
+    }
+
     /// The fields before this byte are filled by the kernel and lie inside the registered area.
     fn keeps_up_to(&self, end: usize) -> bool {
         self.kept_bytes as usize >= end
@@ -152,6 +165,12 @@ impl fmt::Display for Status {
                 writeln!(f, "mode:            restartable sequences")?;
                 let version = if self.is_v2() { " (v2)" } else { "" };
                 writeln!(f, "threads:         registered {by}, {} bytes each{version}", self.registered_bytes)?;
+                if self.borrows_area {
+                    writeln!(
+                        f,
+                        "this thread:     not registered, being a child that shares its parent's memory (vfork, clone with CLONE_VM): sections lose updates here"
+                    )?;
+                }
             }
             Mode::Portable(reason) => {
                 writeln!(f, "mode:            portable (a lock per slot)")?;

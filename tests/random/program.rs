@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::crates;
 use crate::image::Input;
 use crate::interpret::Outcome;
 use crate::memory::{ABORTS, Fault, NEVER, REPLY, REQUEST, VALUES};
@@ -76,12 +77,11 @@ impl Program {
             fs::write(&file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         };
         fs::create_dir_all(directory.join("src")).expect("the target directory is ours");
-        // Cargo would look for newer versions of what the lock file doesn't name.
-        fs::copy(Path::new(root).join("Cargo.lock"), directory.join("Cargo.lock")).expect("the workspace has one");
         write("Cargo.toml", &manifest);
         write("src/main.rs", include_str!("harness.rs"));
         write("src/memory.rs", include_str!("memory.rs"));
         write("src/sections.rs", &print::module(sections));
+        crates::provide(&directory, Path::new(root));
         Self { directory, name }
     }
 

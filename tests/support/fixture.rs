@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+#[path = "crates.rs"]
+mod crates;
+
 /// A crate in `tests/fixtures`, and how to build it.
 pub struct Fixture {
     directory: PathBuf,
@@ -16,6 +19,9 @@ pub struct Fixture {
 
 /// With `--target`, flags are for the program alone, and what runs in the compiler is built once for all settings.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Has cargo build the standard library, where a target's isn't installed.
+const BUILD_STD: &str = "-Zbuild-std=std,panic_abort";
 
 impl Fixture {
     pub fn new(name: &str) -> Self {
@@ -80,17 +86,25 @@ impl Fixture {
     }
 
     /// Compiles its library for another target, which takes no linker; returns the object file.
-    pub fn object_for(&self, target: &str) -> PathBuf {
+    /// Says why where there is no standard library for it to be had.
+    pub fn object_for(&self, target: &str) -> Result<PathBuf, String> {
         let _turn = turn();
         let (mut cargo, folder) = self.cargo("rustc");
         let object = folder.join(format!("{target}.o"));
         if !is_installed(target) {
+            let missing =
+                |why| format!("{target} isn't installed (rustup target add {target}), nor can it be built: {why}");
+            if !sysroot().join("lib/rustlib/src/rust/library").exists() {
+                return Err(missing("there is no source of it (rustup component add rust-src)".to_owned()));
+            }
+            // What that library depends on is no part of its source.
+            crates::fetch(&self.directory, &["--target", target, BUILD_STD]).map_err(missing)?;
             // Stable, but for cargo's option: the library is this compiler's own.
-            cargo.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_abort");
+            cargo.env("RUSTC_BOOTSTRAP", "1").arg(BUILD_STD);
         }
         cargo.args(["--lib", "--crate-type", "lib", "--target", target, "--", "--emit"]);
         print_of(cargo.arg(format!("obj={}", object.display())));
-        object
+        Ok(object)
     }
 
     /// What the compiler says of it, which it refuses for this target.
@@ -104,9 +118,7 @@ impl Fixture {
 
     /// Cargo, in release mode, and the folder where it builds.
     fn cargo(&self, command: &str) -> (Command, PathBuf) {
-        // Cargo would look for newer versions of what the lock file doesn't name, so each fixture gets the workspace's.
-        let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock");
-        std::fs::copy(lock, self.directory.join("Cargo.lock")).expect("the workspace's lock file can be copied");
+        crates::provide(&self.directory, Path::new(env!("CARGO_MANIFEST_DIR")));
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixtures");
         let mut cargo = match self.toolchain {
             None => Command::new(env!("CARGO")),
@@ -150,11 +162,6 @@ pub fn by_toolchain(toolchain: &str, program: &str) -> Command {
 /// Whether the standard library of a target is there.
 pub fn is_installed(target: &str) -> bool {
     sysroot().join("lib/rustlib").join(target).exists()
-}
-
-/// Whether its source is.
-pub fn can_be_built() -> bool {
-    sysroot().join("lib/rustlib/src/rust/library").exists()
 }
 
 pub fn sysroot() -> PathBuf {

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
+#[path = "../../../tests/support/crates.rs"]
+mod crates;
+
 /// All share a folder, so that what runs in the compiler is built once; the program is overwritten each time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -44,9 +47,7 @@ fn folder() -> PathBuf {
 fn cargo(target: &str, flags: &[&str], arguments: &[&str]) -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let directory = package.join("tests/fixture");
-    // Cargo would look for newer versions of what the lock file doesn't name, so the fixture gets the workspace's.
-    fs::copy(package.join("../Cargo.lock"), directory.join("Cargo.lock"))
-        .expect("the workspace's lock file can be copied");
+    crates::provide(&directory, &package.join(".."));
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .current_dir(&directory)

@@ -69,7 +69,9 @@ pub(super) fn install_handler() -> bool {
     unsafe {
         let mut action: libc::sigaction = zeroed();
         action.sa_sigaction = handler as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        // On the stack on which the call is made, which is where it is reported: a stack for
+        // signals may have no room for that beside the frame of another one, which `abort` sends.
+        action.sa_flags = libc::SA_SIGINFO;
         libc::sigfillset(&mut action.sa_mask);
         if libc::sigaction(libc::SIGSYS, null(), before) != 0 {
             return false;

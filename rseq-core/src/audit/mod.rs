@@ -21,7 +21,8 @@ use core::ptr::{null, null_mut};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 use crate::abi::{Descriptor, Rseq};
-use crate::arch;
+use crate::mode::{self, Mode};
+use crate::{arch, register};
 use crate::cpu::IndexKind;
 use crate::owner::Owner;
 use crate::portable::MOST_REVOCATIONS;
@@ -97,6 +98,8 @@ enum Finding<'f> {
     Foreign(&'f [Owner; 2]),
     /// Its commit, which is the first, and that of another thread were to one place at once.
     Shared(&'f [Commit; 2]),
+    /// It runs in a child that shares its parent's memory, and goes by the parent's area.
+    Borrowed,
 }
 
 /// The bit of a kind of finding.
@@ -108,6 +111,7 @@ enum Kind {
     Left = 4,
     Livelock = 8,
     Place = 32,
+    Borrowed = 16,
 }
 
 impl Finding<'_> {
@@ -118,6 +122,7 @@ impl Finding<'_> {
             Self::Abandoned | Self::Suspended | Self::Moved => Kind::Left,
             Self::Livelock(_) => Kind::Livelock,
             Self::Foreign(..) | Self::Shared(..) => Kind::Place,
+            Self::Borrowed => Kind::Borrowed,
         }
     }
 }
@@ -294,12 +299,23 @@ fn watch(location: &Location, thread: Located) -> Watch {
     }
 }
 
-/// A section is about to begin: looks whether the one that began before has ended as it should.
+/// A section is about to begin: looks whether the one that began before has ended as it should, and
+/// whether this thread may have any.
 #[inline(never)]
 fn check_before(this: Begun) {
     if !FAST.is_open() {
         return;
     }
+    check_open(this);
+    if let Mode::Rseq(registrar) = mode::decide()
+        && !register::is_kept(registrar)
+    {
+        report(this.location(), Finding::Borrowed);
+    }
+}
+
+/// Looks whether the section that began before has ended as it should.
+fn check_open(this: Begun) {
     let state = State::of_this_thread();
     let Some(open) = state.open.section() else { return };
     let armed = state.is_armed();

@@ -56,6 +56,10 @@ impl Display for Finding<'_> {
                 "`prepare` was left by a switch of stacks, and something else went on in the thread while the section was open: \
                  don't suspend a green thread in `prepare`",
             ),
+            Self::Borrowed => f.write_str(
+                "it runs in a child that shares its parent's memory (`vfork`, `clone` with CLONE_VM): the kernel doesn't tell the child of its interruptions, and \
+                 the section loses updates; run none there before `exec`",
+            ),
             Self::Moved => f.write_str(
                 "it began on one thread and goes on on another: don't suspend a green thread in `prepare`",
             ),

@@ -21,7 +21,7 @@ mod lock;
 mod model;
 mod nesting;
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use self::lock::Lock;
 use self::nesting::Watch;
@@ -41,13 +41,16 @@ const LOCKS: usize = 64;
 struct Slot {
     lock: Lock,
     watch: Watch,
-    /// The thread whose commit aborts were injected into, until it has repeated that; 0 for none.
-    repeats: AtomicUsize,
+    /// So many aborts in a row were injected here.
+    injected: AtomicU32,
 }
 
 /// The slots 0 to 63, and behind those that there are the shared slot.
 static TABLE: [Slot; LOCKS + 1] =
-    [const { Slot { lock: Lock::new(), watch: Watch::new(), repeats: AtomicUsize::new(0) } }; LOCKS + 1];
+    [const { Slot { lock: Lock::new(), watch: Watch::new(), injected: AtomicU32::new(0) } }; LOCKS + 1];
+
+/// So many aborts in a row are injected at most: more than anybody waits for before giving up.
+const MOST_INJECTED: u32 = 1000;
 
 /// How many commits apart aborts are injected, 0 for never.
 static INJECT: AtomicU32 = AtomicU32::new(0);
@@ -70,8 +73,8 @@ pub fn force() -> Result<(), Mode> {
 }
 
 /// Makes every `period`-th commit of the process abort in portable mode, so that tests reach what a
-/// program does about aborts; 0 turns it off. Commits that repeat such a one neither count nor
-/// abort, so with 1 each section aborts once.
+/// program does about aborts; 0 turns it off. After 1000 aborts in a row on a slot one commit is let
+/// through, so that with 1 a section that doesn't give up ends as well.
 ///
 /// ```standalone_crate
 /// use rseq::{rseq, PerCpu};
@@ -144,22 +147,18 @@ impl Slot {
     }
 
     #[cold]
-    fn injects_abort(&self, this: usize) -> bool {
+    fn injects_abort(&self) -> bool {
         static COMMITS: AtomicU32 = AtomicU32::new(0);
-        let period = INJECT.load(Relaxed);
-        if self.repeats.compare_exchange(this, 0, Relaxed, Relaxed).is_ok() {
-            return false;
-        }
-        // Two threads that abort each other's repetitions would do so for ever.
-        COMMITS.fetch_add(1, Relaxed).wrapping_add(1).is_multiple_of(period)
-            && self.repeats.compare_exchange(0, this, Relaxed, Relaxed).is_ok()
+        let (period, run) = (INJECT.load(Relaxed), self.injected.load(Relaxed));
+        let is_aborted = COMMITS.fetch_add(1, Relaxed).wrapping_add(1).is_multiple_of(period) && run < MOST_INJECTED;
+        self.injected.store(if is_aborted { run + 1 } else { 0 }, Relaxed);
+        is_aborted
     }
 
     /// In a child of `fork`, which has no thread but `this`.
     fn forget_others(&self, this: usize) {
         self.lock.forget_others(this);
         self.watch.forget();
-        self.repeats.store(0, Relaxed);
     }
 }
 
@@ -194,7 +193,7 @@ pub(crate) fn commit<R>(slot: usize, window: impl FnOnce() -> R) -> Option<R> {
     let (slot, this) = (Slot::of(slot), sys::thread_id());
     // A handler between the look and the window would run its section in between.
     let outcome = sys::without_signals(|| {
-        let is_aborted = INJECT.load(Relaxed) != 0 && slot.injects_abort(this);
+        let is_aborted = INJECT.load(Relaxed) != 0 && slot.injects_abort();
         if is_aborted { None } else { slot.lock.commit(this, window) }
     });
     if outcome.is_some() {

@@ -4,6 +4,7 @@ use core::ffi::CStr;
 use core::ptr::NonNull;
 
 use super::{Errno, Rseq};
+use crate::abi::FLAG_UNREGISTER;
 
 /// Address space counts as memory only where it is touched.
 pub(super) const RESERVED: libc::c_int = libc::MAP_NORESERVE;
@@ -46,6 +47,21 @@ fn outcome(call: impl FnOnce() -> libc::c_long) -> Result<(), Errno> {
 pub(crate) unsafe fn rseq(area: *mut Rseq, length: u32, flags: i32, signature: u32) -> Result<(), Errno> {
     // SAFETY: the caller's; the kernel checks length, alignment and signature.
     outcome(|| unsafe { libc::syscall(libc::SYS_rseq, area, length, flags, signature) })
+}
+
+/// Whether the kernel has this area for the calling thread. Asked by what changes nothing, `errno`
+/// included: it is to end the registration, and is refused for another signature, which is looked
+/// at last.
+pub(crate) fn is_registered(area: *mut Rseq, length: u32, signature: u32) -> bool {
+    // SAFETY: points to the calling thread's errno. No registration has that signature.
+    unsafe {
+        let errno = libc::__errno_location();
+        let before = *errno;
+        let refused = rseq(area, length, FLAG_UNREGISTER, !signature);
+        *errno = before;
+        // What else refuses it, such as a filter, tells nothing.
+        refused != Err(INVALID)
+    }
 }
 
 /// `membarrier(2)`.

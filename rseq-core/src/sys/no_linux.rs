@@ -14,6 +14,11 @@ pub(crate) unsafe fn rseq(_area: *mut Rseq, _length: u32, _flags: i32, _signatur
     Err(NO_SUCH_CALL)
 }
 
+/// Nobody asks where nothing is registered.
+pub(crate) fn is_registered(_area: *mut Rseq, _length: u32, _signature: u32) -> bool {
+    false
+}
+
 pub(crate) fn membarrier(_command: i32, _flags: u32, _cpu: i32) -> Result<(), Errno> {
     Err(NO_SUCH_CALL)
 }

@@ -41,8 +41,8 @@ fn addresses(program: &Program) -> impl Iterator<Item = TokenStream> {
 /// Gives the index of a section with `prepare` a name before its window, which is the section's end.
 pub fn prepared(program: &Program, context: &Context) -> Option<TokenStream> {
     let asks = context.asks_whose_places() && program.window.stores_outside().next().is_some();
-    let reachable = reachable();
-    asks.then(|| hidden!(#reachable let __rseq_index = __rseq_section.index();))
+    let (private, reachable) = (context.private(), reachable());
+    asks.then(|| hidden!(#reachable let __rseq_index = #private::Prepared::index(&__rseq_section);))
 }
 
 /// Gives the section's index a name, if it is known.

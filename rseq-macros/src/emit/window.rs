@@ -144,11 +144,11 @@ fn pointee(program: &Program, source: &PointeeSource, private: &TokenStream) -> 
 /// What Rust computes for a register of the window.
 fn input(program: &Program, register: Register, private: &TokenStream) -> TokenStream {
     match &program.registers[register].input {
-        Some(Input::Descriptor) => hidden!(__rseq_section.descriptor().expose_provenance()),
-        Some(Input::Area) => hidden!(__rseq_section.area().expose_provenance()),
+        Some(Input::Descriptor) => hidden!(#private::Prepared::descriptor(&__rseq_section).expose_provenance()),
+        Some(Input::Area) => hidden!(#private::Prepared::area(&__rseq_section).expose_provenance()),
         Some(Input::OwnArea) if program.repeats_by_itself() => hidden!(#private::area_for_windows()),
         Some(Input::OwnArea) => hidden!(#private::area_for_attempts()),
-        Some(Input::Index) => hidden!(__rseq_section.number()),
+        Some(Input::Index) => hidden!(#private::Prepared::number(&__rseq_section)),
         Some(Input::Place(id)) => place_operand(*id),
         Some(Input::Operand(id)) => {
             let name = outside(*id);
