@@ -133,7 +133,10 @@ pub(crate) fn auxiliary(entry: u32) -> usize {
 
 /// Where the executable is loaded: its program headers follow its ELF header.
 pub(super) fn executable_base() -> usize {
-    const ELF_HEADER: usize = size_of::<libc::Elf64_Ehdr>();
+    const ELF_HEADER: usize = cfg_select! {
+        target_pointer_width = "64" => size_of::<libc::Elf64_Ehdr>(),
+        _ => size_of::<libc::Elf32_Ehdr>(),
+    };
     auxiliary(libc::AT_PHDR as u32).wrapping_sub(ELF_HEADER)
 }
 
