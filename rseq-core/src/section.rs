@@ -126,19 +126,23 @@ impl<I: IndexKind> Section<I> {
         self.index
     }
 
-    /// Everything is prepared: no way but the window leads out of the section.
+    /// Everything is prepared, in a debug build.
     ///
     /// # Panics
-    /// In debug builds, if it can't end, or went on while another one of the thread is under way.
-    #[inline(always)]
-    #[cfg_attr(debug_assertions, track_caller)]
-    pub fn prepared(self) -> Prepared<I> {
-        #[cfg(all(debug_assertions, not(feature = "audit")))]
+    /// If it can't end, or went on while another one of the thread is under way.
+    #[cfg(all(debug_assertions, not(feature = "audit")))]
+    #[track_caller]
+    pub fn check(&self) {
         if is_portable(self.index) {
             crate::nesting::prepared_with_slot(self.attempt);
         } else {
             crate::nesting::prepared(self.attempt);
         }
+    }
+
+    /// Everything is prepared: no way but the window leads out of the section.
+    #[inline(always)]
+    pub fn prepared(self) -> Prepared<I> {
         self.audit.prepared(self.thread);
         let prepared = Prepared { thread: self.thread, index: self.index, audit: self.audit };
         forget(self);

@@ -476,7 +476,10 @@ fn prepared(program: &Program, context: &Context) -> TokenStream {
         hidden!(#private::core::mem::ManuallyDrop::into_inner(__rseq_section))
     };
     let index = places::prepared(program, context);
-    hidden!(#evaluated #reachable let __rseq_section = #private::Section::prepared(#section); #index)
+    // Negative controls leave sections armed on purpose.
+    let is_checked = context.checked && !context.audited && program.flaws.is_empty();
+    let check = is_checked.then(|| hidden!(#reachable #private::Section::check(&__rseq_section);));
+    hidden!(#evaluated #check #reachable let __rseq_section = #private::Section::prepared(#section); #index)
 }
 
 /// The name of an expression that was evaluated before the window.
