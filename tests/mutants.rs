@@ -5,6 +5,7 @@
 #[path = "support/explored.rs"]
 mod explored;
 
+use std::cell::Cell;
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -15,6 +16,22 @@ use rseq_explore::{Explorer, Ran, Report};
 
 /// What one section needs to be explored: it counts in its CPU's slot.
 type Kind = fn() -> Report;
+
+/// Counters of threads, and pointers to them: what is behind a pointer is a thread's own.
+static OWN: [(AtomicU64, AtomicPtr<AtomicU64>); 4] =
+    [const { (AtomicU64::new(0), AtomicPtr::new(std::ptr::null_mut())) }; 4];
+
+/// The calling thread's.
+fn own_pointer() -> &'static AtomicPtr<AtomicU64> {
+    thread_local! { static NUMBER: Cell<usize> = const { Cell::new(OWN.len()) } }
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    if NUMBER.get() == OWN.len() {
+        NUMBER.set(NEXT.fetch_add(1, Relaxed));
+    }
+    let (counter, pointer) = &OWN[NUMBER.get()];
+    pointer.store(std::ptr::from_ref(counter).cast_mut(), Relaxed);
+    pointer
+}
 
 /// The modules of the sections, one for each mutation, and all kinds of each. (In parentheses a `$`, for the macros inside.)
 macro_rules! mutants {
@@ -165,10 +182,12 @@ macro_rules! sections {
                 explore("push", &push, &push, &pushed)
             }),
             ("behind a pointer", || {
-                static COUNTER: AtomicU64 = AtomicU64::new(0);
-                let pointer = AtomicPtr::new((&raw const COUNTER).cast_mut());
-                let counted = |ran: &Ran<'_, (), ()>| assert_eq!(COUNTER.load(Relaxed), ran.total() as u64);
-                explore("behind a pointer", &|| behind(&pointer), &|| behind(&pointer), &counted)
+                let count = || behind(own_pointer());
+                let counted = |ran: &Ran<'_, (), ()>| {
+                    let sum: u64 = OWN.iter().map(|(counter, _)| counter.load(Relaxed)).sum();
+                    assert_eq!(sum, ran.total() as u64);
+                };
+                explore("behind a pointer", &count, &count, &counted)
             }),
             ("crowded", || {
                 let crowded = || crowded([1, 2, 3, 4, 5, 6, 7, 27_u64.wrapping_neg()]);

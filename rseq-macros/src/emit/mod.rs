@@ -336,6 +336,12 @@ fn listing<'p>(program: &'p Program, context: &Context) -> Option<model::Listing
     matches!(context.emitter, Emitter::Model).then(|| model::Listing::of(program))
 }
 
+/// Whether it is a negative control, of which nothing is asked that only debug builds ask: it may leave sections armed on purpose, and the more often it is in its window, the
+/// sooner it loses something.
+fn is_control(program: &Program) -> bool {
+    !program.flaws.is_empty()
+}
+
 fn is_guarded(program: &Program) -> bool {
     program.steps.iter().any(|step| matches!(step, Step::Guard))
 }
@@ -466,8 +472,8 @@ fn prepared(program: &Program, context: &Context) -> TokenStream {
     if program.arms_in_window() {
         return match (context.audited, context.checked) {
             (true, _) => hidden!(#reachable #private::Audit::window(__rseq_audit); #evaluated),
-            (false, true) => hidden!(#reachable #private::window_begins();),
-            (false, false) => TokenStream::new(),
+            (false, true) if !is_control(program) => hidden!(#reachable #private::window_begins();),
+            (false, _) => TokenStream::new(),
         };
     }
     let section = if is_guarded(program) {
@@ -476,8 +482,7 @@ fn prepared(program: &Program, context: &Context) -> TokenStream {
         hidden!(#private::core::mem::ManuallyDrop::into_inner(__rseq_section))
     };
     let index = places::prepared(program, context);
-    // Negative controls leave sections armed on purpose.
-    let is_checked = context.checked && !context.audited && program.flaws.is_empty();
+    let is_checked = context.checked && !context.audited && !is_control(program);
     let check = is_checked.then(|| hidden!(#reachable #private::Section::check(&__rseq_section);));
     hidden!(#evaluated #check #reachable let __rseq_section = #private::Section::prepared(#section); #index)
 }

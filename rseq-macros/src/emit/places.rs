@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 
-use super::{Context, allow_unsafe, hidden, index_kind, outside, reachable};
+use super::{Context, allow_unsafe, hidden, index_kind, is_control, outside, reachable};
 use crate::ir::Program;
 
 /// Tells the audit that everything is evaluated, the commit's place with it.
@@ -40,14 +40,14 @@ fn addresses(program: &Program) -> impl Iterator<Item = TokenStream> {
 
 /// Gives the index of a section with `prepare` a name before its window, which is the section's end.
 pub fn prepared(program: &Program, context: &Context) -> Option<TokenStream> {
-    let asks = context.asks_whose_places() && program.window.stores_outside().next().is_some();
+    let asks = context.asks_whose_places() && !is_control(program) && program.window.stores_outside().next().is_some();
     let (private, reachable) = (context.private(), reachable());
     asks.then(|| hidden!(#reachable let __rseq_index = #private::Prepared::index(&__rseq_section);))
 }
 
 /// Gives the section's index a name, if it is known.
 fn index(program: &Program, context: &Context) -> Option<TokenStream> {
-    program.window.stores_outside().next()?;
+    program.window.stores_outside().next().filter(|_| !is_control(program))?;
     if !program.arms_in_window() {
         return Some(TokenStream::new());
     }
