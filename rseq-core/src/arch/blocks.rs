@@ -177,7 +177,9 @@ mod tests {
             let is_it = address == thread(7);
             looks.set(looks.get() + usize::from(is_it));
             // What the second look finds, the thread itself doesn't: its block is withheld.
-            assert!(!is_it || looks.get() < 2 || table.owners.iter().all(|owner| owner.load(super::Relaxed) != thread(7)));
+            assert!(
+                !is_it || looks.get() < 2 || table.owners.iter().all(|owner| owner.load(super::Relaxed) != thread(7))
+            );
             !is_it || looks.get() == 2
         };
         assert!((0..BLOCKS).all(|_| table.place_of(thread(BLOCKS), is_mapped).is_none()));

@@ -21,13 +21,13 @@ use core::ptr::{null, null_mut};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 use crate::abi::{Descriptor, Rseq};
-use crate::mode::{self, Mode};
-use crate::{arch, register};
 use crate::cpu::IndexKind;
+use crate::mode::{self, Mode};
 use crate::owner::Owner;
 use crate::portable::MOST_REVOCATIONS;
 use crate::section::{Prepared, Section};
 use crate::thread::{FAST, Located};
+use crate::{arch, register};
 
 mod linux;
 mod places;
