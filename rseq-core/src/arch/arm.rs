@@ -30,10 +30,25 @@ pub(crate) fn thread_pointer() -> usize {
     pointer
 }
 
+/// Whether it takes an instruction or two to select one of two registers. Else a jump is shorter.
+pub(super) const SELECTS: bool = true;
+
 /// The address so far from the thread pointer.
 #[inline(always)]
 pub(super) fn from_thread_pointer(distance: isize) -> usize {
-    thread_pointer().wrapping_add_signed(distance)
+    let address;
+    // SAFETY: reads a register and adds another one.
+    unsafe {
+        asm!(
+            "mrc p15, 0, lr, c13, c0, 3", // lr = the thread pointer: a register that the cold path's calls take anyway
+            "add {address}, {distance}, lr", // address = lr + distance
+            address = lateout(reg) address,
+            distance = in(reg) distance,
+            out("lr") _,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    address
 }
 
 /// The addresses of glibc's `__rseq_offset` and `__rseq_size` in a static executable, where there is no dynamic symbol table

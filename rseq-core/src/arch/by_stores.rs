@@ -18,7 +18,7 @@ use core::ptr::{null_mut, with_exposed_provenance_mut};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Acquire, Ordering::Relaxed};
 
 use super::any::{armed_note, compiler_fence};
-use super::{TLS, blocks, from_thread_pointer};
+use super::{SELECTS, TLS, blocks, from_thread_pointer};
 use crate::abi::{Descriptor, Rseq};
 use crate::sys;
 use crate::thread::{FAST, Located, OWN_AREA, ThreadBlock, spare_area};
@@ -244,7 +244,10 @@ pub(super) fn abort_handler() -> usize {
 #[inline(always)]
 pub(crate) fn area_for_windows() -> usize {
     let distance = FAST.area.load(Relaxed);
-    // No jump, lest the compiler write a window twice, one for each.
+    if !SELECTS && distance == 0 {
+        return spare_area().expose_provenance();
+    }
+    // Without a jump the compiler can't write a window twice, one for each.
     core::hint::select_unpredictable(distance != 0, from_thread_pointer(distance), spare_area().expose_provenance())
 }
 

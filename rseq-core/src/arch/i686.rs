@@ -32,6 +32,9 @@ pub(crate) fn thread_pointer() -> usize {
     pointer
 }
 
+/// Whether it takes an instruction or two to select one of two registers. Else a jump is shorter.
+pub(super) const SELECTS: bool = true;
+
 /// The address so far from the thread pointer.
 #[inline(always)]
 pub(super) fn from_thread_pointer(distance: isize) -> usize {
