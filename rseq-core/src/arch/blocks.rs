@@ -132,7 +132,7 @@ mod tests {
 
     /// A thread pointer.
     fn thread(number: usize) -> usize {
-        0x7000_0000_0000 + (number << 12)
+        0x7000_0000 + (number << 12)
     }
 
     /// A table in which all blocks are taken by the threads from 0 on, and where these are.

@@ -313,7 +313,23 @@ fn block_elsewhere() -> *mut ThreadBlock {
 
 #[cfg(test)]
 mod tests {
-    use super::Tls;
+    extern crate std;
+
+    use super::{Tls, abort_handler, anchor, block_at, blocks_are_known};
+
+    /// By whichever linker made this one, and in threads that come later.
+    #[test]
+    fn an_executable_finds_its_blocks() {
+        let distance = anchor();
+        assert!(distance != 0 && blocks_are_known());
+        let check = move || {
+            // SAFETY: this thread's block.
+            let descriptor = unsafe { (*block_at(distance)).descriptor };
+            assert_eq!([descriptor.start_ip, descriptor.abort_ip], [abort_handler() as u64; 2]);
+        };
+        check();
+        std::thread::spawn(check).join().expect("it finds its own");
+    }
 
     #[test]
     fn distances_are_those_of_linkers() {
