@@ -185,7 +185,8 @@ pub(crate) fn anchor() -> isize {
         0 if !IS_ELSEWHERE.load(Relaxed) => {
             let Some(distance) = distance_of_block() else {
                 IS_ELSEWHERE.store(true, Relaxed);
-                return 0;
+                // A handler in between may have found it, and have changed what it was to be known by.
+                return FAST.anchor.load(Relaxed);
             };
             // Windows needn't share an area until there is a better one.
             let _is_known_already = FAST.area.compare_exchange(0, distance + OWN_AREA, Relaxed, Relaxed);
@@ -212,7 +213,7 @@ fn distance_of_block() -> Option<isize> {
     let place = places.by_ref().take_while(|place| *place <= last).find(|place| is_block(*place))?;
     let start = TLS.distance(storage.address, storage.length, storage.alignment);
     let distance = start.wrapping_add_unsigned(place.addr() - content.start.addr());
-    // No section of this thread has run yet: its own block is still the same.
+    // The calling thread's own is still the same, unless it is known already. (A linker of other ways than the ABI's would be found here.)
     let block: *const u8 = block_at(distance).cast_const().cast();
     (distance != 0 && block.addr().is_multiple_of(align_of::<ThreadBlock>()) && is_block(block)).then_some(distance)
 }
@@ -227,7 +228,8 @@ pub(crate) fn blocks_are_known() -> bool {
 pub(crate) fn own_distance(of_libc: Option<isize>) -> Option<isize> {
     match anchor() {
         0 => of_libc,
-        block => Some(block + OWN_AREA),
+        // No area is at the thread pointer itself: that distance says that none is known.
+        block => Some(block + OWN_AREA).filter(|distance| *distance != 0),
     }
 }
 
