@@ -112,7 +112,7 @@ fn wants<H: FileHeader<Endian = Endianness>>(bytes: &[u8], static_relocations: &
     let endian = file.endian();
     let dynamic = file.elf_program_headers().iter().find_map(|header| header.dynamic(endian, bytes).transpose());
     let dynamic = dynamic.expect("it is linked dynamically").expect("an ELF file");
-    let is_flags = |entry: &&H::Dyn| entry.d_tag(endian).into() == i64::from(DT_FLAGS);
+    let is_flags = |entry: &&H::Dyn| entry.d_tag(endian).into() == DT_FLAGS;
     let is_flagged =
         dynamic.iter().find(is_flags).is_some_and(|entry| entry.d_val(endian).into() & u64::from(DF_STATIC_TLS) != 0);
     let relocations = file.dynamic_relocations().into_iter().flatten();
