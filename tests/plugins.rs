@@ -16,9 +16,12 @@ use std::sync::OnceLock;
 use std::{fs, mem, thread};
 
 use fixture::{Fixture, print_of};
-use object::elf::{DF_STATIC_TLS, DT_FLAGS, R_X86_64_TPOFF32, R_X86_64_TPOFF64};
-use object::read::elf::{Dyn, ElfFile64, ProgramHeader};
-use object::{Endianness, Object, RelocationFlags};
+use object::elf::{
+    DF_STATIC_TLS, DT_FLAGS, FileHeader32, FileHeader64, R_386_TLS_IE, R_386_TLS_TPOFF, R_386_TLS_TPOFF32,
+    R_X86_64_TPOFF32, R_X86_64_TPOFF64,
+};
+use object::read::elf::{Dyn, ElfFile, FileHeader, ProgramHeader};
+use object::{Endianness, FileKind, Object, RelocationFlags};
 use support::{
     Count, Disturbance, forced_portable, in_child, mode, must_be_exact, must_lose, must_pass, with_own_registration,
 };
@@ -96,16 +99,25 @@ fn plugins_in_namespaces_of_their_own() {
 /// storage, and relocations that need it.
 fn wants_static_storage(path: &Path) -> bool {
     let bytes = fs::read(path).expect("it was just built");
-    let file: ElfFile64<'_, Endianness> = ElfFile64::parse(&*bytes).expect("an ELF file");
+    match FileKind::parse(&*bytes).expect("an ELF file") {
+        FileKind::Elf32 => {
+            wants::<FileHeader32<Endianness>>(&bytes, &[R_386_TLS_TPOFF, R_386_TLS_TPOFF32, R_386_TLS_IE])
+        }
+        _ => wants::<FileHeader64<Endianness>>(&bytes, &[R_X86_64_TPOFF64, R_X86_64_TPOFF32]),
+    }
+}
+
+fn wants<H: FileHeader<Endian = Endianness>>(bytes: &[u8], static_relocations: &[u32]) -> bool {
+    let file: ElfFile<'_, H> = ElfFile::parse(bytes).expect("an ELF file");
     let endian = file.endian();
-    let dynamic = file.elf_program_headers().iter().find_map(|header| header.dynamic(endian, &*bytes).transpose());
+    let dynamic = file.elf_program_headers().iter().find_map(|header| header.dynamic(endian, bytes).transpose());
     let dynamic = dynamic.expect("it is linked dynamically").expect("an ELF file");
-    let is_flags = |entry: &&object::elf::Dyn64<Endianness>| entry.d_tag(endian) == DT_FLAGS;
+    let is_flags = |entry: &&H::Dyn| entry.d_tag(endian).into() == DT_FLAGS;
     let is_flagged =
-        dynamic.iter().find(is_flags).is_some_and(|entry| entry.d_val(endian) & u64::from(DF_STATIC_TLS) != 0);
+        dynamic.iter().find(is_flags).is_some_and(|entry| entry.d_val(endian).into() & u64::from(DF_STATIC_TLS) != 0);
     let relocations = file.dynamic_relocations().into_iter().flatten();
     let is_relocated = relocations.into_iter().any(|(_, relocation)| {
-        matches!(relocation.flags(), RelocationFlags::Elf { r_type: R_X86_64_TPOFF64 | R_X86_64_TPOFF32 })
+        matches!(relocation.flags(), RelocationFlags::Elf { r_type } if static_relocations.contains(&r_type))
     });
     is_flagged || is_relocated
 }
@@ -197,6 +209,34 @@ fn plugins_on_musl() {
     let mut host = Command::new(folder.join("host"));
     host.env("LD_PRELOAD", &plugin).env_remove("RSEQ_MODE");
     assert_eq!(print_of(host.arg("0").arg(&plugin).arg("start")), "2");
+}
+
+/// A machine whose code asks no linker where blocks are (`by_stores.rs` in rseq-core), with 32 bits.
+#[test]
+fn plugins_of_another_machine() {
+    const I686: &str = "i686-unknown-linux-gnu";
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bits-32");
+    fs::create_dir_all(&folder).expect("there is room for a folder");
+    let source = folder.join("empty.c");
+    fs::write(&source, "int main(void) { return 0; }\n").expect("there is room for it");
+    let mut compile = Command::new("cc");
+    compile.args(["-m32", "-o"]).arg(folder.join("empty")).arg(&source);
+    let can_run = compile.output().is_ok_and(|output| output.status.success())
+        && Command::new(folder.join("empty")).status().is_ok_and(|status| status.success());
+    if !fixture::is_installed(I686) || !can_run {
+        return println!("skipped: needs the target {I686}, gcc-multilib, and a kernel that runs such programs");
+    }
+    for (name, flag) in [("plugin-of-i686", "-Copt-level=3"), ("large-plugin-of-i686", "--cfg=large")] {
+        let plugin = Fixture::new("plugin").flags(&[flag]).target(I686).build_apart(name, &[PLUGIN, "host"]);
+        let (plugin, host) = (plugin.join(PLUGIN), plugin.join("host"));
+        assert!(!wants_static_storage(&plugin));
+        for (tunables, mode, registrar) in [("", "", registrar()), ("glibc.pthread.rseq=0", "", 2), ("", "portable", 0)]
+        {
+            let mut host = Command::new(&host);
+            host.env("GLIBC_TUNABLES", tunables).env("RSEQ_MODE", mode).arg("64").arg(&plugin);
+            assert_eq!(print_of(&mut host), format!("{{{registrar}}}"), "{name}");
+        }
+    }
 }
 
 /// A plugin whose blocks are in its own table, for sections under disturbance.

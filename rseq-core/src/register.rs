@@ -75,7 +75,8 @@ fn look_libc_up() -> Option<LibcArea> {
     }
     // SAFETY: glibc's documented types of the two constants, which were written before any of our code ran.
     let (offset, active) = unsafe { (*offset, *active) };
-    Some(LibcArea { offset, active })
+    // At the thread pointer itself is none, so code takes that for a distance that isn't known.
+    (offset != 0).then_some(LibcArea { offset, active })
 }
 
 /// Stores where the areas of threads are: what libc says was settled before any of our code ran. For sections that count on it ahead of the decision on the mode,

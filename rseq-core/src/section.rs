@@ -42,7 +42,7 @@ impl<I: IndexKind> Section<I> {
     #[inline(always)]
     pub fn enter() -> Self {
         loop {
-            if let Some(section) = Self::arm(arch::locate()) {
+            if let Some(section) = Self::arm(arch::locate_quickly()) {
                 return section;
             }
             if let Some(section) = Self::enter_slowly() {

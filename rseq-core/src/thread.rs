@@ -1,9 +1,11 @@
 //! What a thread owns, and where its sections find it.
 
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{
+    AtomicIsize, AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 
-use crate::abi::{Descriptor, Rseq};
+use crate::abi::{CPU_ID_UNINITIALIZED, Descriptor, Rseq};
 use crate::arch::{self, audit};
 
 /// What a thread has in each image: the descriptor that its sections publish their window in, and
@@ -14,6 +16,11 @@ use crate::arch::{self, audit};
 pub(crate) struct ThreadBlock {
     /// The thread descriptor. It always covers one window, whole: the one that the thread published last.
     pub(crate) descriptor: Descriptor,
+    /// The distance in bytes from here to the thread's area, for
+    /// [`of_block`](crate::arch::of_block): stored by the cold path, each time that it hands the
+    /// block on. It takes no room: areas are aligned.
+    #[allow(dead_code, reason = "not every architecture has it from there")]
+    pub(crate) area_offset: AtomicIsize,
     /// The area that this crate registers where libc has none.
     pub(crate) own_area: OwnArea,
     /// What the thread remembers of its sections while they are audited.
@@ -43,6 +50,8 @@ pub(crate) struct Located {
 /// What sections load before they begin; written once, when the mode is decided. `gdb/rseq.py` knows their order.
 #[repr(C)]
 pub struct Fast {
+    /// See [`spare_area`]. The words begin behind it, at [`WORDS`].
+    spare: Spare,
     /// The distance in bytes to a thread's area from where [`anchor`](crate::arch::anchor) is,
     /// which is a thread's block wherever that lies in static TLS. It is the same for every thread.
     pub(crate) area_offset: AtomicIsize,
@@ -51,13 +60,26 @@ pub struct Fast {
     pub(crate) cpus: AtomicUsize,
     /// The same for concurrency ids: 0 also where the kernel has none.
     pub(crate) cids: AtomicUsize,
-    /// The distance in bytes from the thread pointer to [`anchor`](crate::arch::anchor). Only
-    /// debuggers need it, who have no other way to static TLS that every libc knows of.
+    /// The distance in bytes from the thread pointer to [`anchor`](crate::arch::anchor). Debuggers
+    /// need it, who have no other way to static TLS that every libc knows of, and machines whose
+    /// code doesn't ask the linker: there it is the block's, or 0 as long as that isn't known.
     pub(crate) anchor: AtomicIsize,
     /// The same as `cpus` for sections with a `prepare`, whose fast path needs a block at a
     /// distance that the linker knows: 0 in shared objects, which have none.
     pub(crate) watched: AtomicUsize,
+    /// The distance in bytes from the thread pointer to a thread's area: 0 as long as it isn't
+    /// known, then perhaps an own area's, and at last that which sections run by.
+    pub(crate) area: AtomicIsize,
 }
+
+/// Where the words of [`Fast`] begin.
+#[allow(dead_code, reason = "where no area is addressed nobody asks")]
+pub(crate) const WORDS: usize = offset_of!(Fast, area_offset);
+
+/// Room for an area, beside the words that are only read.
+#[repr(C, align(64))]
+struct Spare([AtomicU32; SPARE_WORDS]);
+const SPARE_WORDS: usize = size_of::<Rseq>() / size_of::<u32>();
 
 /// The offset of the own area, which is also right before anything is known: its `cpu_id` says that it isn't registered.
 pub(crate) const OWN_AREA: isize = offset_of!(ThreadBlock, own_area) as isize;
@@ -65,12 +87,27 @@ pub(crate) const OWN_AREA: isize = offset_of!(ThreadBlock, own_area) as isize;
 /// Where every section looks first.
 #[doc(hidden)]
 pub static FAST: Fast = Fast {
+    spare: {
+        let mut words = [const { AtomicU32::new(0) }; SPARE_WORDS];
+        words[offset_of!(Rseq, cpu_id) / size_of::<u32>()] = AtomicU32::new(CPU_ID_UNINITIALIZED);
+        Spare(words)
+    },
     area_offset: AtomicIsize::new(OWN_AREA),
     cpus: AtomicUsize::new(0),
     cids: AtomicUsize::new(0),
     anchor: AtomicIsize::new(0),
     watched: AtomicUsize::new(0),
+    area: AtomicIsize::new(0),
 };
+
+/// An area that nobody registers, for code that doesn't reach those of threads, or not yet: windows
+/// find no id there that has a slot. It is where [`FAST`] is, whose address code has anyway.
+#[allow(dead_code, reason = "where no area is addressed there is none")]
+#[inline(always)]
+pub(crate) fn spare_area() -> *mut Rseq {
+    const { assert!(align_of::<Spare>() >= align_of::<Rseq>() && offset_of!(Fast, spare) == 0) };
+    (&raw const FAST.spare).cast_mut().cast()
+}
 
 /// Where windows find the number of CPU ids that have a slot, in [`FAST`].
 pub const CPUS_OFFSET: usize = offset_of!(Fast, cpus);
@@ -87,6 +124,8 @@ impl Fast {
         self.area_offset.store(area_offset, Relaxed);
         self.anchor.store(anchor, Relaxed);
         self.cids.store(cids, Relaxed);
+        // Who sees this one sees the offset, too.
+        self.area.store(area_offset.wrapping_add(anchor), Release);
         self.cpus.store(cpus, Release);
         if arch::blocks_are_known() {
             self.watched.store(cpus, Release);

@@ -1,13 +1,15 @@
-//! AArch64, after the Arm Architecture Reference Manual (DDI 0487), "ELF for the Arm 64-bit Architecture" (initial-exec TLS) and the kernel's
+//! AArch64, after the Arm Architecture Reference Manual (DDI 0487), "ELF for the Arm 64-bit Architecture" (TLS) and the kernel's
 //! `tools/testing/selftests/rseq/rseq-arm64.h` (signature).
 
 use core::arch::asm;
 
-use super::by_stores::define_thread_block;
-use crate::thread::ThreadBlock;
+use super::by_stores::{Tls, define_thread_block};
 
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `brk #0x45e0`, which traps.
 pub(crate) const SIGNATURE: u32 = 0xd428_bc00;
+
+/// Where an executable's thread-local storage is.
+pub(super) const TLS: Tls = Tls::Above { gap: 16, displacement: 0 };
 
 define_thread_block!(".inst {signature}", "brk #0", ".quad 22b, 0, 22b");
 
@@ -24,6 +26,15 @@ pub(crate) fn thread_pointer() -> usize {
         );
     }
     pointer
+}
+
+/// Whether it takes an instruction or two to select one of two registers. Else a jump is shorter.
+pub(super) const SELECTS: bool = true;
+
+/// The address so far from the thread pointer.
+#[inline(always)]
+pub(super) fn from_thread_pointer(distance: isize) -> usize {
+    thread_pointer().wrapping_add_signed(distance)
 }
 
 /// The addresses of glibc's `__rseq_offset` and `__rseq_size` in a static executable, where there is no dynamic symbol table
@@ -45,20 +56,4 @@ pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
         );
     }
     (offset, size)
-}
-
-/// The calling thread's block.
-#[inline(always)]
-pub(super) fn static_block() -> *mut ThreadBlock {
-    let offset: usize;
-    // SAFETY: reads the symbol's offset from the thread pointer.
-    unsafe {
-        asm!(
-            concat!("adrp {offset}, :gottprel:", thread_block_symbol!()),                 // offset = the page of its entry
-            concat!("ldr {offset}, [{offset}, :gottprel_lo12:", thread_block_symbol!(), "]"), // offset = that of the thread block
-            offset = out(reg) offset,
-            options(nostack, readonly, pure, preserves_flags),
-        );
-    }
-    core::ptr::with_exposed_provenance_mut(thread_pointer().wrapping_add(offset))
 }

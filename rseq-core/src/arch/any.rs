@@ -51,10 +51,11 @@ macro_rules! armed_note {
 }
 pub(super) use armed_note;
 
-/// The note of an image with sections, from which a debugger finds a thread's area and the slots. Operands: `fast`, `decision` and `possible`, the statics of these names.
+/// The note of an image with sections, from which a debugger finds a thread's area and the slots. Operands: `fast`, `decision` and `possible`, the statics of these names, and `words`, where
+/// those of the first begin.
 macro_rules! image_note {
     () => {
-        $crate::arch::any::note!("3", "12", "{fast}", "{decision}", "{possible}")
+        $crate::arch::any::note!("3", "12", "{fast} + {words}", "{decision}", "{possible}")
     };
 }
 pub(super) use image_note;

@@ -1,15 +1,17 @@
 //! Arm, in ARM state from version 7 on, after the Arm Architecture Reference Manual (DDI 0406; DDI 0487 for its AArch32), "ELF for the Arm Architecture" and
-//! "Addenda to the ABI" (initial-exec TLS, thread pointer) and the kernel's `tools/testing/selftests/rseq/rseq-arm.h` (signature).
+//! "Addenda to the ABI" (TLS, thread pointer) and the kernel's `tools/testing/selftests/rseq/rseq-arm.h` (signature).
 //!
 //! The build script leaves other versions, and Thumb, in portable mode: a read of `pc` gives the address of the instruction and 8 in ARM state alone.
 
 use core::arch::asm;
 
-use super::by_stores::define_thread_block;
-use crate::thread::ThreadBlock;
+use super::by_stores::{Tls, define_thread_block};
 
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `udf #24035`, which traps.
 pub(crate) const SIGNATURE: u32 = 0xe7f5_def3;
+
+/// Where an executable's thread-local storage is.
+pub(super) const TLS: Tls = Tls::Above { gap: 8, displacement: 0 };
 
 define_thread_block!(".inst {signature}", "udf #0", ".long 22b, 0, 0, 0, 22b, 0");
 
@@ -26,6 +28,27 @@ pub(crate) fn thread_pointer() -> usize {
         );
     }
     pointer
+}
+
+/// Whether it takes an instruction or two to select one of two registers. Else a jump is shorter.
+pub(super) const SELECTS: bool = true;
+
+/// The address so far from the thread pointer.
+#[inline(always)]
+pub(super) fn from_thread_pointer(distance: isize) -> usize {
+    let address;
+    // SAFETY: reads a register and adds another one.
+    unsafe {
+        asm!(
+            "mrc p15, 0, lr, c13, c0, 3", // lr = the thread pointer: a register that the cold path's calls take anyway
+            "add {address}, {distance}, lr", // address = lr + distance
+            address = lateout(reg) address,
+            distance = in(reg) distance,
+            out("lr") _,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    address
 }
 
 /// The addresses of glibc's `__rseq_offset` and `__rseq_size` in a static executable, where there is no dynamic symbol table
@@ -51,23 +74,4 @@ pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
         );
     }
     (offset, size)
-}
-
-/// The calling thread's block.
-#[inline(always)]
-pub(super) fn static_block() -> *mut ThreadBlock {
-    let offset: usize;
-    // SAFETY: reads the symbol's offset from the thread pointer.
-    unsafe {
-        asm!(
-            "ldr {offset}, 62f",                // offset = the distance of the symbol's entry in the global offset table
-            "61: ldr {offset}, [pc, {offset}]", // offset = that of the thread block
-            "b 63f",                            // around the distance
-            concat!("62: .long ", thread_block_symbol!(), "(gottpoff) - ((61b + 8) - .)"), // from the load at 61
-            "63:",
-            offset = out(reg) offset,
-            options(nostack, readonly, pure, preserves_flags),
-        );
-    }
-    core::ptr::with_exposed_provenance_mut(thread_pointer().wrapping_add(offset))
 }

@@ -1,5 +1,6 @@
 //! Thread blocks in an image's own memory: for shared objects whose thread-local storage isn't
-//! static, so that no address of a block is known without asking the loader, which may allocate.
+//! known to be static, so that no address of a block is known without asking the loader, which may
+//! allocate.
 //!
 //! A block is found by the thread pointer, without a lock, in signal handlers too, and is gone with
 //! the image. It belongs to a thread pointer, so the next thread that has the same uses it again.
@@ -9,12 +10,12 @@
 
 use core::cell::UnsafeCell;
 use core::mem::{MaybeUninit, offset_of};
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::{abort_handler, thread_pointer};
-use crate::abi::{Descriptor, Rseq};
-use crate::sys;
+use crate::abi::Descriptor;
 use crate::thread::ThreadBlock;
+use crate::sys;
 
 /// So many threads at once have a block.
 const BLOCKS: usize = 512;
@@ -45,14 +46,16 @@ impl Block {
         Self(UnsafeCell::new(MaybeUninit::zeroed()))
     }
 
-    /// The block, with the abort address that all have: whoever comes first stores it, or a handler
-    /// on top of it.
+    /// The block, with the abort address that all have at first: whoever comes first stores it, or a
+    /// handler on top of it. (It may be another one already, of a window that was published.)
     fn get(&self) -> *mut ThreadBlock {
+        const { assert!(cfg!(any(target_pointer_width = "64", target_endian = "little")), "the lower word is first") };
         let block: *mut ThreadBlock = self.0.get().cast();
         let abort = block.cast::<u8>().wrapping_add(offset_of!(Descriptor, abort_ip)).cast();
-        // SAFETY: the descriptor is the first of the block, and its words are aligned. Nobody but
-        // this changes this one.
-        unsafe { AtomicU64::from_ptr(abort).store(abort_handler() as u64, Relaxed) };
+        // SAFETY: the descriptor is the first of the block, and its words are aligned. Nobody
+        // changes this one but by stores of a word.
+        let abort = unsafe { AtomicUsize::from_ptr(abort) };
+        let _is_there_already = abort.compare_exchange(0, abort_handler(), Relaxed, Relaxed);
         block
     }
 }
@@ -65,13 +68,6 @@ static SPARE: Block = Block::new();
 /// See [`SPARE`].
 pub(super) fn spare() -> *mut ThreadBlock {
     SPARE.get()
-}
-
-/// An area that nobody registers, for images that don't reach those of threads. No id is below the
-/// number of slots there, which is 0: such an image is in portable mode.
-pub(super) fn spare_area() -> *mut Rseq {
-    let block: *mut ThreadBlock = SPARE.0.get().cast();
-    block.wrapping_byte_add(offset_of!(ThreadBlock, own_area)).cast()
 }
 
 /// The calling thread's block, if there is one for it.
@@ -136,7 +132,7 @@ mod tests {
 
     /// A thread pointer.
     fn thread(number: usize) -> usize {
-        0x7000_0000_0000 + (number << 12)
+        0x7000_0000 + (number << 12)
     }
 
     /// A table in which all blocks are taken by the threads from 0 on, and where these are.

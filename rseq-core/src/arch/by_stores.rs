@@ -6,19 +6,60 @@
 //! for sections of handlers that come in between; and a section that is aborted sets it to 0, for one that it interrupted between that and arming. What is in force always covers
 //! nothing, or one window, whole (`tests/by_stores.rs` of the facade tries every schedule).
 //!
+//! **No relocation asks for thread-local storage.** One code goes into executables and shared objects. Where an executable's linker has put the block is found
+//! out at run time, in cold code, and kept in `FAST.anchor`, as a distance from the thread pointer. In a shared object that stays 0: its blocks are in a table (`blocks.rs`), and the cold path arms its
+//! sections. The loads from `FAST` need no order among themselves, on any machine: whatever value the one of them has, each value that the other ever has leads to memory that may be used with it.
+//! `FAST.area_offset`, from the block, is used with a block alone, and is at first that of the own area; `FAST.area` is used by itself; and each that may still be unknown is compared with 0.
+//!
 //! Between the compiler and an interruption on the same CPU it takes no more than fences for the compiler; the kernel sees a thread's stores in its order.
 
 use core::arch::asm;
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::ptr::{null_mut, with_exposed_provenance_mut};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Acquire, Ordering::Relaxed};
 
 use super::any::{armed_note, compiler_fence};
-use super::{static_block, thread_pointer};
+use super::{SELECTS, TLS, blocks, from_thread_pointer};
 use crate::abi::{Descriptor, Rseq};
-use crate::thread::{FAST, Located, OWN_AREA, ThreadBlock};
+use crate::sys;
+use crate::thread::{FAST, Located, OWN_AREA, ThreadBlock, spare_area};
+
+/// Where the thread-local storage of the executable is, seen from the thread pointer, by the machine's ABI: linkers compute with it.
+#[allow(dead_code, reason = "each machine has one of the two")]
+pub(super) enum Tls {
+    /// Above it, behind so many bytes; the thread pointer is so many bytes too high.
+    Above { gap: usize, displacement: usize },
+    /// Below it.
+    Below,
+}
+
+impl Tls {
+    /// The distance of storage of this length and alignment, for which a linker chose this address.
+    const fn distance(&self, address: usize, length: usize, alignment: usize) -> isize {
+        let mask = alignment - 1;
+        let distance = match *self {
+            Self::Above { gap, displacement } => {
+                (gap + (address.wrapping_sub(gap) & mask)).wrapping_sub(displacement)
+            }
+            Self::Below => {
+                let end = length.wrapping_add(address.wrapping_add(length).wrapping_neg() & mask);
+                end.wrapping_neg()
+            }
+        };
+        distance.cast_signed()
+    }
+
+    /// The bytes to keep free ahead of the block. Its distance must not be 0.
+    pub(super) const fn room(&self) -> usize {
+        match self {
+            Self::Above { gap: 0, displacement: 0 } => align_of::<ThreadBlock>(),
+            _ => 0,
+        }
+    }
+}
 
 /// Defines the thread block of this image, with the lines of a signature, an instruction that traps, and those of the descriptor's start, length 0 and abort, `22b`.
 ///
-/// Static TLS, not `thread_local!`: it is there before the first access, and needs no call from a shared object either.
+/// Thread-local storage by asm, not `thread_local!`: it is there before the first access, and needs no call. No symbol refers to it, so it is retained (`R`).
 /// Hidden, so that each image (the executable, every shared object) has its own: an image that is unloaded must not leave an
 /// abort address behind in a descriptor that others go on using.
 macro_rules! define_thread_block {
@@ -27,10 +68,14 @@ macro_rules! define_thread_block {
             ".pushsection .text.unlikely.rseq_dsl, \"ax\"",
             ".balign 4",
             $($signature,)*         // the signature
+            concat!(".globl ", abort_handler_symbol!()),
+            concat!(".hidden ", abort_handler_symbol!()),
+            concat!(abort_handler_symbol!(), ":"),
             concat!("22: ", $trap), // abort handler of a thread that published no window yet: never gone to
             ".popsection",
-            ".pushsection .tdata, \"awT\"",
+            ".pushsection .tdata.rseq_dsl, \"awTR\"",
             ".balign {align}",
+            ".zero {room}",                   // lest it be where the thread pointer is
             concat!(".globl ", thread_block_symbol!()),
             concat!(".hidden ", thread_block_symbol!()),
             concat!(".type ", thread_block_symbol!(), ", STT_TLS"),
@@ -45,9 +90,11 @@ macro_rules! define_thread_block {
             $crate::arch::any::image_note!(),
             signature = const SIGNATURE,
             align = const align_of::<$crate::thread::ThreadBlock>(),
+            room = const TLS.room(),
             own_area = const core::mem::offset_of!($crate::thread::ThreadBlock, own_area),
             block = const size_of::<$crate::thread::ThreadBlock>(),
             fast = sym $crate::thread::FAST,
+            words = const $crate::thread::WORDS,
             decision = sym $crate::mode::DECISION,
             possible = sym $crate::cpu::POSSIBLE,
         );
@@ -66,50 +113,144 @@ unsafe fn word<'a, T>(field: *mut T) -> &'a AtomicUsize {
     unsafe { AtomicUsize::from_ptr(field.cast()) }
 }
 
-/// The calling thread's descriptor and area.
+/// The calling thread's block, which is so far from the thread pointer.
 #[inline(always)]
-pub(crate) fn locate() -> Located {
-    of_block(static_block())
+fn block_at(distance: isize) -> *mut ThreadBlock {
+    with_exposed_provenance_mut(from_thread_pointer(distance))
 }
 
-/// The calling thread's descriptor and area, where its block is known.
+/// The calling thread's descriptor and area if [`blocks_are_known`], else null.
 #[inline(always)]
-pub(crate) fn of_block(block: *mut ThreadBlock) -> Located {
+pub(crate) fn locate_quickly() -> Located {
+    let distance = FAST.anchor.load(Relaxed);
+    if distance == 0 {
+        return Located { descriptor: null_mut(), area: null_mut() };
+    }
+    let block = block_at(distance);
+    // SAFETY: a thread's block isn't at address 0.
+    unsafe { core::hint::assert_unchecked(!block.is_null()) };
     Located { descriptor: block.cast(), area: block.wrapping_byte_offset(FAST.area_offset.load(Relaxed)).cast() }
 }
 
-/// The calling thread's block. Every thread has one: it is in static TLS, in shared objects too.
-#[allow(clippy::unnecessary_wraps, reason = "as on other machines")]
+/// The calling thread's area, and what its descriptor is if [`blocks_are_known`].
+#[inline]
+pub(crate) fn locate() -> Located {
+    // What armed by a distance finds the same area here: this load sees that distance, and so the next ones what was stored ahead of it.
+    let distance = FAST.area.load(Acquire);
+    let thread = locate_quickly();
+    match distance {
+        _ if !thread.area.is_null() => thread,
+        0 => Located { area: spare_area(), ..thread },
+        distance => Located { area: block_at(distance).cast(), ..thread },
+    }
+}
+
+/// The calling thread's area, with the descriptor of this block, which is from [`some_block`].
+#[inline(always)]
+pub(crate) fn of_block(block: *mut ThreadBlock) -> Located {
+    // SAFETY: a block, of whose fields this one is an atomic.
+    let offset = unsafe { &(*block).area_offset };
+    Located { descriptor: block.cast(), area: block.wrapping_byte_offset(offset.load(Relaxed)).cast() }
+}
+
+/// The calling thread's block, if it has one.
+#[cold]
 pub(crate) fn thread_block() -> Option<*mut ThreadBlock> {
-    Some(static_block())
+    match anchor() {
+        0 => blocks::of_this_thread(),
+        distance => Some(block_at(distance)),
+    }
 }
 
-/// The same.
+/// The calling thread's block. If there is none for it, one of which nothing is ever in force.
+#[cold]
 pub(crate) fn some_block() -> *mut ThreadBlock {
-    static_block()
+    let (block, area) = match thread_block() {
+        Some(block) => (block, locate().area),
+        // Others use that block as well.
+        None => (blocks::spare(), spare_area()),
+    };
+    // SAFETY: a block, of whose fields this one is an atomic.
+    let offset = unsafe { &(*block).area_offset };
+    offset.store(area.addr().wrapping_sub(block.addr()).cast_signed(), Relaxed);
+    block
 }
 
-/// The distance from the thread pointer to a thread's block, which is the same in every thread. It
-/// is what the distance in `FAST` is from.
+/// What the distance in `FAST` is from: that from the thread pointer to a thread's block, the same in all threads, in an executable; else 0. Found out by whoever
+/// asks first, which takes no lock.
 pub(crate) fn anchor() -> isize {
-    static_block().addr().wrapping_sub(thread_pointer()).cast_signed()
+    /// This isn't the executable.
+    static IS_ELSEWHERE: AtomicBool = AtomicBool::new(false);
+    match FAST.anchor.load(Relaxed) {
+        0 if !IS_ELSEWHERE.load(Relaxed) => {
+            let Some(distance) = distance_of_block() else {
+                IS_ELSEWHERE.store(true, Relaxed);
+                // A handler in between may have found it, and have changed what it was to be known by.
+                return FAST.anchor.load(Relaxed);
+            };
+            // Windows needn't share an area until there is a better one.
+            let _is_known_already = FAST.area.compare_exchange(0, distance + OWN_AREA, Relaxed, Relaxed);
+            FAST.anchor.store(distance, Relaxed);
+            distance
+        }
+        distance => distance,
+    }
+}
+
+/// The distance from the thread pointer to the calling thread's block, where the executable is this image. The block is found by what is in it at first: the address of this image's abort handler.
+#[cold]
+fn distance_of_block() -> Option<isize> {
+    let storage = sys::storage_of_executable(&raw const FAST)?;
+    let is_block = |place: *const u8| {
+        // SAFETY: aligned; in what threads' storage is at first, or in the calling thread's.
+        let Descriptor { version, flags, start_ip, post_commit_offset, abort_ip } = unsafe { place.cast::<Descriptor>().read() };
+        (version, flags, post_commit_offset) == (0, 0, 0) && [start_ip, abort_ip] == [abort_handler() as u64; 2]
+    };
+    let content = storage.content;
+    let first = content.start.wrapping_add(content.start.align_offset(align_of::<ThreadBlock>()));
+    let last = content.end.wrapping_sub(size_of::<ThreadBlock>());
+    let mut places = (0..).map(|number| first.wrapping_add(number * align_of::<ThreadBlock>()));
+    let place = places.by_ref().take_while(|place| *place <= last).find(|place| is_block(*place))?;
+    let start = TLS.distance(storage.address, storage.length, storage.alignment);
+    let distance = start.wrapping_add_unsigned(place.addr() - content.start.addr());
+    // The calling thread's own is still the same, unless it is known already. (A linker of other ways than the ABI's would be found here.)
+    let block: *const u8 = block_at(distance).cast_const().cast();
+    (distance != 0 && block.addr().is_multiple_of(align_of::<ThreadBlock>()) && is_block(block)).then_some(distance)
 }
 
 /// The fast path of all sections finds it.
 pub(crate) fn blocks_are_known() -> bool {
-    true
+    FAST.anchor.load(Relaxed) != 0
 }
 
-/// The distance from the thread pointer to the areas that this crate registers.
-#[allow(clippy::unnecessary_wraps, reason = "as on other machines")]
-pub(crate) fn own_distance(_of_libc: Option<isize>) -> Option<isize> {
-    Some(anchor() + OWN_AREA)
+/// The distance from the thread pointer to the areas that this crate registers, if there are any that windows can reach: those of an executable's threads, or where libc would have
+/// them if it registered any.
+pub(crate) fn own_distance(of_libc: Option<isize>) -> Option<isize> {
+    match anchor() {
+        0 => of_libc,
+        // No area is at the thread pointer itself: that distance says that none is known.
+        block => Some(block + OWN_AREA).filter(|distance| *distance != 0),
+    }
+}
+
+/// The address of the abort handler that thread descriptors have at first.
+pub(super) fn abort_handler() -> usize {
+    unsafe extern "C" {
+        #[link_name = abort_handler_symbol!()]
+        static HANDLER: u8;
+    }
+    (&raw const HANDLER).expose_provenance()
 }
 
 /// What windows that arm by themselves address the calling thread's area by: its address. It is another one before the mode is decided.
 #[inline(always)]
 pub(crate) fn area_for_windows() -> usize {
-    locate().area.expose_provenance()
+    let distance = FAST.area.load(Relaxed);
+    if !SELECTS && distance == 0 {
+        return spare_area().expose_provenance();
+    }
+    // Without a jump the compiler can't write a window twice, one for each.
+    core::hint::select_unpredictable(distance != 0, from_thread_pointer(distance), spare_area().expose_provenance())
 }
 
 /// The same.
@@ -125,6 +266,9 @@ pub(crate) fn area_for_attempts() -> usize {
 #[inline(always)]
 pub(crate) unsafe fn arm(thread: Located) -> Option<usize> {
     let Located { descriptor, area } = thread;
+    if descriptor.is_null() {
+        return None;
+    }
     // SAFETY: the caller's: both are the thread's own, and valid while it runs.
     let cpu = unsafe {
         word(&raw mut (*descriptor).post_commit_offset).store(0, Relaxed);
@@ -147,7 +291,11 @@ pub(crate) unsafe fn arm(thread: Located) -> Option<usize> {
 /// `area` is the calling thread's area.
 #[inline(always)]
 pub(crate) unsafe fn disarm(area: *mut Rseq) {
-    let descriptor: *mut Descriptor = static_block().cast();
+    let descriptor: *mut Descriptor = match FAST.anchor.load(Relaxed) {
+        0 => block_elsewhere(),
+        distance => block_at(distance),
+    }
+    .cast();
     compiler_fence();
     // SAFETY: the caller's, and the calling thread's. Stores of one word each, so that the kernel sees the old value or 0.
     unsafe {
@@ -156,4 +304,42 @@ pub(crate) unsafe fn disarm(area: *mut Rseq) {
         word(&raw mut (*area).rseq_cs).store(0, Relaxed);
     }
     compiler_fence();
+}
+
+/// The calling thread's block where the fast path finds none, or one of which nothing is ever in force.
+#[cold]
+#[inline(never)]
+fn block_elsewhere() -> *mut ThreadBlock {
+    thread_block().unwrap_or_else(blocks::spare)
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::{Tls, abort_handler, anchor, block_at, blocks_are_known};
+
+    /// By whichever linker made this one, and in threads that come later.
+    #[test]
+    fn an_executable_finds_its_blocks() {
+        let distance = anchor();
+        assert!(distance != 0 && blocks_are_known());
+        let check = move || {
+            // SAFETY: this thread's block.
+            let descriptor = unsafe { (*block_at(distance)).descriptor };
+            assert_eq!([descriptor.start_ip, descriptor.abort_ip], [abort_handler() as u64; 2]);
+        };
+        check();
+        std::thread::spawn(check).join().expect("it finds its own");
+    }
+
+    #[test]
+    fn distances_are_those_of_linkers() {
+        let (below, arm64) = (Tls::Below, Tls::Above { gap: 16, displacement: 0 });
+        let (riscv, power) = (Tls::Above { gap: 0, displacement: 0 }, Tls::Above { gap: 0, displacement: 0x7000 });
+        assert_eq!([below.distance(0x1000, 0x90, 64), below.distance(0x1020, 0x90, 64)], [-0xc0, -0xa0]);
+        assert_eq!([arm64.distance(0x1000, 0x90, 64), arm64.distance(0x1020, 0x90, 64)], [64, 32]);
+        assert_eq!([riscv.distance(0x1000, 0x90, 64), riscv.distance(0x1020, 0x90, 64)], [0, 32]);
+        assert_eq!(power.distance(0x1000, 0x90, 64), -0x7000);
+    }
 }

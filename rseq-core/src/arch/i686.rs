@@ -1,17 +1,19 @@
 //! i686, after the Intel SDM (volume 2), the System V ABI's Intel386 supplement (global offset table, no red zone), "ELF handling for thread-local storage"
-//! (initial-exec, thread pointer in `gs:[0]`) and the kernel's `tools/testing/selftests/rseq/rseq-x86.h` (signature).
+//! (thread pointer in `gs:[0]`) and the kernel's `tools/testing/selftests/rseq/rseq-x86.h` (signature).
 //!
 //! There is no address relative to the instruction pointer: a call to the next instruction leaves that one's on the stack, and the linker knows the distance from there. The
 //! asm is written in AT&T syntax, because LLVM's Intel syntax has no differences of symbols.
 
 use core::arch::asm;
 
-use super::by_stores::define_thread_block;
-use crate::thread::ThreadBlock;
+use super::by_stores::{Tls, define_thread_block};
 
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else. With the three bytes
 /// `0f b9 3d` in front it decodes as `ud1 <sig>, %edi`, which traps if it is ever executed.
 pub(crate) const SIGNATURE: u32 = 0x5305_3053;
+
+/// Where an executable's thread-local storage is.
+pub(super) const TLS: Tls = Tls::Below;
 
 define_thread_block!(".byte 0x0f, 0xb9, 0x3d" ".long {signature}", "ud2", ".long 22b, 0, 0, 0, 22b, 0");
 
@@ -28,6 +30,15 @@ pub(crate) fn thread_pointer() -> usize {
         );
     }
     pointer
+}
+
+/// Whether it takes an instruction or two to select one of two registers. Else a jump is shorter.
+pub(super) const SELECTS: bool = true;
+
+/// The address so far from the thread pointer.
+#[inline(always)]
+pub(super) fn from_thread_pointer(distance: isize) -> usize {
+    thread_pointer().wrapping_add_signed(distance)
 }
 
 /// The addresses of glibc's `__rseq_offset` and `__rseq_size` in a static executable, where there is no dynamic symbol table
@@ -50,22 +61,4 @@ pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
         );
     }
     (offset, size)
-}
-
-/// The calling thread's block.
-#[inline(always)]
-pub(super) fn static_block() -> *mut ThreadBlock {
-    let offset: usize;
-    // SAFETY: reads the symbol's offset from the thread pointer.
-    unsafe {
-        asm!(
-            "call 61f",                                                              // the address of the next instruction is pushed
-            "61: popl {offset}",                                                     // offset = that address
-            "addl $_GLOBAL_OFFSET_TABLE_+(. - 61b), {offset}",                       // offset = the table
-            concat!("movl ", thread_block_symbol!(), "@gotntpoff({offset}), {offset}"), // offset = that of the thread block
-            offset = out(reg) offset,
-            options(att_syntax, readonly, pure),
-        );
-    }
-    core::ptr::with_exposed_provenance_mut(thread_pointer().wrapping_add(offset))
 }

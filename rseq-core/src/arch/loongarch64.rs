@@ -1,13 +1,15 @@
-//! LoongArch with 64 bits, after the LoongArch Reference Manual (volume 1), the LoongArch ELF psABI (initial-exec TLS, the global offset table, `la.got` and `la.tls.ie`) and the kernel's
+//! LoongArch with 64 bits, after the LoongArch Reference Manual (volume 1), the LoongArch ELF psABI (TLS, the global offset table, `la.got`) and the kernel's
 //! `tools/testing/selftests/rseq/rseq-loongarch.h` (signature).
 
 use core::arch::asm;
 
-use super::by_stores::define_thread_block;
-use crate::thread::ThreadBlock;
+use super::by_stores::{Tls, define_thread_block};
 
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `break 0x10`, which traps.
 pub(crate) const SIGNATURE: u32 = 0x002a_0010;
+
+/// Where an executable's thread-local storage is.
+pub(super) const TLS: Tls = Tls::Above { gap: 0, displacement: 0 };
 
 define_thread_block!(".4byte {signature}", "break 0", ".quad 22b, 0, 22b");
 
@@ -24,6 +26,25 @@ pub(crate) fn thread_pointer() -> usize {
         );
     }
     pointer
+}
+
+/// Whether it takes an instruction or two to select one of two registers. Else a jump is shorter.
+pub(super) const SELECTS: bool = false;
+
+/// The address so far from the thread pointer.
+#[inline(always)]
+pub(super) fn from_thread_pointer(distance: isize) -> usize {
+    let address;
+    // SAFETY: adds two registers.
+    unsafe {
+        asm!(
+            "add.d {address}, {distance}, $tp", // address = the thread pointer + distance
+            address = lateout(reg) address,
+            distance = in(reg) distance,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    address
 }
 
 /// The addresses of glibc's `__rseq_offset` and `__rseq_size` in a static executable, where there is no dynamic symbol table
@@ -43,20 +64,4 @@ pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
         );
     }
     (offset, size)
-}
-
-/// The calling thread's block.
-#[inline(always)]
-pub(super) fn static_block() -> *mut ThreadBlock {
-    let block: usize;
-    // SAFETY: reads the symbol's offset from the thread pointer.
-    unsafe {
-        asm!(
-            concat!("la.tls.ie {block}, ", thread_block_symbol!()), // block = its offset
-            "add.d {block}, {block}, $tp",                         // block = its address
-            block = out(reg) block,
-            options(nostack, readonly, pure, preserves_flags),
-        );
-    }
-    core::ptr::with_exposed_provenance_mut(block)
 }

@@ -37,16 +37,26 @@ macro_rules! thread_block_symbol {
     };
 }
 
+/// The symbol of the abort handler of thread descriptors that no window was published in yet.
+#[allow(unused_macros, reason = "where no area is addressed there is none")]
+macro_rules! abort_handler_symbol {
+    () => {
+        concat!(thread_block_symbol!(), "_aborted")
+    };
+}
+
 /// A row of the table below: an architecture whose windows publish by several stores, with its emitter and what else that is told in debug builds. Its sections aren't audited.
 #[allow(unused_macros, reason = "not every architecture is such a one")]
 macro_rules! by_stores {
     ($name:ident $($debug:ident)?) => {
         mod any;
+        mod blocks;
         mod by_stores;
         mod $name;
         pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, leaves, starts_again, valued};
+        use by_stores::abort_handler;
         pub(crate) use by_stores::{
-            anchor, area_for_attempts, area_for_windows, arm, arm as arm_slowly, blocks_are_known, disarm, locate, of_block, own_distance, some_block, thread_block,
+            anchor, area_for_attempts, area_for_windows, arm, arm as arm_slowly, blocks_are_known, disarm, locate, locate_quickly, of_block, own_distance, some_block, thread_block,
         };
         pub(crate) use $name::*;
         #[path = "../audit/none.rs"]
@@ -83,6 +93,7 @@ cfg_select! {
         mod x86_64;
         pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, leaves, starts_again, valued};
         pub(crate) use x86_64::*;
+        pub(crate) use x86_64::locate as locate_quickly;
         #[cfg_attr(feature = "audit", path = "../audit/mod.rs")]
         #[cfg_attr(not(feature = "audit"), path = "../audit/none.rs")]
         pub(crate) mod audit;

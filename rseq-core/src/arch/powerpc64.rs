@@ -5,11 +5,13 @@
 
 use core::arch::asm;
 
-use super::by_stores::define_thread_block;
-use crate::thread::ThreadBlock;
+use super::by_stores::{Tls, define_thread_block};
 
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `twui r5, 11`, which traps.
 pub(crate) const SIGNATURE: u32 = 0x0fe5_000b;
+
+/// Where an executable's thread-local storage is.
+pub(super) const TLS: Tls = Tls::Above { gap: 0, displacement: 0x7000 };
 
 define_thread_block!(".long {signature}", "trap", ".quad 22b, 0, 22b");
 
@@ -26,6 +28,25 @@ pub(crate) fn thread_pointer() -> usize {
         );
     }
     pointer
+}
+
+/// Whether it takes an instruction or two to select one of two registers. Else a jump is shorter.
+pub(super) const SELECTS: bool = true;
+
+/// The address so far from the thread pointer.
+#[inline(always)]
+pub(super) fn from_thread_pointer(distance: isize) -> usize {
+    let address;
+    // SAFETY: adds two registers.
+    unsafe {
+        asm!(
+            "add {address}, {distance}, 13", // address = the thread pointer + distance
+            address = lateout(reg) address,
+            distance = in(reg) distance,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    address
 }
 
 /// The addresses of glibc's `__rseq_offset` and `__rseq_size` in a static executable, where there is no dynamic symbol table
@@ -52,26 +73,4 @@ pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
         );
     }
     (offset, size)
-}
-
-/// The calling thread's block.
-#[inline(always)]
-pub(super) fn static_block() -> *mut ThreadBlock {
-    let block: usize;
-    // SAFETY: reads the symbol's offset from the thread pointer. (Not by a constant in memory, which lld can't relocate.)
-    unsafe {
-        asm!(
-            "bcl 20, 31, 22f",                                                      // lr = the next instruction
-            "22: mflr {block}",                                                     // block = that instruction
-            "addis {block}, {block}, .TOC. - 22b@ha",                               // block = the TOC pointer, but for the lower half of the distance
-            "addi {block}, {block}, .TOC. - 22b@l",                                 // block = the TOC pointer
-            concat!("addis {block}, {block}, ", thread_block_symbol!(), "@got@tprel@ha"), // block = the symbol's entry, but for the lower half of the distance
-            concat!("ld {block}, ", thread_block_symbol!(), "@got@tprel@l({block})"),     // block = the symbol's offset
-            concat!("add {block}, {block}, ", thread_block_symbol!(), "@tls"),            // block += the thread pointer
-            block = out(reg_nonzero) block,
-            out("lr") _,
-            options(nostack, readonly, pure),
-        );
-    }
-    core::ptr::with_exposed_provenance_mut(block)
 }

@@ -1,13 +1,15 @@
-//! s390x, after the z/Architecture Principles of Operation (SA22-7832), the ELF Application Binary Interface s390x Supplement (thread pointer, initial-exec TLS) and the kernel's
+//! s390x, after the z/Architecture Principles of Operation (SA22-7832), the ELF Application Binary Interface s390x Supplement (thread pointer, TLS) and the kernel's
 //! `tools/testing/selftests/rseq/rseq-s390.h` (signature).
 
 use core::arch::asm;
 
-use super::by_stores::define_thread_block;
-use crate::thread::ThreadBlock;
+use super::by_stores::{Tls, define_thread_block};
 
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `trap4 4095`, which traps.
 pub(crate) const SIGNATURE: u32 = 0xb2ff_0fff;
+
+/// Where an executable's thread-local storage is.
+pub(super) const TLS: Tls = Tls::Below;
 
 define_thread_block!(".long {signature}", "trap4 0", ".quad 22b, 0, 22b");
 
@@ -28,6 +30,15 @@ pub(crate) fn thread_pointer() -> usize {
     pointer
 }
 
+/// Whether it takes an instruction or two to select one of two registers. Else a jump is shorter.
+pub(super) const SELECTS: bool = true;
+
+/// The address so far from the thread pointer.
+#[inline(always)]
+pub(super) fn from_thread_pointer(distance: isize) -> usize {
+    thread_pointer().wrapping_add_signed(distance)
+}
+
 /// The addresses of glibc's `__rseq_offset` and `__rseq_size` in a static executable, where there is no dynamic symbol table
 /// to look them up in; null where the libc that was linked has none.
 pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
@@ -45,20 +56,4 @@ pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
         );
     }
     (offset, size)
-}
-
-/// The calling thread's block.
-#[inline(always)]
-pub(super) fn static_block() -> *mut ThreadBlock {
-    let offset: usize;
-    // SAFETY: reads the symbol's offset from the thread pointer.
-    unsafe {
-        asm!(
-            concat!("larl {offset}, ", thread_block_symbol!(), "@INDNTPOFF"), // offset = the address of its entry
-            "lg {offset}, 0({offset})",                                       // offset = that of the thread block
-            offset = out(reg_addr) offset,
-            options(nostack, readonly, pure, preserves_flags),
-        );
-    }
-    core::ptr::with_exposed_provenance_mut(thread_pointer().wrapping_add(offset))
 }

@@ -20,18 +20,11 @@ use super::any::{armed_note, image_note};
 use super::blocks;
 use crate::abi::{Descriptor, Rseq};
 use crate::thread::{FAST, Fast, Located, OWN_AREA, ThreadBlock};
-use crate::{cpu, mode, register};
+use crate::{cpu, mode, register, thread};
 
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else. With the three bytes
 /// `0f b9 3d` in front it decodes as `ud1 <sig>(%rip),%edi`, which traps if it is ever executed.
 pub(crate) const SIGNATURE: u32 = 0x5305_3053;
-
-/// The symbol of the abort handler of every thread descriptor.
-macro_rules! abort_handler_symbol {
-    () => {
-        concat!(thread_block_symbol!(), "_aborted")
-    };
-}
 
 /// The symbol whose resolver runs while this image is relocated, where the loader knows such
 /// symbols (glibc); it resolves to `find_areas`.
@@ -120,6 +113,7 @@ global_asm!(
     find_areas = sym register::find_areas,
     area_offset = const offset_of!(Fast, area_offset),
     fast = sym FAST,
+    words = const thread::WORDS,
     decision = sym mode::DECISION,
     possible = sym cpu::POSSIBLE,
 );
@@ -235,7 +229,7 @@ pub(super) fn abort_handler() -> usize {
 #[inline(always)]
 pub(crate) fn locate() -> Located {
     if areas_are_far() {
-        return Located { descriptor: core::ptr::null_mut(), area: blocks::spare_area() };
+        return Located { descriptor: core::ptr::null_mut(), area: thread::spare_area() };
     }
     let (descriptor, area): (*mut Descriptor, *mut Rseq);
     // SAFETY: reads `FAST` and the thread pointer; writes nothing but the outputs.
@@ -268,7 +262,7 @@ pub(crate) fn some_block() -> *mut ThreadBlock {
 #[inline(always)]
 pub(crate) fn of_block(block: *mut ThreadBlock) -> Located {
     if areas_are_far() {
-        return Located { descriptor: block.cast(), area: blocks::spare_area() };
+        return Located { descriptor: block.cast(), area: thread::spare_area() };
     }
     let area: *mut Rseq;
     // SAFETY: reads `FAST` and the thread pointer; writes nothing but the output.
@@ -303,7 +297,7 @@ fn areas_are_far() -> bool {
 #[inline(always)]
 pub(crate) fn area_for_windows() -> usize {
     if areas_are_far() {
-        return blocks::spare_area().addr().wrapping_sub(thread_pointer());
+        return thread::spare_area().addr().wrapping_sub(thread_pointer());
     }
     // SAFETY: reads `FAST`, as a constant. Any value that it ever has leads to memory of this thread's.
     unsafe { distance!(pure, nomem) }
@@ -313,7 +307,7 @@ pub(crate) fn area_for_windows() -> usize {
 #[inline(always)]
 pub(crate) fn area_for_attempts() -> usize {
     if areas_are_far() {
-        return blocks::spare_area().addr().wrapping_sub(thread_pointer());
+        return thread::spare_area().addr().wrapping_sub(thread_pointer());
     }
     area_distance()
 }

@@ -140,6 +140,56 @@ pub(super) fn executable_base() -> usize {
     auxiliary(libc::AT_PHDR as u32).wrapping_sub(ELF_HEADER)
 }
 
+/// A program header of the executable's.
+#[cfg(target_pointer_width = "64")]
+type Header = libc::Elf64_Phdr;
+#[cfg(not(target_pointer_width = "64"))]
+type Header = libc::Elf32_Phdr;
+
+/// The executable's thread-local storage: what a thread's is at first, where its linker has put
+/// that, and how long and how aligned a thread's is.
+#[allow(dead_code, reason = "not every architecture looks for it")]
+pub(crate) struct Storage {
+    pub(crate) content: core::ops::Range<*const u8>,
+    pub(crate) address: usize,
+    pub(crate) length: usize,
+    pub(crate) alignment: usize,
+}
+
+/// The executable's thread-local storage, if this is a place in the executable. Asks nobody for a
+/// lock.
+#[allow(dead_code, reason = "not every architecture looks for it")]
+pub(crate) fn storage_of_executable<T>(place: *const T) -> Option<Storage> {
+    let first = core::ptr::with_exposed_provenance::<Header>(auxiliary(libc::AT_PHDR as u32));
+    let count = if first.is_null() { 0 } else { auxiliary(libc::AT_PHNUM as u32) };
+    // SAFETY: the program headers of the executable, so many, which the kernel says lie there.
+    let headers = unsafe { core::slice::from_raw_parts(if count == 0 { core::ptr::dangling() } else { first }, count) };
+    let of_kind = |kind| headers.iter().filter(move |header| header.p_type == kind);
+    // How far from where its linker has put it the executable is.
+    let moved_by = match of_kind(libc::PT_PHDR).next() {
+        Some(own) => first.addr().wrapping_sub(own.p_vaddr as usize),
+        None => {
+            let start = of_kind(libc::PT_LOAD).find(|header| header.p_offset == 0)?;
+            executable_base().wrapping_sub(start.p_vaddr as usize)
+        }
+    };
+    let inside = |header: &Header| {
+        place.addr().wrapping_sub(moved_by).wrapping_sub(header.p_vaddr as usize) < header.p_memsz as usize
+    };
+    if !of_kind(libc::PT_LOAD).any(inside) {
+        return None;
+    }
+    let storage = of_kind(libc::PT_TLS).next()?;
+    let address = storage.p_vaddr as usize;
+    let content = core::ptr::with_exposed_provenance::<u8>(address.wrapping_add(moved_by));
+    Some(Storage {
+        content: content..content.wrapping_add(storage.p_filesz as usize),
+        address,
+        length: storage.p_memsz as usize,
+        alignment: (storage.p_align as usize).max(1),
+    })
+}
+
 /// An open file.
 struct File(libc::c_int);
 
