@@ -14,8 +14,8 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::{abort_handler, thread_pointer};
 use crate::abi::Descriptor;
-use crate::thread::ThreadBlock;
 use crate::sys;
+use crate::thread::ThreadBlock;
 
 /// So many threads at once have a block.
 const BLOCKS: usize = 512;

@@ -37,9 +37,7 @@ impl Tls {
     const fn distance(&self, address: usize, length: usize, alignment: usize) -> isize {
         let mask = alignment - 1;
         let distance = match *self {
-            Self::Above { gap, displacement } => {
-                (gap + (address.wrapping_sub(gap) & mask)).wrapping_sub(displacement)
-            }
+            Self::Above { gap, displacement } => (gap + (address.wrapping_sub(gap) & mask)).wrapping_sub(displacement),
             Self::Below => {
                 let end = length.wrapping_add(address.wrapping_add(length).wrapping_neg() & mask);
                 end.wrapping_neg()
@@ -203,7 +201,8 @@ fn distance_of_block() -> Option<isize> {
     let storage = sys::storage_of_executable(&raw const FAST)?;
     let is_block = |place: *const u8| {
         // SAFETY: aligned; in what threads' storage is at first, or in the calling thread's.
-        let Descriptor { version, flags, start_ip, post_commit_offset, abort_ip } = unsafe { place.cast::<Descriptor>().read() };
+        let Descriptor { version, flags, start_ip, post_commit_offset, abort_ip } =
+            unsafe { place.cast::<Descriptor>().read() };
         (version, flags, post_commit_offset) == (0, 0, 0) && [start_ip, abort_ip] == [abort_handler() as u64; 2]
     };
     let content = storage.content;
