@@ -49,7 +49,7 @@ pub mod expansion {
     #[allow(unused_imports, reason = "where nothing can be audited there is none")]
     pub use crate::arch::audit::expansion::*;
     #[cfg(all(debug_assertions, not(feature = "audit")))]
-    pub use crate::nesting::window_begins;
+    pub use crate::nesting::begins as window_begins;
     pub use crate::outcome::Outcome;
     pub use crate::owner::check_store;
     pub use crate::percpu::{slot_bytes, slot_power};

@@ -32,13 +32,8 @@ pub(crate) struct State {
     slots_held: AtomicUsize,
 }
 
-/// A section without `prepare` comes to its window.
-pub fn window_begins() {
-    begins();
-}
-
-/// A section is about to arm.
-pub(crate) fn begins() {
+/// A section is about to arm, by itself or in its window.
+pub fn begins() {
     if FAST.is_open() && is_in_force() {
         let state = of_this_thread();
         state.nested_in.store(state.last.load(Relaxed), Relaxed);
