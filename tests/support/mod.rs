@@ -180,6 +180,8 @@ pub fn disturbed(count: Count, disturbance: Disturbance, each: u64) -> Outcome {
     HANDLER.store((&raw const handler).cast_mut(), SeqCst);
     handle_signals(on_signal);
 
+    // A move does harm in the midst of a long one alone, and has to meet a short one elsewhere.
+    let between = if disturbance == Disturbance::Migration { 2 } else { 32 };
     let running = AtomicUsize::new(threads());
     let ids: Vec<AtomicU64> = (0..threads()).map(|_| AtomicU64::new(0)).collect();
     thread::scope(|scope| {
@@ -190,7 +192,7 @@ pub fn disturbed(count: Count, disturbance: Disturbance, each: u64) -> Outcome {
                 // SAFETY: has no precondition.
                 id.store(unsafe { libc::pthread_self() } as u64, SeqCst);
                 for turn in 0..each {
-                    (count.add)(if turn % 32 == 0 { 400 } else { 0 });
+                    (count.add)(if turn % between == 0 { 400 } else { 0 });
                 }
                 COUNTING.with(|counting| counting.store(false, SeqCst));
                 // From here on nobody signals this thread; one that is on its way finds nothing to do.
