@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rseq::Histogram;
 use rseq::tracing::Meter;
-use tracing::span::EnteredSpan;
+use tracing::span::{EnteredSpan, Id};
 use tracing::subscriber::with_default;
 use tracing::{Level, Span, debug, debug_span, error, info, info_span, trace, trace_span, warn, warn_span};
 use tracing_subscriber::filter::LevelFilter;
@@ -148,13 +148,56 @@ fn spans_may_be_left_in_any_order() {
 }
 
 #[test]
-fn the_deepest_spans_are_counted_as_untimed() {
+fn where_a_thread_is_in_too_many_the_outermost_are_untimed() {
     let meter = metered(|| {
-        let spans: Vec<EnteredSpan> = (0..40).map(|_| info_span!("it").entered()).collect();
+        let outermost: Vec<EnteredSpan> = (0..8).map(|_| warn_span!("it").entered()).collect();
+        let spans: Vec<EnteredSpan> = (0..32).map(|_| info_span!("it").entered()).collect();
         drop(spans);
+        drop(outermost);
         info_span!("there is a place again").in_scope(|| {});
     });
-    assert_eq!((meter.busy(Level::INFO).count(), meter.untimed().sum()), (33, 8));
+    assert_eq!((spans(meter), meter.untimed().sum()), ([0, 0, 33, 0, 0], 8));
+}
+
+/// Spans that this thread enters and another one leaves: the last one's id.
+fn left_elsewhere(number: usize) -> Id {
+    let spans: Vec<Span> = (0..number).map(|_| warn_span!("it")).collect();
+    let enter = |span: &Span| span.with_subscriber(|(id, subscriber)| subscriber.enter(id));
+    spans.iter().for_each(|span| enter(span).expect("a subscriber"));
+    let leave = |span: &Span| span.with_subscriber(|(id, subscriber)| subscriber.exit(id));
+    thread::scope(|scope| {
+        scope.spawn(|| spans.iter().for_each(|span| leave(span).expect("a subscriber")));
+    });
+    spans.last().and_then(Span::id).expect("it is enabled")
+}
+
+#[test]
+fn spans_that_are_left_elsewhere_cost_their_own_times_alone() {
+    let meter = metered(|| {
+        for number in [1, 31, 32, 33, 100] {
+            left_elsewhere(number);
+            (0..100).for_each(|_| info_span!("later").in_scope(|| {}));
+        }
+    });
+    assert_eq!(meter.busy(Level::INFO).count(), 500);
+    // All but the 31 that wait for their place to be wanted, besides the one under way.
+    assert_eq!((meter.busy(Level::WARN).count(), meter.untimed().sum()), (0, 197 - 31));
+}
+
+/// The registry gives ids again, some thousands of spans later.
+#[test]
+fn an_id_that_comes_again_is_timed() {
+    const MOST: u64 = 1_000_000;
+    let meter = metered(|| {
+        let id = left_elsewhere(1);
+        let again = |span: &Span| span.id().as_ref() == Some(&id);
+        let Some(span) = (0..MOST).map(|_| info_span!("later")).find(again) else {
+            println!("skipped: no id came again in {MOST} spans");
+            return info_span!("later").in_scope(|| {});
+        };
+        span.in_scope(|| {});
+    });
+    assert_eq!(meter.busy(Level::INFO).count(), 1);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use core::ptr;
 use std::thread_local;
 use std::time::Instant;
 
-use tracing_core::span::Id;
+use tracing_core::span::{Attributes, Id};
 use tracing_core::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
@@ -39,12 +39,16 @@ const DEEPEST: usize = 32;
 /// An event is one addition on the CPU's own part: it allocates nothing and takes no lock. Neither does entering or leaving a span, which reads the clock besides. What a
 /// filter disables for this layer isn't seen.
 ///
-/// *Busy* is a span from where a thread enters it to where that thread leaves it, inner spans included. Each time is one value: a span that is entered once gives its duration, and a
-/// future that is polled ten times ten values, the duration of each poll. Where a span is entered in itself, it is timed once. Each subscriber wants a meter of its own, as spans of
+/// *Busy* is a span from where a thread enters it to where that thread leaves it, inner spans
+/// included. Each time is one value: a span that is entered once gives its duration, and a
+/// future that is polled ten times ten values, the duration of each poll. Where a span is entered in
+/// itself, it is timed once. Each subscriber wants a meter of its own, as spans of
 /// different subscribers may have the same id.
 ///
-/// *Memory*: five counters, five histograms, and for each thread the times of the 32 spans that it is in. Spans that are entered beyond are counted as
-/// [`untimed`](Meter::untimed).
+/// *Memory*: five counters, five histograms, and for each thread the times of the 32 spans that it
+/// entered last and hasn't left. Where it enters one more, the one that it entered first is given
+/// up and counted as [`untimed`](Meter::untimed). So spans that are entered on one thread and left on
+/// another, as by a guard that lives across an `.await`, cost their own times alone.
 #[derive(Debug, Default)]
 pub struct Meter {
     events: [Counter; LEVELS],
@@ -85,14 +89,15 @@ impl Meter {
         &self.busy[number(level)]
     }
 
-    /// Spans that were entered when their thread was in 32 others, and weren't timed.
+    /// Spans that were entered and not timed: their thread entered 32 others before it left them.
+    /// (Or it was in the midst of this very bookkeeping, when a signal handler entered one.)
     #[must_use]
     pub fn untimed(&self) -> &Counter {
         &self.untimed
     }
 
-    fn span(&self, id: &Id) -> Span {
-        Span { meter: ptr::from_ref(self), id: id.into_u64() }
+    fn span(&'static self, id: &Id) -> Span {
+        Span { meter: self, id: id.into_u64() }
     }
 }
 
@@ -101,9 +106,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for &'static Meter {
         self.events(*event.metadata().level()).inc();
     }
 
+    fn on_new_span(&self, _: &Attributes<'_>, id: &Id, _: Context<'_, S>) {
+        this_thread(|spans| spans.give_up(self.span(id)));
+    }
+
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {
         let Some(metadata) = context.metadata(id) else { return };
-        if !this_thread(|spans| spans.enter(self.span(id), *metadata.level())).unwrap_or(false) {
+        if this_thread(|spans| spans.enter(self.span(id), *metadata.level())).is_none() {
             self.untimed.inc();
         }
     }
@@ -138,17 +147,23 @@ fn this_thread<R>(act: impl FnOnce(&mut Spans) -> R) -> Option<R> {
     SPANS.try_with(|spans| spans.try_borrow_mut().ok().map(|mut spans| act(&mut spans))).ok().flatten()
 }
 
-/// The spans that a thread is in: the first so many.
+/// The spans that a thread is in, in the order in which it entered them: the first so many places.
 struct Spans {
     deep: usize,
     entered: [Option<Entered>; DEEPEST],
 }
 
 /// A span of one meter among those of all.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 struct Span {
-    meter: *const Meter,
+    meter: &'static Meter,
     id: u64,
+}
+
+impl PartialEq for Span {
+    fn eq(&self, other: &Self) -> bool {
+        ptr::eq(self.meter, other.meter) && self.id == other.id
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -161,16 +176,16 @@ struct Entered {
 }
 
 impl Spans {
-    /// Says whether there was a place for it.
-    fn enter(&mut self, span: Span, level: Level) -> bool {
+    fn enter(&mut self, span: Span, level: Level) {
         if let Some(again) = self.find(span).and_then(|index| self.entered[index].as_mut()) {
             again.times += 1;
-            return true;
+            return;
         }
-        let Some(place) = self.entered.get_mut(self.deep) else { return false };
+        if self.deep == DEEPEST {
+            self.give_up_at(0);
+        }
+        self.entered[self.deep] = Some(Entered { span, level, times: 1, since: Instant::now() });
         self.deep += 1;
-        *place = Some(Entered { span, level, times: 1, since: Instant::now() });
-        true
     }
 
     /// The span if it was left as often as entered. Spans may be left in any order.
@@ -178,12 +193,27 @@ impl Spans {
         let index = self.find(span)?;
         let entered = self.entered[index].as_mut()?;
         entered.times -= 1;
-        if entered.times > 0 {
-            return None;
+        if entered.times > 0 { None } else { self.remove(index) }
+    }
+
+    /// A span that begins has never been entered: what has its id is an old one, left elsewhere.
+    fn give_up(&mut self, span: Span) {
+        if let Some(index) = self.find(span) {
+            self.give_up_at(index);
         }
+    }
+
+    fn give_up_at(&mut self, index: usize) {
+        if let Some(given_up) = self.remove(index) {
+            given_up.span.meter.untimed.inc();
+        }
+    }
+
+    fn remove(&mut self, index: usize) -> Option<Entered> {
+        let removed = self.entered[index].take();
+        self.entered[index..self.deep].rotate_left(1);
         self.deep -= 1;
-        self.entered.swap(index, self.deep);
-        self.entered[self.deep].take()
+        removed
     }
 
     fn find(&self, span: Span) -> Option<usize> {
