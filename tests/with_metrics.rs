@@ -1,6 +1,9 @@
 //! The recorder for the macros of `metrics`.
 
+mod support;
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -86,6 +89,25 @@ fn absolute_raises_and_never_lowers() {
 }
 
 /// Nobody adds what is missing a second time.
+/// Children raise a counter that another thread was raising when they were made.
+#[test]
+#[cfg(target_os = "linux")]
+fn absolute_waits_for_nobody_that_a_child_lacks() {
+    let recorder = PerCpuRecorder::new();
+    let counter = with_local_recorder(&recorder, || counter!("it"));
+    let end = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| (0..).take_while(|_| !end.load(Relaxed)).for_each(|value| counter.absolute(value)));
+        let raise = || {
+            counter.absolute(u64::MAX);
+            true
+        };
+        let children: Vec<i32> = (0..100).map(|_| support::in_child(raise)).take_while(|&code| code == 0).collect();
+        end.store(true, Relaxed);
+        assert_eq!(children.len(), 100, "a child failed, or waited");
+    });
+}
+
 #[test]
 fn absolute_of_several_threads_is_the_largest() {
     for _ in 0..200 {

@@ -28,7 +28,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::Ordering::Acquire;
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -47,8 +47,9 @@ pub use self::prometheus::PrometheusCollector;
 ///
 /// # Counters
 ///
-/// `increment` is [`Counter::add`]. `absolute` adds what is missing to that value, so the counter never falls, whoever says what first; increments at the same time are kept. It takes
-/// a lock, and sums up the CPUs' parts.
+/// `increment` is [`Counter::add`]. `absolute` adds what is missing to that value, so the counter
+/// never falls, whoever says what first; increments at the same time are kept. It sums up the CPUs'
+/// parts, and takes no lock: a child of `fork` can't find one taken by a thread that it doesn't have.
 ///
 /// # Histograms
 ///
@@ -88,7 +89,7 @@ impl PerCpuRecorder {
     pub fn read(&self) -> Vec<Reading> {
         let mut readings = Vec::new();
         self.registry.visit_counters(|key, counter| {
-            readings.push(self.reading(key, Value::Counter(counter.added.sum())));
+            readings.push(self.reading(key, Value::Counter(counter.sum())));
         });
         self.registry.visit_gauges(|key, gauge| {
             readings.push(self.reading(key, Value::Gauge(f64::from_bits(gauge.load(Acquire)))));
@@ -238,8 +239,14 @@ impl Storage<Key> for Slots {
 #[derive(Default)]
 struct Total {
     added: Counter,
-    /// Held from reading the sum to adding what is missing, so that nobody adds it twice.
-    raising: Mutex<()>,
+    /// What was missing to values that it was raised to, besides what was added.
+    raised: AtomicU64,
+}
+
+impl Total {
+    fn sum(&self) -> u64 {
+        self.added.sum().wrapping_add(self.raised.load(Relaxed))
+    }
 }
 
 impl CounterFn for Total {
@@ -248,11 +255,12 @@ impl CounterFn for Total {
     }
 
     fn absolute(&self, value: u64) {
-        let _raising = lock(&self.raising);
-        let missing = value.saturating_sub(self.added.sum());
-        if missing > 0 {
-            self.added.add(missing);
-        }
+        // Where another thread raises it meanwhile, this one looks again.
+        let missing = |raised: u64| {
+            let added = self.added.sum();
+            (added.wrapping_add(raised) < value).then(|| value.wrapping_sub(added))
+        };
+        let _it_is_as_high = self.raised.fetch_update(Relaxed, Relaxed, missing);
     }
 }
 
