@@ -2,9 +2,9 @@
 
 use std::cell::UnsafeCell;
 use std::io;
-use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use std::{ptr, thread};
 
 use super::tracee::PATIENCE;
 
@@ -48,8 +48,10 @@ pub(super) struct Shared {
     /// The number of the order that is to be carried out, 0 for none; counts as the futex of the second thread.
     order: AtomicU32,
     arguments: [AtomicU64; 2],
-    /// What came of it: the futex of the explorer. 0 until it is done.
+    /// What came of it: a futex of the explorer's. 0 until it is done.
     answer: AtomicU32,
+    /// The second thread is about to wait for an order: a futex of the explorer's.
+    ready: AtomicU32,
     /// The thread that carries orders out, 0 before it is there.
     second_thread: AtomicI32,
     /// The address of its area, once it is traced.
@@ -125,11 +127,25 @@ impl Shared {
     pub fn carry_out(&self, order: Order) -> io::Result<Result<(), String>> {
         let (order, arguments) = order.encode();
         self.answer.store(0, SeqCst);
+        self.ready.store(0, SeqCst);
         self.arguments.iter().zip(arguments).for_each(|(place, argument)| place.store(argument, SeqCst));
         self.order.store(order, SeqCst);
         wake(&self.order);
         wait_while(&self.answer, 0, Some(PATIENCE))?;
         Ok(if self.answer.load(SeqCst) == DONE { Ok(()) } else { Err(self.message()) })
+    }
+
+    /// Waits until the second thread waits for an order, and executes nothing.
+    pub fn wait_until_ready(&self) -> io::Result<()> {
+        wait_while(&self.ready, 0, Some(PATIENCE))?;
+        let end = Instant::now() + PATIENCE;
+        while !waits(&self.order) {
+            if Instant::now() > end {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            thread::yield_now();
+        }
+        Ok(())
     }
 
     /// The address of the second thread's area, once it is traced.
@@ -162,6 +178,8 @@ impl Shared {
 impl Shared {
     /// The next order, as soon as there is one.
     pub fn next_order(&self) -> Option<Order> {
+        self.ready.store(1, SeqCst);
+        wake(&self.ready);
         // Without an end, which is that of the process.
         let _awoken = wait_while(&self.order, 0, None);
         let arguments = self.arguments.each_ref().map(|argument| argument.load(SeqCst));
@@ -220,6 +238,16 @@ fn wait_while(number: &AtomicU32, value: u32, most: Option<Duration>) -> io::Res
         }
     }
     Ok(())
+}
+
+/// Whether a thread waits for the number to change: the kernel says how many it moved of those, to
+/// where they are.
+fn waits(number: &AtomicU32) -> bool {
+    let (futex, none_woken, one_moved, value) = (number.as_ptr(), 0, 1_usize, 0);
+    // SAFETY: the number is there as long as the call lasts.
+    let moved =
+        unsafe { libc::syscall(libc::SYS_futex, futex, libc::FUTEX_CMP_REQUEUE, none_woken, one_moved, futex, value) };
+    moved == 1
 }
 
 fn wake(number: &AtomicU32) {

@@ -1,19 +1,15 @@
 //! A child that is about to run the section, and what the explorer can do with it.
 
-use std::cell::Cell;
-use std::time::Instant;
-use std::{fs, io, thread};
+use std::io;
 
 use super::super::Work;
 use super::child::{self, Cpus};
 use super::orders::{Mapping, Operation, Order, Shared, Stage};
-use super::tracee::{PATIENCE, Stop, Tracee, Trouble};
+use super::tracee::{Stop, Tracee, Trouble};
 
 pub(super) struct Subject {
     pub tracee: Tracee,
     memory: Mapping,
-    /// The second thread was seen to wait for orders, and got none since.
-    second_rests: Cell<bool>,
 }
 
 impl Subject {
@@ -26,7 +22,7 @@ impl Subject {
             0 => child::run(work, memory.shared(), cpus),
             pid => Tracee::new(pid)?,
         };
-        let subject = Self { tracee, memory, second_rests: Cell::new(false) };
+        let subject = Self { tracee, memory };
         match subject.shared().stage() {
             Some(Stage::Begun) => Ok(subject),
             _ => Err(Trouble::Died(subject.shared().message())),
@@ -50,24 +46,8 @@ impl Subject {
 
     /// Puts a breakpoint there, which is for the first thread alone: no other may come by.
     pub fn plant_breakpoint(&mut self, at: u64) -> Result<(), Trouble> {
-        self.wait_for_second_thread()?;
+        self.shared().wait_until_ready().map_err(hung_or_refused)?;
         self.tracee.plant_breakpoint(at)
-    }
-
-    /// Waits until the second thread waits for orders.
-    fn wait_for_second_thread(&self) -> Result<(), Trouble> {
-        let path = format!("/proc/{}/task/{}/stat", self.tracee.pid(), self.shared().second_thread());
-        let end = Instant::now() + PATIENCE;
-        while !self.second_rests.get() {
-            let status = fs::read_to_string(&path)?;
-            // Behind the name, which may have any characters: `S` is for sleeping.
-            self.second_rests.set(status.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('S')));
-            if Instant::now() > end {
-                return Err(Trouble::Hung("in its second thread"));
-            }
-            thread::yield_now();
-        }
-        Ok(())
     }
 
     pub fn step(&self) -> Result<Stop, Trouble> {
@@ -84,10 +64,14 @@ impl Subject {
 
     /// Has an order carried out; what failed, in words.
     pub fn carry_out(&self, order: Order) -> Result<Result<(), String>, Trouble> {
-        self.second_rests.set(false);
-        self.shared().carry_out(order).map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut => Trouble::Hung("in its second thread"),
-            _ => error.into(),
-        })
+        self.shared().carry_out(order).map_err(hung_or_refused)
+    }
+}
+
+/// What ended a wait for the second thread.
+fn hung_or_refused(error: io::Error) -> Trouble {
+    match error.kind() {
+        io::ErrorKind::TimedOut => Trouble::Hung("in its second thread"),
+        _ => error.into(),
     }
 }

@@ -1,13 +1,11 @@
 //! A process under `ptrace(2)`: a thread of it stops where it is told to.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::mem::{MaybeUninit, zeroed};
-use std::os::unix::fs::FileExt;
 use std::sync::Once;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
-use std::{fs, io, ptr, thread};
+use std::{io, ptr, thread};
 
 use super::arch::{self, Registers};
 
@@ -19,6 +17,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 type Request = libc::c_uint;
 #[cfg(target_env = "musl")]
 type Request = libc::c_int;
+
+/// What `ptrace(2)` reads and writes at once, at multiples of its size.
+type Word = [u8; size_of::<usize>()];
+const WORD: u64 = size_of::<Word>() as u64;
 
 /// Why a thread stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,7 +53,6 @@ impl From<io::Error> for Trouble {
 /// A thread of a child, which is traced. The child is killed when this is dropped.
 pub(super) struct Tracee {
     pid: libc::pid_t,
-    memory: File,
     /// What stood where breakpoints are now.
     planted: BTreeMap<u64, [u8; arch::BREAKPOINT.len()]>,
 }
@@ -59,20 +60,13 @@ pub(super) struct Tracee {
 impl Tracee {
     /// A thread that has called [`be_traced`], from its first marker on.
     pub fn new(pid: libc::pid_t) -> Result<Self, Trouble> {
-        let memory = fs::OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"));
-        let tracee = memory.map(|memory| Self { pid, memory, planted: BTreeMap::new() });
-        // Whatever goes wrong, it doesn't stay.
-        let tracee = tracee.inspect_err(|_| end(pid))?;
+        let tracee = Self { pid, planted: BTreeMap::new() };
         match tracee.wait()? {
             Stop::Marker => {}
             other => return Err(Trouble::Died(format!("it stopped at {other:x?} before it began"))),
         }
         tracee.request(libc::PTRACE_SETOPTIONS, 0, libc::PTRACE_O_EXITKILL as usize)?;
         Ok(tracee)
-    }
-
-    pub fn pid(&self) -> libc::pid_t {
-        self.pid
     }
 
     /// `ptrace(2)`.
@@ -170,21 +164,45 @@ impl Tracee {
 
     /// Its memory.
     pub fn read<const N: usize>(&self, at: u64) -> io::Result<[u8; N]> {
-        let mut bytes = [0; N];
-        self.memory.read_exact_at(&mut bytes, at)?;
-        Ok(bytes)
+        self.bytes(at, N).try_into().map_err(|_| io::Error::from_raw_os_error(libc::EFAULT))
     }
 
     pub fn word(&self, at: u64) -> io::Result<u64> {
         self.read(at).map(u64::from_le_bytes)
     }
 
+    /// Its bytes from there on: so many of them, or as many as there are.
+    fn bytes(&self, at: u64, count: usize) -> Vec<u8> {
+        let before = at % WORD;
+        let words = (at - before..at + count as u64).step_by(WORD as usize).map_while(|at| self.peek(at).ok());
+        words.flatten().skip(before as usize).take(count).collect()
+    }
+
+    /// The bytes of a word. By `ptrace(2)`, not by files in `/proc`, which take longer than all else
+    /// when the process ends.
+    fn peek(&self, at: u64) -> io::Result<Word> {
+        let mut word = Word::default();
+        // Of the system call itself: C libraries return the word, and an error as one too.
+        // SAFETY: the kernel writes a word.
+        let result = unsafe { libc::syscall(libc::SYS_ptrace, libc::PTRACE_PEEKDATA, self.pid, at, word.as_mut_ptr()) };
+        if result == -1 { Err(io::Error::last_os_error()) } else { Ok(word) }
+    }
+
+    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        for (at, &byte) in (at..).zip(bytes) {
+            let mut word = self.peek(at - at % WORD)?;
+            word[(at % WORD) as usize] = byte;
+            self.request(libc::PTRACE_POKEDATA, (at - at % WORD) as usize, usize::from_ne_bytes(word))?;
+        }
+        Ok(())
+    }
+
     /// The instruction there, with no breakpoint in its place.
     pub fn code(&self, at: u64) -> Option<arch::Code> {
-        let mut bytes = [0; arch::LONGEST];
         // Behind the last instruction of a segment there may be nothing.
-        let read = self.memory.read_at(&mut bytes, at).ok()?;
-        for (planted, before) in self.planted.range(at.saturating_sub(arch::LONGEST as u64)..at + read as u64) {
+        let mut bytes = self.bytes(at, arch::LONGEST);
+        let end = at + bytes.len() as u64;
+        for (planted, before) in self.planted.range(at.saturating_sub(arch::LONGEST as u64)..end) {
             for (offset, byte) in before.iter().enumerate() {
                 let index = (planted + offset as u64).checked_sub(at);
                 if let Some(place) = index.and_then(|index| bytes.get_mut(index as usize)) {
@@ -192,14 +210,14 @@ impl Tracee {
                 }
             }
         }
-        arch::Code::decode(&bytes[..read], at)
+        arch::Code::decode(&bytes, at)
     }
 
     /// Puts a breakpoint there, unless there is one.
     pub fn plant_breakpoint(&mut self, at: u64) -> Result<(), Trouble> {
         if !self.planted.contains_key(&at) {
             self.planted.insert(at, self.read(at)?);
-            self.memory.write_all_at(&arch::BREAKPOINT, at)?;
+            self.write(at, &arch::BREAKPOINT)?;
         }
         Ok(())
     }
@@ -207,7 +225,7 @@ impl Tracee {
     /// Takes this breakpoint away again.
     pub fn remove_breakpoint(&mut self, at: u64) -> Result<(), Trouble> {
         if let Some(before) = self.planted.remove(&at) {
-            self.memory.write_all_at(&before, at)?;
+            self.write(at, &before)?;
         }
         Ok(())
     }
@@ -215,7 +233,7 @@ impl Tracee {
     /// Takes all breakpoints away again.
     pub fn clear(&mut self) -> Result<(), Trouble> {
         while let Some((at, before)) = self.planted.pop_first() {
-            self.memory.write_all_at(&before, at)?;
+            self.write(at, &before)?;
         }
         Ok(())
     }
