@@ -8,6 +8,7 @@
 mod support;
 
 use std::cell::UnsafeCell;
+use std::ffi::CStr;
 use std::hint::spin_loop;
 use std::mem::{self, MaybeUninit};
 use std::ptr;
@@ -67,8 +68,27 @@ const SINCE_6_19: usize = 1;
 const BROKEN: usize = 2;
 
 /// 6.19 looks at `rseq_cs` only where a thread entered the kernel by an interrupt or exception, which it knows where the architecture uses the
-/// generic code for that (`CONFIG_GENERIC_IRQ_ENTRY`), and enforces the newer rules there.
-const KNOWS_THE_ENTRY: bool = cfg!(not(target_arch = "arm"));
+/// generic code for that (`CONFIG_GENERIC_IRQ_ENTRY`), and enforces the newer rules there. 32-bit arm's kernels don't.
+fn knows_the_entry() -> bool {
+    is_arm64() || !machine().starts_with("arm")
+}
+
+/// Asked of the kernel, since programs of 32 bits run on it as well; there it may call itself `armv8l`.
+fn is_arm64() -> bool {
+    ["aarch64", "armv8"].iter().any(|name| machine().starts_with(name))
+}
+
+/// What `uname -m` prints.
+fn machine() -> String {
+    // SAFETY: arrays of characters, for which zeroes are valid.
+    let mut names: libc::utsname = unsafe { mem::zeroed() };
+    // SAFETY: writes the structure, each of whose fields is a C string then.
+    let machine = unsafe {
+        assert_eq!(libc::uname(&mut names), 0);
+        CStr::from_ptr(names.machine.as_ptr())
+    };
+    machine.to_string_lossy().into_owned()
+}
 
 /// The column of the running kernel, for threads whose areas have this length, and for an event that is a signal or none. One that is newer than all that were
 /// looked at is held to the newest.
@@ -76,8 +96,8 @@ fn column(length: u32, signal: bool) -> usize {
     match version() {
         // 7.0.10 made signals, for areas of the original length, independent of how the kernel was entered.
         (7, 0, 10..=13) if signal && length == ORIGINAL_LENGTH => SINCE_6_19,
-        (6, 19.., _) | (7, 0, ..=13) if cfg!(target_arch = "aarch64") => BROKEN,
-        version if version < (6, 19, 0) || !KNOWS_THE_ENTRY => BEFORE_6_19,
+        (6, 19.., _) | (7, 0, ..=13) if is_arm64() => BROKEN,
+        version if version < (6, 19, 0) || !knows_the_entry() => BEFORE_6_19,
         _ => SINCE_6_19,
     }
 }
@@ -727,7 +747,7 @@ fn stores_to_the_fields_of_the_kernel() {
             ("node_id", &area.node_id),
             ("mm_cid", &area.mm_cid),
         ];
-        let kills = registered.length > ORIGINAL_LENGTH && version >= ENFORCED && KNOWS_THE_ENTRY;
+        let kills = registered.length > ORIGINAL_LENGTH && version >= ENFORCED && knows_the_entry();
         for (name, field) in fields {
             let fate = fate_after(&|| field.store(1 << 20, SeqCst));
             assert_eq!(fate, if kills { Fate::Killed } else { Fate::GoesOn }, "{name}");

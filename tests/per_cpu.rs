@@ -24,7 +24,7 @@ use pages::{Pagemap, own_bytes, pages};
 use rseq::{AllocError, Counter, CpuId, Histogram, IndexKind, MmCid, PerCpu, rseq};
 use support::{
     Steps, available_cpus, forced_portable, handle_signals, in_child, in_processes, mode, must_pass, on, restartable,
-    run_on, this_test, with_own_registration,
+    run_on, seccomp, this_test, with_own_registration,
 };
 
 const LINE: usize = 64;
@@ -627,6 +627,30 @@ fn first_uses_on_top_of_each_other() {
     }
     threads.into_iter().for_each(|thread| thread.join().expect("it panics nowhere"));
     assert_eq!(WRONG.load(SeqCst), 0);
+}
+
+/// Where the kernel refuses the barrier that a first use takes on machines which load in any order, windows count in the slot
+/// that all share, until a thread comes that may make one.
+#[test]
+fn a_first_use_without_a_barrier() {
+    const NEEDS_A_BARRIER: bool = cfg!(not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "s390x")));
+    let slots = PerCpu::new();
+    let shared = || slots.iter().last().map_or(0, |slot: &AtomicUsize| slot.load(Relaxed));
+    let refused = || {
+        seccomp::refuse(libc::SYS_membarrier, libc::EPERM).expect("any thread may filter itself");
+        (0..100).for_each(|_| count(&slots));
+    };
+    thread::scope(|scope| scope.spawn(refused).join().expect("goes on"));
+    assert_eq!(sum(&slots), 100);
+    if restartable() {
+        assert_eq!(shared(), if NEEDS_A_BARRIER { 100 } else { 0 });
+    }
+    let before = shared();
+    (0..100).for_each(|_| count(&slots));
+    assert_eq!(sum(&slots), 200);
+    if restartable() {
+        assert_eq!(shared(), before);
+    }
 }
 
 /// A child that is forked while other threads use slots for the first time, and drop them, does so itself.

@@ -16,10 +16,12 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst, fence}
 use crate::cpu::{self, CpuId};
 use crate::mode::{self, Mode};
 use crate::portable;
-use crate::section;
 use crate::sys::{self, Errno};
+use crate::{arch, section};
 
 // Of `include/uapi/linux/membarrier.h`.
+const PRIVATE_EXPEDITED: i32 = 1 << 3;
+const REGISTER_PRIVATE_EXPEDITED: i32 = 1 << 4;
 const PRIVATE_EXPEDITED_RSEQ: i32 = 1 << 7;
 const REGISTER_PRIVATE_EXPEDITED_RSEQ: i32 = 1 << 8;
 const FLAG_CPU: u32 = 1;
@@ -128,6 +130,19 @@ fn stop(slot: Option<usize>) -> Result<(), FenceError> {
 
 fn interrupt(flags: u32, cpu: i32) -> Result<(), FenceError> {
     sys::membarrier(PRIVATE_EXPEDITED_RSEQ, flags, cpu).map_err(|errno| FenceError { errno })
+}
+
+/// Orders what is stored before and after it for code that loads the later word first and puts no order between its loads: it
+/// finds both stores, or the first alone, or none. For windows, which pay nothing for it.
+///
+/// Where the machine does loads in the order of the program a release store is enough. Elsewhere the kernel puts a barrier
+/// into every thread of the process (`MEMBARRIER_CMD_PRIVATE_EXPEDITED`, Linux 4.14, so wherever there is `rseq(2)`).
+/// False if it refuses.
+pub(crate) fn orders_loads() -> bool {
+    let barrier = || sys::membarrier(PRIVATE_EXPEDITED, 0, 0);
+    // The kernel asks a process to announce that it makes these, too. Once is enough.
+    let announced = || sys::membarrier(REGISTER_PRIVATE_EXPEDITED, 0, 0).and_then(|()| barrier());
+    arch::LOADS_IN_ORDER || barrier().or_else(|_| announced()).is_ok()
 }
 
 /// Announces to the kernel, once, that this process makes fences. Early kernels don't list the command among those

@@ -52,7 +52,7 @@ pub mod expansion {
     pub use crate::nesting::begins as window_begins;
     pub use crate::outcome::Outcome;
     pub use crate::owner::check_store;
-    pub use crate::percpu::{slot_bytes, slot_power};
+    pub use crate::percpu::{Opening, slot_bytes, slot_power};
     pub use crate::place::{Raw, Shared, Target, WORDS_MAY_HAVE_GAPS, target, valued};
     pub use crate::section::{
         Prepared, Section, area, area_for_attempts, area_for_windows, count, give_way, window_aborted, window_repeated,

@@ -10,6 +10,7 @@ use crate::arch::audit;
 use crate::cpu::IndexKind;
 use crate::mode::{self, Mode};
 use crate::outcome::Outcome;
+use crate::percpu::Opening;
 use crate::portable;
 use crate::register::{self, Registrar};
 use crate::slice;
@@ -234,14 +235,16 @@ fn end_aborted<I: IndexKind, C, const N: usize>(
     outcome.unwrap_or_else(|| aborted(relax))
 }
 
-/// The window of a section without `prepare` went to its abort handler, or there is none. Does away with what keeps it from running (`open` says whether
-/// there was anything to be done for its slots); runs it in portable mode, as `window`, if it must; else it was aborted. Nothing is in force afterwards.
+/// The window of a section without `prepare` went to its abort handler, or there is none. Does away with what keeps it from running (`open` says what
+/// there was to be done for its slots); runs it in portable mode, as `window`, if it must; else it was aborted. Nothing is in force afterwards.
+///
+/// If its slots can't be opened it runs on the shared one, under the lock, as on threads that the kernel refuses.
 #[cold]
 #[inline(never)]
 #[cfg_attr(debug_assertions, track_caller)]
 pub fn window_aborted<I: IndexKind, C, const N: usize>(
     relax: bool,
-    open: impl FnOnce() -> bool,
+    open: impl FnOnce() -> Opening,
     operands: C,
     window: impl Fn(C, I) -> Outcome<N>,
 ) -> Outcome<N> {
@@ -250,12 +253,13 @@ pub fn window_aborted<I: IndexKind, C, const N: usize>(
     let registrar = registrar();
     // With a mode to go by, and no slot locked yet: the user's code may run here, which makes the values.
     let opened = open();
-    let outcome = match begin::<I>(registrar) {
+    let slot = if opened == Opening::Refused { Some(portable::enter_shared()) } else { begin::<I>(registrar) };
+    let outcome = match slot {
         Some(slot) => {
             let section = Section::<I>::of_slot(slot);
             portable::commit(slot, || window(operands, section.index))
         }
-        None if opened || !ready => Some(Outcome::AGAIN),
+        None if opened == Opening::Now || !ready => Some(Outcome::AGAIN),
         None => None,
     };
     outcome.unwrap_or_else(|| aborted(relax))
@@ -267,7 +271,7 @@ pub fn window_aborted<I: IndexKind, C, const N: usize>(
 #[inline(never)]
 #[cfg_attr(debug_assertions, track_caller)]
 pub fn window_repeated<I: IndexKind, C: Copy, const N: usize>(
-    open: impl Fn() -> bool,
+    open: impl Fn() -> Opening,
     operands: C,
     window: impl Fn(C, I) -> Outcome<N>,
     again: impl Fn() -> Outcome<N>,

@@ -20,6 +20,13 @@ pub struct Arch {
     pub emulator: Emulator,
 }
 
+impl Arch {
+    /// Whether its kernels are arm64's, whatever programs are.
+    pub fn has_kernels_of_arm64(&self) -> bool {
+        self.flavour.ends_with("arm64")
+    }
+}
+
 /// A machine of QEMU's.
 #[derive(Debug)]
 pub struct Emulator {
@@ -43,7 +50,15 @@ const X86: Emulator = Emulator {
     kernel: "",
 };
 
-pub const ARCHES: [Arch; 8] = [
+const ARM64: Emulator = Emulator {
+    packages: &["qemu-system-arm"],
+    program: "aarch64",
+    machine: "-M virt,gic-version=3 -cpu cortex-a57",
+    console: "ttyAMA0",
+    kernel: "",
+};
+
+pub const ARCHES: [Arch; 9] = [
     Arch {
         name: "x86_64",
         target: "x86_64-unknown-linux-gnu",
@@ -67,13 +82,16 @@ pub const ARCHES: [Arch; 8] = [
         debian: "arm64",
         multiarch: "aarch64-linux-gnu",
         flavour: "cloud-arm64",
-        emulator: Emulator {
-            packages: &["qemu-system-arm"],
-            program: "aarch64",
-            machine: "-M virt,gic-version=3 -cpu cortex-a57",
-            console: "ttyAMA0",
-            kernel: "",
-        },
+        emulator: ARM64,
+    },
+    Arch {
+        // The same programs as armv7's, on a kernel of 64 bits: a common pair, which has that kernel's faults.
+        name: "armv7-on-aarch64",
+        target: "armv7-unknown-linux-gnueabihf",
+        debian: "armhf",
+        multiarch: "arm-linux-gnueabihf",
+        flavour: "cloud-arm64",
+        emulator: ARM64,
     },
     Arch {
         name: "armv7",
@@ -186,6 +204,7 @@ impl Platform {
         match (self.arch.name, self.kernel) {
             ("x86_64", _) | (_, Kernel::Series(..) | Kernel::Newest | Kernel::Release("bookworm")) => false,
             ("i686", kernel) => kernel == Kernel::Native,
+            ("armv7-on-aarch64", _) => false,
             _ => true,
         }
     }
@@ -222,6 +241,10 @@ fn rows(arch: &Arch) -> Vec<(Libc, Kernel)> {
         .concat(),
         "aarch64" => [&[(libc, stable)][..], &series, &[(libc, Kernel::Newest)]].concat(),
         "i686" => vec![(libc, Kernel::Native), (libc, stable)],
+        // The broken kernels, and those on both sides.
+        "armv7-on-aarch64" => [stable, Kernel::Series(6, 19), Kernel::Series(7, 0), Kernel::Series(7, 1)]
+            .map(|kernel| (libc, kernel))
+            .to_vec(),
         "loongarch64" => vec![(libc, Kernel::Release("sid"))],
         "riscv64" => vec![(libc, stable), (libc, Kernel::Release("sid"))],
         // The last row's kernel is older than the rewrite in 6.19.
@@ -250,6 +273,11 @@ mod tests {
         for series in [(6, 18), (6, 19), (7, 0), (7, 1)] {
             let kernel = Kernel::Series(series.0, series.1);
             assert!(platforms().iter().any(|row| row.arch.name == "aarch64" && row.kernel == kernel), "{kernel}");
+        }
+        for series in [(6, 19), (7, 0)] {
+            let kernel = Kernel::Series(series.0, series.1);
+            let is_of_32_bits = |row: &Platform| row.arch.name == "armv7-on-aarch64" && row.kernel == kernel;
+            assert!(platforms().iter().any(is_of_32_bits), "{kernel}");
         }
     }
 }

@@ -10,6 +10,9 @@ use super::by_stores::{Tls, define_thread_block};
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `udf #24035`, which traps.
 pub(crate) const SIGNATURE: u32 = 0xe7f5_def3;
 
+/// Whether loads are done in the order of the program. A branch puts no order between two loads here.
+pub(crate) const LOADS_IN_ORDER: bool = false;
+
 /// Where an executable's thread-local storage is.
 pub(super) const TLS: Tls = Tls::Above { gap: 8, displacement: 0 };
 

@@ -12,6 +12,9 @@ use super::by_stores::{Tls, define_thread_block};
 /// `0f b9 3d` in front it decodes as `ud1 <sig>, %edi`, which traps if it is ever executed.
 pub(crate) const SIGNATURE: u32 = 0x5305_3053;
 
+/// Whether loads are done in the order of the program: "reads are not reordered with other reads" (SDM volume 3, 10.2.2).
+pub(crate) const LOADS_IN_ORDER: bool = true;
+
 /// Where an executable's thread-local storage is.
 pub(super) const TLS: Tls = Tls::Below;
 

@@ -8,6 +8,9 @@ use super::by_stores::{Tls, define_thread_block};
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `break 0x10`, which traps.
 pub(crate) const SIGNATURE: u32 = 0x002a_0010;
 
+/// Whether loads are done in the order of the program. A branch puts no order between two loads here.
+pub(crate) const LOADS_IN_ORDER: bool = false;
+
 /// Where an executable's thread-local storage is.
 pub(super) const TLS: Tls = Tls::Above { gap: 0, displacement: 0 };
 

@@ -83,6 +83,9 @@ macro_rules! without_emitter {
     };
 }
 
+#[cfg(all(test, unix, not(miri)))]
+mod litmus;
+
 cfg_select! {
     any(miri, rseq_portable, not(target_os = "linux")) => {
         without_emitter!();

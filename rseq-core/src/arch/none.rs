@@ -12,6 +12,9 @@ pub(crate) const SUPPORTED: bool = false;
 /// No area is ever registered, so there is no signature to agree on.
 pub(crate) const SIGNATURE: u32 = 0;
 
+/// No window loads anything.
+pub(crate) const LOADS_IN_ORDER: bool = true;
+
 /// Nothing is addressed from it.
 pub(crate) fn thread_pointer() -> usize {
     0

@@ -8,6 +8,10 @@ use super::by_stores::{Tls, define_thread_block};
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `trap4 4095`, which traps.
 pub(crate) const SIGNATURE: u32 = 0xb2ff_0fff;
 
+/// Whether loads are done in the order of the program: as other CPUs see it they are (Principles of Operation, chapter 5,
+/// "Storage-Operand Fetch References").
+pub(crate) const LOADS_IN_ORDER: bool = true;
+
 /// Where an executable's thread-local storage is.
 pub(super) const TLS: Tls = Tls::Below;
 

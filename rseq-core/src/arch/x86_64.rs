@@ -26,6 +26,9 @@ use crate::{cpu, mode, register, thread};
 /// `0f b9 3d` in front it decodes as `ud1 <sig>(%rip),%edi`, which traps if it is ever executed.
 pub(crate) const SIGNATURE: u32 = 0x5305_3053;
 
+/// Whether loads are done in the order of the program: "reads are not reordered with other reads" (SDM volume 3, 10.2.2).
+pub(crate) const LOADS_IN_ORDER: bool = true;
+
 /// The symbol whose resolver runs while this image is relocated, where the loader knows such
 /// symbols (glibc); it resolves to `find_areas`.
 macro_rules! early_symbol {

@@ -9,7 +9,7 @@ use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::cpu::{CpuId, IndexKind, slots};
-use crate::section;
+use crate::{fence, section};
 
 #[cfg(all(unix, not(miri)))]
 mod arena;
@@ -17,6 +17,8 @@ mod arena;
 mod heap;
 #[cfg(all(unix, not(miri)))]
 mod spans;
+#[cfg(test)]
+mod weak;
 #[cfg(all(unix, not(miri)))]
 use arena as memory;
 #[cfg(not(all(unix, not(miri))))]
@@ -290,18 +292,43 @@ impl<T, I> PerCpu<T, I> {
     }
 }
 
+/// What came of letting windows use slots: see [`PerCpu::open`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Opening {
+    /// They could before.
+    Before,
+    /// They can now, or the values were made for them.
+    Now,
+    /// They can't: the machine would need a barrier in each thread for it, and the kernel refuses that.
+    Refused,
+}
+
 impl<T, I: IndexKind> PerCpu<T, I> {
-    /// Lets windows that read their index by themselves use these slots, where sections are restartable. Says whether anything
-    /// had to be done for it.
+    /// Lets windows that read their index by themselves use these slots, where sections are restartable.
     #[doc(hidden)]
     #[must_use]
-    pub fn open(&self) -> bool {
+    pub fn open(&self) -> Opening {
+        self.open_by(fence::orders_loads)
+    }
+
+    /// The same by a fence of the caller's, for what is stored before and after it.
+    ///
+    /// A window loads the limit, compares, and loads the first slot, and not every machine does these loads in this order. So
+    /// the limit is stored when everybody sees the first slot, whoever has stored that, and however often he was
+    /// interrupted between the two.
+    fn open_by(&self, fence: impl FnOnce() -> bool) -> Opening {
         let made = self.first.load(Relaxed).is_null();
         self.first();
         let bytes = I::limit() * slot_bytes::<T>();
+        if self.limit.load(Relaxed) == bytes {
+            return if made { Opening::Now } else { Opening::Before };
+        }
+        if !fence() {
+            return Opening::Refused;
+        }
         // After the memory: whoever sees the limit sees the slots.
-        let opened = self.limit.swap(bytes, Release) != bytes;
-        made || opened
+        self.limit.store(bytes, Release);
+        Opening::Now
     }
 }
 
@@ -465,8 +492,8 @@ mod tests {
 
     #[cfg(all(unix, not(miri)))]
     use super::slot_at;
-    use super::{PerCpu, slot_bytes};
-    use crate::cpu::{CpuId, MmCid, slots};
+    use super::{Opening, PerCpu, slot_bytes};
+    use crate::cpu::{CpuId, IndexKind, MmCid, slots};
 
     #[repr(align(4096))]
     struct Page(AtomicU8);
@@ -563,6 +590,37 @@ mod tests {
             }));
             assert_eq!(made.unwrap_err().downcast_ref(), Some(&panics_at));
             assert_eq!(dropped.into_inner(), panics_at);
+        }
+    }
+
+    /// Whoever opens slots, the first time or again, stores the limit behind a fence, ahead of which the first slot was there.
+    /// Without a fence windows can't use them.
+    #[test]
+    fn windows_find_the_first_slot_before_the_limit() {
+        let _restartable_or_not = crate::status();
+        let limit = CpuId::limit() * slot_bytes::<AtomicUsize>();
+        let found =
+            |slots: &PerCpu<AtomicUsize>| [!slots.first.load(Relaxed).is_null(), slots.limit.load(Relaxed) != 0];
+        let open = |slots: &PerCpu<AtomicUsize>, succeeds| {
+            let mut fences = 0;
+            let opening = slots.open_by(|| {
+                assert_eq!(found(slots), [true, false]);
+                fences += 1;
+                succeeds
+            });
+            (opening, fences)
+        };
+        let (slots, made) = (PerCpu::new(), PerCpu::with(|_| AtomicUsize::new(0)));
+        if limit == 0 {
+            // No window ever uses them.
+            assert_eq!([open(&slots, true), open(&slots, true)], [(Opening::Now, 0), (Opening::Before, 0)]);
+            return;
+        }
+        for slots in [&slots, &made] {
+            assert_eq!([open(slots, false), open(slots, false)], [(Opening::Refused, 1); 2]);
+            assert_eq!(found(slots), [true, false]);
+            assert_eq!([open(slots, true), open(slots, true)], [(Opening::Now, 1), (Opening::Before, 0)]);
+            assert_eq!(slots.limit.load(Relaxed), limit);
         }
     }
 

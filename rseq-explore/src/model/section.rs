@@ -2,7 +2,7 @@
 
 use std::mem::forget;
 
-use rseq::__private::Outcome;
+use rseq::__private::{Opening, Outcome};
 use rseq::{CpuId, IndexKind, MmCid};
 
 use super::code::{ABORTED, ARM, Code, LEAVE, READ_INDEX};
@@ -104,12 +104,12 @@ impl<I: IndexKind> Drop for Section<I> {
 /// The window of a section without `prepare` went to its abort handler. The first use of its slots does that as well.
 pub fn window_aborted<I: ModelIndex, C, const N: usize>(
     _: bool,
-    open: impl FnOnce() -> bool,
+    open: impl FnOnce() -> Opening,
     _: C,
     _: impl Fn(C, I) -> Outcome<N>,
 ) -> Outcome<N> {
     abort();
-    if open() {
+    if open() != Opening::Before {
         return Outcome::AGAIN;
     }
     running::thread().is_aborted();
@@ -118,7 +118,7 @@ pub fn window_aborted<I: ModelIndex, C, const N: usize>(
 
 /// As [`window_aborted`], for a section without an `abort` clause: goes on until the window is through, by `again`.
 pub fn window_repeated<I: ModelIndex, C: Copy, const N: usize>(
-    open: impl Fn() -> bool,
+    open: impl Fn() -> Opening,
     operands: C,
     window: impl Fn(C, I) -> Outcome<N>,
     again: impl Fn() -> Outcome<N>,

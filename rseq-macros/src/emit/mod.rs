@@ -564,16 +564,16 @@ fn over(program: &Program, private: &TokenStream) -> TokenStream {
     hidden!(#private::over(#operands);)
 }
 
-/// Opens the slots that the window finds by itself, and says whether there was anything to do.
+/// Opens the slots that the window finds by itself, and says what there was to do.
 fn open(program: &Program, private: &TokenStream) -> TokenStream {
     let slots = program.window.outside.iter().enumerate().filter(|(_, outside)| outside.kind == OutsideKind::Slots);
     let opened = slots.map(|(id, _)| {
         let name = outside(id);
-        hidden!(#private::core::ops::BitOr::bitor(__rseq_opened, #private::PerCpu::open(#name)))
+        hidden!(#private::core::cmp::Ord::max(__rseq_opened, #private::PerCpu::open(#name)))
     });
     hidden! {
         move || {
-            let __rseq_opened = false;
+            let __rseq_opened = #private::Opening::Before;
             #(let __rseq_opened = #opened;)*
             __rseq_opened
         }
