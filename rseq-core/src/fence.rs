@@ -84,7 +84,8 @@ pub fn cpu(cpu: CpuId) -> Result<(), FenceError> {
 /// The caller sees to it that no thread is inside a section of the image, nor begins one. Sections disarm when they end, so
 /// on the way out of them nothing is left behind; this also takes out of force what an abandoned section (`longjmp`) left behind on the
 /// calling thread or on one that runs. Where this crate registered the threads itself, the image stays loaded whatever is asked, because
-/// the kernel and libc still refer to it.
+/// the kernel and libc still refer to it. It needn't be called to have memory given back: that is
+/// done when the image is unloaded (see [`PerCpu`](crate::PerCpu#memory)).
 ///
 /// ```
 /// # fn main() -> Result<(), rseq::fence::FenceError> {

@@ -56,7 +56,9 @@ use heap as memory;
 /// the memory that is nearest to that CPU. Other values are stored by the thread that uses them first. Values of more than 64 KiB have address space of their own, with the
 /// distance between slots rounded up to a power of two.
 ///
-/// Dropping a `PerCpu` drops its values and leaves the memory to those that are made later.
+/// Dropping a `PerCpu` drops its values and leaves the memory to those that are made later. When a
+/// shared object is unloaded (by glibc: musl never does), its slots' memory is given back, behind
+/// its last destructor.
 ///
 /// A child of `fork` has a copy of the values as they were, as of all memory; what parent and child change from then on is their own.
 #[repr(C)]
@@ -97,6 +99,23 @@ impl core::error::Error for AllocError {}
 
 /// Where the slots of each kind of index lie: [`IndexKind::ARENA`].
 static ARENAS: [memory::Arena; 2] = [const { memory::Arena::new() }; 2];
+
+/// The memory of this image's slots, given back when the image is unloaded. At the end of the
+/// process nothing is: other threads go on. It comes behind all other destructors of the image,
+/// which may use slots: arrays of destructors run backwards.
+#[cfg(all(target_os = "linux", target_env = "gnu", not(target_feature = "crt-static"), not(miri)))]
+#[used]
+#[unsafe(link_section = ".fini_array.00000")]
+static AT_THE_END: extern "C" fn() = {
+    extern "C" fn unload() {
+        if ARENAS.iter().any(memory::Arena::is_in_use) && crate::sys::is_being_unloaded((&raw const ARENAS).cast()) {
+            // SAFETY: nobody uses the image any more, as whoever unloads it promises, and this was
+            // the last of its own code.
+            ARENAS.iter().for_each(|arena| unsafe { arena.unmap() });
+        }
+    }
+    unload
+};
 
 /// The slot that this address lies in: its arena and index. `None` if it lies in none, or where nobody knows. Takes no lock, and may be asked in a handler.
 pub(crate) fn slot_at(address: usize) -> Option<(usize, usize)> {

@@ -140,6 +140,38 @@ pub(super) fn executable_base() -> usize {
     auxiliary(libc::AT_PHDR as u32).wrapping_sub(ELF_HEADER)
 }
 
+/// Whether the shared object that holds this address is about to be unloaded: a question of one of
+/// its destructors. These run at the end of the process as well, where nothing is unloaded.
+///
+/// The loader is asked to close the object once more. It refuses that if nobody has it open
+/// (`_dl_close` in `elf/dl-close.c`), and so it is when an object is unloaded. At the end of the
+/// process each is open once more than the program has it (`_dl_fini` in `elf/dl-fini.c`, ever
+/// since 2.3), and then that is made good again.
+#[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+pub(crate) fn is_being_unloaded(address: *const core::ffi::c_void) -> bool {
+    /// Of `dlfcn.h`.
+    const RTLD_DL_LINKMAP: libc::c_int = 2;
+    let mut image = core::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    let mut map = core::ptr::null_mut();
+    // SAFETY: both are writable for what the call fills them with.
+    if unsafe { libc::dladdr1(address, image.as_mut_ptr(), &mut map, RTLD_DL_LINKMAP) } == 0 {
+        return false;
+    }
+    // SAFETY: the call succeeded, and zeroes are valid for what it may have left alone.
+    let image = unsafe { image.assume_init() };
+    if image.dli_fbase.addr() == executable_base() {
+        return false;
+    }
+    // SAFETY: the map of a loaded object, which is the handle of whoever has it open. It stays
+    // loaded: while it is being unloaded this is refused, and else it was open once more.
+    if unsafe { libc::dlclose(map) } != 0 {
+        return true;
+    }
+    // SAFETY: the loader's own name of the object, which NOLOAD only looks up.
+    unsafe { libc::dlopen(image.dli_fname, libc::RTLD_NOW | libc::RTLD_NOLOAD) };
+    false
+}
+
 /// A program header of the executable's.
 #[cfg(target_pointer_width = "64")]
 type Header = libc::Elf64_Phdr;
