@@ -63,6 +63,12 @@ impl<T, const N: usize> Stack<T, N> {
         self.shelves.allocate()
     }
 
+    /// Whether it has its memory.
+    #[cfg(feature = "alloc")]
+    pub(super) fn is_made(&self) -> bool {
+        self.shelves.made().is_some()
+    }
+
     /// How many items there are, while others may push and pop.
     #[must_use]
     pub fn len(&self) -> usize {
