@@ -150,6 +150,14 @@ impl<T: Send, const N: usize> Pooled<'_, T, N> {
     }
 }
 
+impl<T: Send, const N: usize> Pooled<'_, T, N> {
+    /// Drops an object if there is no room for it.
+    #[cold]
+    fn drop_later(&self, object: Box<T>) {
+        drop(self.idle.push_later(object));
+    }
+}
+
 impl<T: Send, const N: usize> Deref for Pooled<'_, T, N> {
     type Target = T;
 
@@ -170,15 +178,9 @@ impl<T: Send, const N: usize> Drop for Pooled<'_, T, N> {
         // SAFETY: taken once, here.
         let object = unsafe { ManuallyDrop::take(&mut self.object) };
         if let Err(object) = self.idle.push_here(object) {
-            drop_cold(object);
+            self.drop_later(object);
         }
     }
-}
-
-/// Drops an object for which there is no room.
-#[cold]
-fn drop_cold<T>(object: Box<T>) {
-    drop(object);
 }
 
 impl<T: fmt::Debug + Send, const N: usize> fmt::Debug for Pooled<'_, T, N> {
