@@ -102,9 +102,14 @@ pub fn quiesce() -> Result<(), FenceError> {
 
 /// Whether fences can be made.
 pub(crate) fn available() -> bool {
+    ready().is_ok()
+}
+
+/// Why none can be made, if it is known before one is.
+pub(crate) fn ready() -> Result<(), FenceError> {
     match mode::decide() {
-        Mode::Rseq(_) => register().is_ok(),
-        Mode::Portable(_) => true,
+        Mode::Rseq(_) => register(),
+        Mode::Portable(_) => Ok(()),
     }
 }
 
