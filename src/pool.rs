@@ -54,12 +54,16 @@ pub struct Pool<T, const N: usize = 64, F = fn() -> T> {
 
 impl<T, const N: usize, F> Pool<T, N, F> {
     /// Without objects; `make` makes one when it is needed.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub const fn new(make: F) -> Self {
         Self { idle: Stack::new(), make }
     }
 
     /// Takes the memory for lists of objects now, so that taking and returning never panic for want of it. (Objects still need some when they are made.)
+    ///
+    /// Async-signal-safe.
     ///
     /// # Errors
     /// If there is none.
@@ -68,6 +72,8 @@ impl<T, const N: usize, F> Pool<T, N, F> {
     }
 
     /// How many objects aren't in use, while others may take and return them.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn idle(&self) -> usize {
         self.idle.len()
@@ -76,6 +82,8 @@ impl<T, const N: usize, F> Pool<T, N, F> {
 
 impl<T: Send, const N: usize, F: Fn() -> T> Pool<T, N, F> {
     /// An object, as its last user left it, or a new one. It returns when what this gives is dropped.
+    ///
+    /// Not async-signal-safe: it may call `make`, and allocate. [`Pool::try_take`] is.
     ///
     /// # Panics
     /// When `make` does; and if this is the first use, [`Pool::allocate`] wasn't called, and there is no memory.
@@ -135,6 +143,8 @@ impl<T: Send, const N: usize> Pooled<'_, T, N> {
     }
 
     /// Keeps the object: it doesn't return.
+    ///
+    /// Async-signal-safe.
     ///
     /// ```
     /// let pool = rseq::Pool::<String>::new(String::new);

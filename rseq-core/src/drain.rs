@@ -152,6 +152,8 @@ pub struct Stopped<'n> {
 /// portable mode for a window that runs, and some milliseconds for a section), so handlers of
 /// signals may call it; a section mustn't.
 ///
+/// Async-signal-safe.
+///
 /// # Errors
 /// [`StopError::Busy`] if another thread (or the one that a handler interrupted) has stopped it, or if its own CPU changed the number a hundred times in a row meanwhile;
 /// [`StopError::Fence`] where fences can't be made; [`StopError::Crowded`] if thousands of threads do the same.
@@ -162,6 +164,8 @@ pub fn stop(number: &AtomicUsize, cpu: CpuId) -> Result<Stopped<'_>, StopError> 
 }
 
 /// As [`stop`], by a fence of the caller's: [`fence::all`] for slots that are selected by [`MmCid`](crate::MmCid), or that of a model of the sections.
+///
+/// Async-signal-safe if `fence` is.
 ///
 /// # Errors
 /// As [`stop`].
@@ -227,6 +231,8 @@ impl<'n> Stopped<'n> {
     }
 
     /// How many items there are.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn count(&self) -> usize {
         self.mark & MOST
@@ -236,6 +242,8 @@ impl<'n> Stopped<'n> {
     /// either: what is dropped there.
     ///
     /// Whether the slot was still the caller's: it isn't for good once somebody has [resumed](resume) it. Then nothing has changed.
+    ///
+    /// Async-signal-safe.
     ///
     /// # Panics
     /// If that is more than [`MOST`].

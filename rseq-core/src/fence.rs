@@ -32,6 +32,8 @@ pub struct FenceError {
 
 impl FenceError {
     /// The system's error number, as of `membarrier(2)`.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn errno(self) -> i32 {
         self.errno
@@ -53,6 +55,8 @@ impl core::error::Error for FenceError {}
 /// first gives a section of another thread some milliseconds to end by itself, and waits for a
 /// window that runs.
 ///
+/// Async-signal-safe.
+///
 /// ```
 /// rseq::fence::all()?;
 /// # Ok::<(), rseq::fence::FenceError>(())
@@ -65,6 +69,8 @@ pub fn all() -> Result<(), FenceError> {
 }
 
 /// As [`all`], for the sections that run on this CPU, or use this slot.
+///
+/// Async-signal-safe.
 ///
 /// ```
 /// let cpu = rseq::CpuId::new(0).expect("every machine has a CPU");
@@ -86,6 +92,8 @@ pub fn cpu(cpu: CpuId) -> Result<(), FenceError> {
 /// calling thread or on one that runs. Where this crate registered the threads itself, the image stays loaded whatever is asked, because
 /// the kernel and libc still refer to it. It needn't be called to have memory given back: that is
 /// done when the image is unloaded (see [`PerCpu`](crate::PerCpu#memory)).
+///
+/// Async-signal-safe.
 ///
 /// ```
 /// # fn main() -> Result<(), rseq::fence::FenceError> {

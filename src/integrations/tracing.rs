@@ -54,6 +54,8 @@ pub struct Meter {
 
 impl Meter {
     /// Without events and spans. It takes its memory on first use.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -65,6 +67,8 @@ impl Meter {
 
     /// Takes its memory now, so that no event or span panics for want of it.
     ///
+    /// Async-signal-safe.
+    ///
     /// # Errors
     /// If there is none.
     pub fn allocate(&self) -> Result<(), AllocError> {
@@ -74,18 +78,24 @@ impl Meter {
     }
 
     /// The events of this level.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn events(&self, level: Level) -> &Counter {
         &self.events[number(level)]
     }
 
     /// The nanoseconds for which spans of this level were busy.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn busy(&self, level: Level) -> &Histogram {
         &self.busy[number(level)]
     }
 
     /// Spans that were entered when their thread was in 32 others, and weren't timed.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn untimed(&self) -> &Counter {
         &self.untimed

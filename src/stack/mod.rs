@@ -44,6 +44,8 @@ pub struct Stack<T, const N: usize = 64> {
 
 impl<T, const N: usize> Stack<T, N> {
     /// Without items. It takes its memory on first use.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub const fn new() -> Self {
         const { assert!(0 < N && N <= drain::MOST, "a stack has room for an item, and for no more than `drain::MOST`") };
@@ -52,6 +54,8 @@ impl<T, const N: usize> Stack<T, N> {
     }
 
     /// Takes its memory now, so that pushing and popping never panic.
+    ///
+    /// Async-signal-safe.
     ///
     /// # Errors
     /// If there is none.
@@ -66,12 +70,16 @@ impl<T, const N: usize> Stack<T, N> {
     }
 
     /// How many items there are, while others may push and pop.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn len(&self) -> usize {
         self.shelves.made().into_iter().flatten().map(Shelf::len).sum()
     }
 
     /// Whether there are none, while others may push.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -80,6 +88,8 @@ impl<T, const N: usize> Stack<T, N> {
 
 impl<T: Send, const N: usize> Stack<T, N> {
     /// Puts an item down.
+    ///
+    /// Async-signal-safe.
     ///
     /// # Errors
     /// Gives it back if the CPU had `N` at a moment when the call ran there. (Others may have room.)
@@ -95,6 +105,8 @@ impl<T: Send, const N: usize> Stack<T, N> {
     ///
     /// `None` says that each CPU had none at some moment of the call, and that no item lay there all the while: those that did when it began were taken by others, at most
     /// on their way from CPU to CPU in the hands of another pop. Where there are no fences (before Linux 5.10), it looks at its own CPU alone.
+    ///
+    /// Async-signal-safe.
     ///
     /// # Panics
     /// If this is the first use, [`Stack::allocate`] wasn't called, and there is no memory.

@@ -17,6 +17,24 @@ mod arena;
 mod heap;
 #[cfg(all(unix, not(miri)))]
 mod spans;
+// Where the loader unloads, and there is asm.
+#[cfg(all(
+    target_os = "linux",
+    target_env = "gnu",
+    not(target_feature = "crt-static"),
+    not(miri),
+    any(
+        target_arch = "x86_64",
+        target_arch = "x86",
+        target_arch = "aarch64",
+        target_arch = "arm",
+        target_arch = "riscv64",
+        target_arch = "s390x",
+        target_arch = "powerpc64",
+        target_arch = "loongarch64"
+    )
+))]
+mod unload;
 #[cfg(all(unix, not(miri)))]
 use arena as memory;
 #[cfg(not(all(unix, not(miri))))]
@@ -83,6 +101,8 @@ pub struct AllocError {
 
 impl AllocError {
     /// The bytes that were asked for, of address space; `usize::MAX` if there can't be as many.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn bytes(self) -> usize {
         self.bytes
@@ -99,23 +119,6 @@ impl core::error::Error for AllocError {}
 
 /// Where the slots of each kind of index lie: [`IndexKind::ARENA`].
 static ARENAS: [memory::Arena; 2] = [const { memory::Arena::new() }; 2];
-
-/// The memory of this image's slots, given back when the image is unloaded. At the end of the
-/// process nothing is: other threads go on. It comes behind all other destructors of the image,
-/// which may use slots: arrays of destructors run backwards.
-#[cfg(all(target_os = "linux", target_env = "gnu", not(target_feature = "crt-static"), not(miri)))]
-#[used]
-#[unsafe(link_section = ".fini_array.00000")]
-static AT_THE_END: extern "C" fn() = {
-    extern "C" fn unload() {
-        if ARENAS.iter().any(memory::Arena::is_in_use) && crate::sys::is_being_unloaded((&raw const ARENAS).cast()) {
-            // SAFETY: nobody uses the image any more, as whoever unloads it promises, and this was
-            // the last of its own code.
-            ARENAS.iter().for_each(|arena| unsafe { arena.unmap() });
-        }
-    }
-    unload
-};
 
 /// The slot that this address lies in: its arena and index. `None` if it lies in none, or where nobody knows. Takes no lock, and may be asked in a handler.
 pub(crate) fn slot_at(address: usize) -> Option<(usize, usize)> {
@@ -144,6 +147,8 @@ impl<T: Default, I: IndexKind> PerCpu<T, I> {
     /// Values by `T::default()`, made on first use.
     ///
     /// The first use may come from several threads at once: then more values are made than kept.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -165,6 +170,8 @@ impl<T: Default, I: IndexKind> Default for PerCpu<T, I> {
 
 impl<T, I: IndexKind> PerCpu<T, I> {
     /// Values of zeroes, made on first use. For large ones, which needn't be on the stack then.
+    ///
+    /// Async-signal-safe.
     ///
     /// ```
     /// use rseq::PerCpu;
@@ -190,6 +197,8 @@ impl<T, I: IndexKind> PerCpu<T, I> {
 
     /// Values by `make`, which is called at once with the index of each slot in turn.
     ///
+    /// Async-signal-safe if `make` is.
+    ///
     /// ```
     /// let ids = rseq::PerCpu::<usize>::with(|index| index * 10);
     /// assert!(ids.iter().copied().eq((0..rseq::slots()).map(|index| index * 10)));
@@ -203,6 +212,8 @@ impl<T, I: IndexKind> PerCpu<T, I> {
     }
 
     /// As [`PerCpu::with`].
+    ///
+    /// Async-signal-safe if `make` is.
     ///
     /// ```
     /// let ids = rseq::PerCpu::<usize>::try_with(|index| index * 10)?;
@@ -230,6 +241,8 @@ impl<T, I: IndexKind> PerCpu<T, I> {
 impl<T, I> PerCpu<T, I> {
     /// Makes the values now, if they aren't yet. From then on no use of them needs memory for slots, nor panics for want of it.
     ///
+    /// Async-signal-safe if `T::default` is.
+    ///
     /// ```
     /// use rseq::PerCpu;
     /// use std::sync::atomic::AtomicU64;
@@ -253,6 +266,8 @@ impl<T, I> PerCpu<T, I> {
     }
 
     /// The number of slots: [`slots`].
+    ///
+    /// Async-signal-safe.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "there is always at least one CPU")]
     pub fn len(&self) -> usize {
@@ -261,6 +276,8 @@ impl<T, I> PerCpu<T, I> {
 
     /// Every slot in the order of its index, from any thread.
     ///
+    /// Async-signal-safe.
+    ///
     /// # Panics
     /// As the first index does.
     pub fn iter(&self) -> Slots<'_, T> {
@@ -268,6 +285,8 @@ impl<T, I> PerCpu<T, I> {
     }
 
     /// As [`PerCpu::iter`], but `None` as long as nobody used the values: then they aren't made for it.
+    ///
+    /// Async-signal-safe.
     ///
     /// ```
     /// let hits = rseq::PerCpu::<u32>::new();
