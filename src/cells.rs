@@ -4,6 +4,7 @@
 
 use core::cell::UnsafeCell;
 use core::mem::{ManuallyDrop, MaybeUninit};
+use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 use super::__private::{Elements, WORDS_MAY_HAVE_GAPS, valued};
 
@@ -54,18 +55,21 @@ impl<T, const N: usize> Cells<T, N> {
         }
     }
 
-    /// Moves an item to this place, whose value is forgotten.
+    /// What lies at this place: an item if there is one and nobody took or changed it until this was over, else anything.
     ///
     /// # Safety
-    /// The place is below `N`, and nobody looks at it meanwhile.
-    pub unsafe fn put(&self, at: usize, item: T) {
+    /// The place is below `N`.
+    pub unsafe fn peek(&self, at: usize) -> MaybeUninit<T> {
         // SAFETY: the caller's.
+        let cell = unsafe { self.first().add(at) };
+        // SAFETY: room for an item; a word is one, whatever its value, and has bytes enough. Others may be writing there: to words atomically, as this reads them. What
+        // is read of a larger item meanwhile is looked at by nobody. (As with every lock that readers only look back at, the language has no word for such a copy.)
         unsafe {
-            let cell = self.first().add(at);
             if const { is_word::<T>() } {
-                (&raw mut (*cell).word).write(to_word(item));
+                let word = AtomicPtr::from_ptr(&raw mut (*cell).word).load(Relaxed);
+                core::mem::transmute_copy(&word)
             } else {
-                (&raw mut (*cell).item).cast::<T>().write(item);
+                (&raw const (*cell).item).cast::<MaybeUninit<T>>().read_volatile()
             }
         }
     }

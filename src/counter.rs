@@ -39,12 +39,16 @@ pub struct Counter {
 
 impl Counter {
     /// A counter at 0. It takes its memory on first use.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub const fn new() -> Self {
         Self { parts: PerCpu::new() }
     }
 
     /// Takes its memory now, so that adding never panics.
+    ///
+    /// Async-signal-safe.
     ///
     /// # Errors
     /// If there is none.
@@ -53,6 +57,8 @@ impl Counter {
     }
 
     /// Adds 1.
+    ///
+    /// Async-signal-safe.
     ///
     /// # Panics
     /// If this is its first use, [`Counter::allocate`] wasn't called, and there is no memory.
@@ -66,6 +72,8 @@ impl Counter {
 
     /// Adds `number`, wrapping at 2^64.
     ///
+    /// Async-signal-safe.
+    ///
     /// # Panics
     /// As [`Counter::inc`].
     #[inline(always)]
@@ -78,6 +86,8 @@ impl Counter {
 
     /// All that was added: at least what every thread had added before whose additions this thread knows of (by joining it, say, or by a message), and
     /// never less than an earlier sum, unless it wrapped.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn sum(&self) -> u64 {
         let parts = self.parts.made().into_iter().flatten();

@@ -47,6 +47,13 @@
 //! | `metrics` | `rseq::metrics`: a recorder for the macros of that crate, shown to Prometheus with the feature above |
 //! | `tracing` | `rseq::tracing`: a layer that counts events and measures spans |
 //!
+//! # Signal handlers
+//!
+//! A function whose documentation says *async-signal-safe* may be called in a handler that comes in
+//! between anywhere, the same function and the allocator included; others say what keeps them from it.
+//! Those are few: [`Pool::take`], which [`Pool::try_take`] is there for, and snapshots. Sections are
+//! as safe as what their `prepare` does. (`docs/handlers.md` has a table.)
+//!
 //! # Auditing sections
 //!
 //! With the feature `audit`, sections that break the rules of [`prepare`](rseq!#what-prepare-must-not-do) are reported on the standard error, with file and line,

@@ -26,6 +26,26 @@ use super::{AllocError, Stack};
 ///
 /// *Memory*: objects lie in boxes. There are never more than `N` for each CPU that aren't in use: one that is returned where there is no room is dropped.
 ///
+/// *Handlers of signals*: [`Pool::take`] makes an object where there is none, and dropping a [`Pooled`] drops the object where there is no room. Both may call the
+/// allocator, on top of which a handler may be. There, [`Pool::try_take`] and [`Pooled::try_return`] do the same without it:
+///
+/// ```
+/// use rseq::{Pool, Pooled};
+///
+/// static BUFFERS: Pool<[u8; 256]> = Pool::new(|| [0; 256]);
+///
+/// extern "C" fn on_signal(_: i32) {
+///     let Some(mut buffer) = BUFFERS.try_take() else { return };
+///     buffer[0] += 1;
+///     // Nobody else returns any, so there is room for it.
+///     let _ = Pooled::try_return(buffer).map_err(std::mem::forget);
+/// }
+///
+/// drop(BUFFERS.take());                     // now there is one
+/// on_signal(0);
+/// assert_eq!(BUFFERS.idle(), 1);
+/// ```
+///
 /// Neither taking nor returning may happen in the `prepare` of a section: that one would never commit.
 pub struct Pool<T, const N: usize = 64, F = fn() -> T> {
     idle: Stack<Box<T>, N>,
@@ -34,12 +54,16 @@ pub struct Pool<T, const N: usize = 64, F = fn() -> T> {
 
 impl<T, const N: usize, F> Pool<T, N, F> {
     /// Without objects; `make` makes one when it is needed.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub const fn new(make: F) -> Self {
         Self { idle: Stack::new(), make }
     }
 
     /// Takes the memory for lists of objects now, so that taking and returning never panic for want of it. (Objects still need some when they are made.)
+    ///
+    /// Async-signal-safe.
     ///
     /// # Errors
     /// If there is none.
@@ -48,6 +72,8 @@ impl<T, const N: usize, F> Pool<T, N, F> {
     }
 
     /// How many objects aren't in use, while others may take and return them.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn idle(&self) -> usize {
         self.idle.len()
@@ -57,12 +83,23 @@ impl<T, const N: usize, F> Pool<T, N, F> {
 impl<T: Send, const N: usize, F: Fn() -> T> Pool<T, N, F> {
     /// An object, as its last user left it, or a new one. It returns when what this gives is dropped.
     ///
+    /// Not async-signal-safe: it may call `make`, and allocate. [`Pool::try_take`] is.
+    ///
     /// # Panics
     /// When `make` does; and if this is the first use, [`Pool::allocate`] wasn't called, and there is no memory.
     #[inline]
     pub fn take(&self) -> Pooled<'_, T, N> {
         let object = self.idle.pop_here().unwrap_or_else(|| self.take_elsewhere());
         Pooled { idle: &self.idle, object: ManuallyDrop::new(object) }
+    }
+
+    /// An idle object, as its last user left it. `None` if there is none: see [`Stack::pop`].
+    ///
+    /// It makes none and takes no memory: async-signal-safe.
+    #[inline]
+    pub fn try_take(&self) -> Option<Pooled<'_, T, N>> {
+        let object = self.idle.is_made().then(|| self.idle.pop()).flatten()?;
+        Some(Pooled { idle: &self.idle, object: ManuallyDrop::new(object) })
     }
 
     #[cold]
@@ -85,7 +122,29 @@ pub struct Pooled<'p, T: Send, const N: usize = 64> {
 }
 
 impl<T: Send, const N: usize> Pooled<'_, T, N> {
+    /// Returns the object, as dropping this does, unless there is no room for it: see [`Stack::push`].
+    ///
+    /// It drops nothing and gives no memory back: async-signal-safe.
+    ///
+    /// # Errors
+    /// If there is no room; then it is in use as before. A handler of signals mustn't drop it, but may keep it for later or [forget](core::mem::forget) it.
+    ///
+    /// ```
+    /// use rseq::{Pool, Pooled};
+    ///
+    /// let pool = Pool::<String>::new(String::new);
+    /// assert!(Pooled::try_return(pool.take()).is_ok());
+    /// assert_eq!(pool.idle(), 1);
+    /// ```
+    #[inline]
+    pub fn try_return(this: Self) -> Result<(), Self> {
+        let idle = this.idle;
+        idle.push(Self::detach(this)).map_err(|object| Self { idle, object: ManuallyDrop::new(object) })
+    }
+
     /// Keeps the object: it doesn't return.
+    ///
+    /// Async-signal-safe.
     ///
     /// ```
     /// let pool = rseq::Pool::<String>::new(String::new);
@@ -98,6 +157,14 @@ impl<T: Send, const N: usize> Pooled<'_, T, N> {
         let mut this = ManuallyDrop::new(this);
         // SAFETY: taken once, because `this` isn't dropped.
         unsafe { ManuallyDrop::take(&mut this.object) }
+    }
+}
+
+impl<T: Send, const N: usize> Pooled<'_, T, N> {
+    /// Drops an object if there is no room for it.
+    #[cold]
+    fn drop_later(&self, object: Box<T>) {
+        drop(self.idle.push_later(object));
     }
 }
 
@@ -121,15 +188,9 @@ impl<T: Send, const N: usize> Drop for Pooled<'_, T, N> {
         // SAFETY: taken once, here.
         let object = unsafe { ManuallyDrop::take(&mut self.object) };
         if let Err(object) = self.idle.push_here(object) {
-            drop_cold(object);
+            self.drop_later(object);
         }
     }
-}
-
-/// Drops an object for which there is no room.
-#[cold]
-fn drop_cold<T>(object: Box<T>) {
-    drop(object);
 }
 
 impl<T: fmt::Debug + Send, const N: usize> fmt::Debug for Pooled<'_, T, N> {

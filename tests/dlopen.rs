@@ -7,12 +7,13 @@ mod support;
 
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::{mem, thread};
 
 use rseq::{PerCpu, rseq};
-use support::{Steps, mode, must_pass, with_own_registration};
+use support::{Steps, forced_portable, mode, must_pass, this_test, with_own_registration};
 
 static SLOTS: PerCpu<AtomicU64> = PerCpu::new();
 /// Held by the one test at a time that counts.
@@ -72,6 +73,21 @@ impl Plugin {
 
 fn plugin() -> PathBuf {
     fixture::Fixture::new("plugin").build().join("libplugin.so")
+}
+
+/// The pages of this process's address space.
+fn pages() -> usize {
+    let numbers = std::fs::read_to_string("/proc/self/statm").expect("Linux has it");
+    numbers.split(' ').next().and_then(|pages| pages.parse().ok()).expect("it begins with a number")
+}
+
+/// How many pages so many rounds leave behind.
+fn left_behind(rounds: usize, round: impl Fn()) -> usize {
+    // What is kept for good after the first ones.
+    (0..3).for_each(|_| round());
+    let before = pages();
+    (0..rounds).for_each(|_| round());
+    pages().saturating_sub(before)
 }
 
 fn is_mapped(path: &Path) -> bool {
@@ -213,4 +229,95 @@ fn a_plugin_with_own_registration() {
     let mut test = with_own_registration("own_registration_in_plugin_in_process");
     test.env_remove("RSEQ_TEST_EXPECTS_MODE");
     must_pass(test);
+}
+
+/// What a plugin takes is gone with it, but for what its threads are registered by.
+#[test]
+#[ignore = "run by `nothing_is_left_of_a_plugin` in processes of its own"]
+fn left_of_a_plugin_in_process() {
+    const ROUNDS: usize = 100;
+    let path = plugin();
+    let round = || {
+        let plugin = Plugin::load(&path);
+        plugin.add()();
+        // SAFETY: the symbol's type in the plugin.
+        let use_all: extern "C" fn() -> usize = unsafe { mem::transmute(plugin.symbol("plugin_use_all")) };
+        assert_eq!(use_all(), 3 * rseq::slots(), "each is a plugin of its own");
+        plugin.unload();
+    };
+    round();
+    if is_mapped(&path) {
+        return println!("skipped: the plugin registered this thread, and stays loaded");
+    }
+    let left = left_behind(ROUNDS, round);
+    assert!(left < ROUNDS, "{left} pages");
+    // The control: a page of each.
+    let leaking = left_behind(ROUNDS, || {
+        round();
+        // SAFETY: new memory, which nobody uses.
+        let page = unsafe { libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_READ, PRIVATE, -1, 0) };
+        assert_ne!(page, libc::MAP_FAILED);
+    });
+    assert!(leaking >= ROUNDS, "{leaking} pages");
+}
+
+const PRIVATE: libc::c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+
+#[test]
+fn nothing_is_left_of_a_plugin() {
+    must_pass(this_test("left_of_a_plugin_in_process", &format!("{:?}", mode())));
+    must_pass(forced_portable("left_of_a_plugin_in_process"));
+    let mut own = with_own_registration("left_of_a_plugin_in_process");
+    own.env_remove("RSEQ_TEST_EXPECTS_MODE");
+    must_pass(own);
+}
+
+/// A library whose destructor takes its time. It is loaded ahead of the plugin, so its turn comes
+/// after that.
+const SLOW: &str = "#include <unistd.h>\n__attribute__((destructor)) static void end(void) { usleep(100000); }\n";
+
+/// Threads of a plugin, and one that asks for its values, go on when the process ends, until it is
+/// over.
+#[test]
+#[ignore = "run by `threads_go_on_at_the_end_of_the_process` in a process of its own"]
+fn at_the_end_in_process() {
+    let path = plugin();
+    let slow = CString::new(std::env::var("RSEQ_TEST_SLOW").expect("whoever runs this says so")).expect("no NUL");
+    // SAFETY: it initialises nothing.
+    assert!(!unsafe { libc::dlopen(slow.as_ptr(), libc::RTLD_NOW) }.is_null());
+    let plugin = Plugin::load(&path);
+    // SAFETY: the symbol's type in the plugin.
+    let sum: extern "C" fn() -> u64 = unsafe { mem::transmute(plugin.symbol("plugin_sum")) };
+    let add = plugin.add();
+    static TURNS: AtomicU64 = AtomicU64::new(0);
+    for _ in 0..2 {
+        thread::spawn(move || {
+            loop {
+                add();
+                assert!(sum() > 0);
+                TURNS.fetch_add(1, SeqCst);
+            }
+        });
+    }
+    while TURNS.load(SeqCst) < 1000 {
+        thread::yield_now();
+    }
+    println!("test result: 1 passed");
+    // SAFETY: has no precondition.
+    unsafe { libc::exit(0) };
+}
+
+#[test]
+fn threads_go_on_at_the_end_of_the_process() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("slow");
+    std::fs::create_dir_all(&folder).expect("there is room for a folder");
+    let (source, library) = (folder.join("slow.c"), folder.join("slow.so"));
+    std::fs::write(&source, SLOW).expect("there is room for it");
+    fixture::print_of(Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source));
+    for preloaded in [String::new(), format!("{}:{}", plugin().display(), library.display())] {
+        let mut test = this_test("at_the_end_in_process", &format!("{:?}", mode()));
+        // Then they are libraries of the program's, which are initialised ahead of it.
+        test.env("RSEQ_TEST_SLOW", &library).env("LD_PRELOAD", preloaded);
+        must_pass(test);
+    }
 }

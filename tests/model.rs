@@ -52,7 +52,7 @@ examples! { ($) unchecked: [no_check] }
 /// A module with the types of the crate, by the model's sections and its fence: as they are, or with a mutation, or by another fence. (In parentheses a `$`, for
 /// the macro inside.)
 macro_rules! types {
-    (($d:tt) $name:ident: [$($mutation:tt)*], $fence:expr) => {
+    (($d:tt) $name:ident: [$($mutation:tt)*], $fence:expr, $insist:expr) => {
         #[allow(dead_code, reason = "not every method is used")]
         #[path = "../src"]
         mod $name {
@@ -66,7 +66,7 @@ macro_rules! types {
             mod drain {
                 use std::sync::atomic::AtomicUsize;
 
-                pub use ::rseq::drain::{MOST, StopError, Stopped, stop_by};
+                pub use ::rseq::drain::{MOST, STOPPED, StopError, Stopped, stop_by};
 
                 pub fn stop(number: &AtomicUsize, _: ::rseq::CpuId) -> Result<Stopped<'_>, StopError> {
                     stop_by(number, || {
@@ -75,6 +75,11 @@ macro_rules! types {
                         super::between();
                         Ok(())
                     })
+                }
+
+                /// Nobody waits.
+                pub fn insist(number: &AtomicUsize, _: u32) {
+                    ($insist)(number);
                 }
             }
 
@@ -97,9 +102,9 @@ macro_rules! types {
     };
 }
 
-types! { ($) types: [], ::rseq_explore::model::fence }
-types! { ($) unarmed_types: [[no_arm]], ::rseq_explore::model::fence }
-types! { ($) unfenced_types: [], || () }
+types! { ($) types: [], ::rseq_explore::model::fence, ::rseq::drain::resume }
+types! { ($) unarmed_types: [[no_arm]], ::rseq_explore::model::fence, ::rseq::drain::resume }
+types! { ($) unfenced_types: [], || (), ::rseq::drain::resume }
 
 /// A module of the sections for each mutation, and what lists them all. (In parentheses a `$`, for the macros inside.)
 macro_rules! mutants {

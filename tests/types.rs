@@ -432,6 +432,26 @@ fn an_idle_object_of_another_cpu_is_taken_before_one_is_made() {
     assert_eq!((MADE.load(SeqCst), pool.idle()), (10, 10));
 }
 
+/// What handlers call: neither makes, drops nor allocates anything.
+#[test]
+fn what_is_tried_makes_and_drops_nothing() {
+    static ALIVE: AtomicUsize = AtomicUsize::new(0);
+    let pool: Pool<Object, 2> = Pool::new(|| Object::of(&ALIVE));
+    on_cpu(0, || {
+        assert!(pool.try_take().is_none(), "nobody made any");
+        let [first, second, third] = std::array::from_fn(|_| pool.take());
+        assert!(Pooled::try_return(first).is_ok() && Pooled::try_return(second).is_ok());
+        let third = Pooled::try_return(third).expect_err("there is no room");
+        assert_eq!((ALIVE.load(SeqCst), pool.idle()), (3, 2));
+        let taken: Vec<_> = std::iter::from_fn(|| pool.try_take()).collect();
+        assert_eq!((taken.len(), ALIVE.load(SeqCst), pool.idle()), (2, 3, 0));
+        taken.iter().chain([&third]).for_each(|object| object.use_it(0));
+    });
+    // Those of another CPU as well.
+    assert!(on_cpu(1, || pool.try_take().is_some_and(|object| Pooled::try_return(object).is_ok())));
+    assert_eq!((ALIVE.load(SeqCst), pool.idle()), (2, 2));
+}
+
 #[test]
 fn a_pool_survives_a_panic_of_what_makes_objects() {
     let fail = AtomicBool::new(true);

@@ -76,12 +76,16 @@ macro_rules! index_kind {
     ($kind:ident, $arena:literal, $word:ident, ($area:pat, $cpu:pat) => $read:expr) => {
         impl $kind {
             /// The slot with this index, or `None` if there is none: see [`slots`].
+            ///
+            /// Async-signal-safe.
             #[must_use]
             pub fn new(index: usize) -> Option<Self> {
                 (index < slots()).then_some(Self(index))
             }
 
             /// The index as a number, always below [`slots`].
+            ///
+            /// Async-signal-safe.
             #[inline(always)]
             #[must_use]
             pub const fn get(self) -> usize {
@@ -130,6 +134,8 @@ index_kind!(MmCid, 1, cids, (area, _) => {
 ///
 /// It never changes while the program runs. CPUs that can be plugged in later count from the start
 /// (`/sys/devices/system/cpu/possible`).
+///
+/// Async-signal-safe.
 ///
 /// ```
 /// assert!(rseq::slots() >= 2);

@@ -6,7 +6,7 @@
 //! 1. Mark the slot as stopped. Sections look at the mark in their *window*, and leave without committing if it is there.
 //! 2. Make a [fence](mod@crate::fence) for that CPU. A section that didn't see the mark has committed by then, or starts again and sees it.
 //! 3. Take the items: the slot is the caller's.
-//! 4. Take the mark away, by a store with release order.
+//! 4. Take the mark away, with release order.
 //!
 //! [`stop`] does the first two steps and dropping what it returns does the last. Its mark costs sections nothing, because it is in the number of items, which they load and compare
 //! anyhow: a stopped number is huge, from [`STOPPED`] on, so a push finds no room, and a pop that compares what it is going to leave (`number - 1`) with the capacity
@@ -62,7 +62,14 @@
 //! assert_eq!(taken, [7, 8]);
 //! ```
 //!
-//! A child of `fork` has no other threads, so nobody there takes away a mark that another thread had put in its parent: the slot stays stopped in the child, with the items in it.
+//! # Who can't wait for it
+//!
+//! Whoever finds a slot stopped may wait for the thread that did so, or go elsewhere. But that thread may not get on: it was preempted, a handler of signals runs on top of it,
+//! or this is a child of `fork`, which doesn't have it. So whoever needs the slot [resumes](resume) it in the end ([`insist`] does both). Nothing else has to be known of the thread:
+//! it finds out as soon as it says how many items are left, because it does so by a compare-and-exchange of its mark ([`Stopped::set_count`]).
+//!
+//! So where slots are resumed, items are read *first*, and are the reader's only if `set_count` says so: what was read of one that was resumed may be half of an item
+//! and half of another. Where nobody resumes slots, `set_count` always says yes; in a child of `fork`, a slot that another thread had stopped then stays stopped, with the items in it.
 //!
 //! # When memory can be freed
 //!
@@ -78,10 +85,11 @@
 //! but not for `prepare`.
 
 use core::fmt;
-use core::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::cpu::CpuId;
 use crate::fence::{self, FenceError};
+use crate::sys;
 
 const HALF: u32 = usize::BITS / 2;
 
@@ -94,6 +102,9 @@ pub const STOPPED: usize = 1 << (usize::BITS - 1);
 /// So often a section that is under way may overwrite the mark.
 const ROUNDS: usize = 100;
 
+/// So many rounds [`insist`] waits, some microseconds.
+const PATIENCE: u32 = 128;
+
 /// Why a slot wasn't stopped. Its sections go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -102,6 +113,8 @@ pub enum StopError {
     Busy,
     /// There are no fences.
     Fence(FenceError),
+    /// Thousands of threads are stopping slots at this moment. (A child of `fork` counts those that its parent had then.)
+    Crowded,
 }
 
 impl fmt::Display for StopError {
@@ -109,6 +122,7 @@ impl fmt::Display for StopError {
         match self {
             Self::Busy => f.write_str("the slot is being drained by another thread, or changed all the time"),
             Self::Fence(error) => error.fmt(f),
+            Self::Crowded => f.write_str("too many threads are draining slots"),
         }
     }
 }
@@ -116,18 +130,20 @@ impl fmt::Display for StopError {
 impl core::error::Error for StopError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::Busy => None,
+            Self::Busy | Self::Crowded => None,
             Self::Fence(error) => Some(error),
         }
     }
 }
 
-/// A slot whose sections are stopped: until this is dropped, its items are the caller's.
+/// A slot whose sections are stopped: until this is dropped, or somebody [resumes](resume) it, its items are the caller's.
 #[derive(Debug)]
 #[must_use = "the slot goes on when this is dropped"]
 pub struct Stopped<'n> {
     number: &'n AtomicUsize,
+    /// What the number is as long as the slot is the caller's: of the name, so nobody else's.
     mark: usize,
+    _name: Name,
 }
 
 /// Stops the sections on the slot of this CPU, whose number of items is `number`, as the [module](self) has it.
@@ -136,14 +152,20 @@ pub struct Stopped<'n> {
 /// portable mode for a window that runs, and some milliseconds for a section), so handlers of
 /// signals may call it; a section mustn't.
 ///
+/// Async-signal-safe.
+///
 /// # Errors
 /// [`StopError::Busy`] if another thread (or the one that a handler interrupted) has stopped it, or if its own CPU changed the number a hundred times in a row meanwhile;
-/// [`StopError::Fence`] where fences can't be made.
+/// [`StopError::Fence`] where fences can't be made; [`StopError::Crowded`] if thousands of threads do the same.
 pub fn stop(number: &AtomicUsize, cpu: CpuId) -> Result<Stopped<'_>, StopError> {
+    // Before the slot is marked: where there are no fences, sections never find it stopped.
+    fence::ready().map_err(StopError::Fence)?;
     stop_by(number, || fence::cpu(cpu))
 }
 
 /// As [`stop`], by a fence of the caller's: [`fence::all`] for slots that are selected by [`MmCid`](crate::MmCid), or that of a model of the sections.
+///
+/// Async-signal-safe if `fence` is.
 ///
 /// # Errors
 /// As [`stop`].
@@ -152,56 +174,146 @@ pub fn stop_by(
     mut fence: impl FnMut() -> Result<(), FenceError>,
 ) -> Result<Stopped<'_>, StopError> {
     for _ in 0..ROUNDS {
-        let count = number.load(Relaxed);
-        if count >= STOPPED {
-            return Err(StopError::Busy);
-        }
-        let mark = STOPPED | name() << HALF | count;
-        if number.compare_exchange(count, mark, Relaxed, Relaxed).is_err() {
-            continue;
-        }
-        if let Err(error) = fence() {
-            // As if nothing had been: sections that are under way may have gone on already.
-            let _ = number.compare_exchange(mark, count, Relaxed, Relaxed);
-            return Err(StopError::Fence(error));
-        }
+        let Some(stopped) = Stopped::mark(number)? else { continue };
+        fence().map_err(StopError::Fence)?;
         // Another mark would be of somebody who came after a section overwrote this one.
-        if number.load(Acquire) == mark {
-            return Ok(Stopped { number, mark });
+        if number.load(Acquire) == stopped.mark {
+            return Ok(stopped);
         }
     }
     Err(StopError::Busy)
 }
 
-/// A number that no other mark has: one that was overwritten must not be taken for another's. It has one bit less than half of a word.
-fn name() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    NEXT.fetch_add(1, Relaxed) & (MOST >> 1)
+/// Lets the sections of a slot go on though a thread has stopped it, for who can't wait for that thread. It finds out, as the [module](self#who-cant-wait-for-it) has it, if it still
+/// exists. Where nobody has stopped the slot, this does nothing.
+///
+/// Async-signal-safe.
+///
+/// ```
+/// use rseq::{CpuId, drain};
+/// use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+///
+/// let number = AtomicUsize::new(3);
+/// let mut stopped = drain::stop(&number, CpuId::new(0).expect("every machine has a CPU"))?;
+/// drain::resume(&number);
+/// assert!(!stopped.set_count(2), "the third item isn't its");
+/// drop(stopped);
+/// assert_eq!(number.load(Relaxed), 3);
+/// # Ok::<(), drain::StopError>(())
+/// ```
+pub fn resume(number: &AtomicUsize) {
+    let mark = number.load(Relaxed);
+    if mark >= STOPPED {
+        // Where it fails, somebody else did it, or took an item and gets on.
+        let _ = number.compare_exchange(mark, mark & MOST, Release, Relaxed);
+    }
 }
 
-impl Stopped<'_> {
+/// For who finds a slot stopped, for the `round`th time, and can't do without it: gives the thread that has stopped it some microseconds in the first rounds, and then
+/// [resumes](resume) the slot.
+///
+/// Async-signal-safe.
+pub fn insist(number: &AtomicUsize, round: u32) {
+    if round < PATIENCE { sys::wait(round) } else { resume(number) }
+}
+
+impl<'n> Stopped<'n> {
+    /// Marks the slot, unless its number has just changed.
+    fn mark(number: &'n AtomicUsize) -> Result<Option<Self>, StopError> {
+        let name = Name::take().ok_or(StopError::Crowded)?;
+        let count = number.load(Relaxed);
+        if count >= STOPPED {
+            return Err(StopError::Busy);
+        }
+        let mark = STOPPED | name.0 << HALF | count;
+        let is_marked = number.compare_exchange(count, mark, Relaxed, Relaxed).is_ok();
+        Ok(is_marked.then(|| Self { number, mark, _name: name }))
+    }
+
     /// How many items there are.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn count(&self) -> usize {
         self.mark & MOST
     }
 
-    /// Says how many items there are from now on. What is above isn't looked at any more, by anybody.
+    /// Says how many items there are from now on. What is above isn't looked at any more, by anybody. In a child of `fork`, where this thread may not be, it isn't the slot's any more
+    /// either: what is dropped there.
+    ///
+    /// Whether the slot was still the caller's: it isn't for good once somebody has [resumed](resume) it. Then nothing has changed.
+    ///
+    /// Async-signal-safe.
     ///
     /// # Panics
     /// If that is more than [`MOST`].
-    pub fn set_count(&mut self, count: usize) {
+    pub fn set_count(&mut self, count: usize) -> bool {
         assert!(count <= MOST, "a slot counts to {MOST}");
-        self.mark = self.mark & !MOST | count;
-        // In a child of `fork`, where this thread isn't, the number says which items are still the slot's: what is dropped there.
-        self.number.store(self.mark, Relaxed);
+        let mark = self.mark & !MOST | count;
+        let is_held = self.number.compare_exchange(self.mark, mark, AcqRel, Relaxed).is_ok();
+        if is_held {
+            self.mark = mark;
+        }
+        is_held
     }
 }
 
 impl Drop for Stopped<'_> {
     /// Lets the sections go on.
     fn drop(&mut self) {
-        self.number.store(self.count(), Release);
+        // Where it fails, they do: one has overwritten the mark, or somebody resumed the slot.
+        let _ = self.number.compare_exchange(self.mark, self.count(), Release, Relaxed);
+    }
+}
+
+/// A number that no other mark has as long as this lives: who looks for a mark that was overwritten must never find another's. It has at most a bit less than half of a word.
+#[derive(Debug)]
+struct Name(usize);
+
+impl Name {
+    fn take() -> Option<Self> {
+        NAMES.take().map(Self)
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        NAMES.give_back(self.0);
+    }
+}
+
+static NAMES: Names = Names::new();
+
+/// A bit for each name that somebody has.
+struct Names([AtomicUsize; Self::WORDS]);
+
+impl Names {
+    const WORDS: usize = 64;
+    const BITS: usize = usize::BITS as usize;
+    const MOST: usize = Self::WORDS * Self::BITS;
+
+    const fn new() -> Self {
+        const { assert!(Self::MOST << HALF <= STOPPED, "marks have room for each") };
+        Self([const { AtomicUsize::new(0) }; Self::WORDS])
+    }
+
+    /// The first that is free, if there is one.
+    fn take(&self) -> Option<usize> {
+        self.0.iter().enumerate().find_map(|(index, word)| {
+            loop {
+                let bit = word.load(Relaxed).trailing_ones() as usize;
+                if bit == Self::BITS {
+                    return None;
+                }
+                if word.fetch_or(1 << bit, Acquire) & 1 << bit == 0 {
+                    return Some(index * Self::BITS + bit);
+                }
+            }
+        })
+    }
+
+    fn give_back(&self, name: usize) {
+        self.0[name / Self::BITS].fetch_and(!(1 << (name % Self::BITS)), Release);
     }
 }
 
@@ -210,7 +322,9 @@ mod tests {
     use core::cell::Cell;
     use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-    use super::{MOST, ROUNDS, STOPPED, StopError, stop_by};
+    extern crate std;
+
+    use super::{MOST, Names, ROUNDS, STOPPED, StopError, insist, resume, stop_by};
 
     #[test]
     fn sections_see_a_huge_number_until_it_is_dropped() {
@@ -257,5 +371,61 @@ mod tests {
         assert_eq!(first.map(|stopped| stopped.count()), Err(StopError::Busy));
         assert_eq!(other.take().map(|stopped| stopped.count()), Some(4));
         assert_eq!(number.load(Relaxed), 4);
+    }
+
+    #[test]
+    fn who_cannot_wait_resumes_it() {
+        let number = AtomicUsize::new(5);
+        resume(&number);
+        assert_eq!(number.load(Relaxed), 5, "nobody has stopped it");
+        let mut stopped = stop_by(&number, || Ok(())).unwrap();
+        assert!(stopped.set_count(4));
+        (0..).take_while(|_| number.load(Relaxed) >= STOPPED).for_each(|round| insist(&number, round));
+        assert_eq!(number.load(Relaxed), 4);
+        // Nor if another one stops it then.
+        let mut other = stop_by(&number, || Ok(())).unwrap();
+        assert!(!stopped.set_count(3));
+        drop(stopped);
+        assert!(other.set_count(2));
+        drop(other);
+        assert_eq!(number.load(Relaxed), 2);
+    }
+
+    /// However many marks others make, of any slots, before a thread looks whether its own is still there.
+    #[test]
+    fn no_mark_is_taken_for_another() {
+        const OTHERS: usize = if cfg!(miri) { 5000 } else { 1 << 16 };
+        let (number, another, second) = (AtomicUsize::new(5), AtomicUsize::new(0), Cell::new(None));
+        let mut fences = 0;
+        let first = stop_by(&number, || {
+            fences += 1;
+            if fences == 1 {
+                // A section that was under way, after which there are as many items again.
+                number.store(5, Relaxed);
+                (0..OTHERS).for_each(|_| drop(stop_by(&another, || Ok(())).unwrap()));
+                second.set(Some(stop_by(&number, || Ok(())).unwrap()));
+            }
+            Ok(())
+        });
+        assert_eq!(first.map(|stopped| stopped.count()), Err(StopError::Busy));
+        assert_eq!(second.take().map(|stopped| stopped.count()), Some(5));
+    }
+
+    #[test]
+    fn each_has_another_name() {
+        let names = Names::new();
+        assert!(core::iter::from_fn(|| names.take()).eq(0..Names::MOST));
+        for free in [0, 70, Names::MOST - 1] {
+            names.give_back(free);
+            assert_eq!([names.take(), names.take()], [Some(free), None]);
+        }
+    }
+
+    #[test]
+    fn a_fence_that_panics_leaves_the_slot_as_it_was() {
+        let number = AtomicUsize::new(5);
+        let stop = || drop(stop_by(&number, || std::panic::resume_unwind(std::boxed::Box::new(()))));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(stop)).is_err());
+        assert_eq!(number.load(Relaxed), 5);
     }
 }

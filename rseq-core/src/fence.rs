@@ -34,6 +34,8 @@ pub struct FenceError {
 
 impl FenceError {
     /// The system's error number, as of `membarrier(2)`.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn errno(self) -> i32 {
         self.errno
@@ -55,6 +57,8 @@ impl core::error::Error for FenceError {}
 /// first gives a section of another thread some milliseconds to end by itself, and waits for a
 /// window that runs.
 ///
+/// Async-signal-safe.
+///
 /// ```
 /// rseq::fence::all()?;
 /// # Ok::<(), rseq::fence::FenceError>(())
@@ -67,6 +71,8 @@ pub fn all() -> Result<(), FenceError> {
 }
 
 /// As [`all`], for the sections that run on this CPU, or use this slot.
+///
+/// Async-signal-safe.
 ///
 /// ```
 /// let cpu = rseq::CpuId::new(0).expect("every machine has a CPU");
@@ -86,7 +92,10 @@ pub fn cpu(cpu: CpuId) -> Result<(), FenceError> {
 /// The caller sees to it that no thread is inside a section of the image, nor begins one. Sections disarm when they end, so
 /// on the way out of them nothing is left behind; this also takes out of force what an abandoned section (`longjmp`) left behind on the
 /// calling thread or on one that runs. Where this crate registered the threads itself, the image stays loaded whatever is asked, because
-/// the kernel and libc still refer to it.
+/// the kernel and libc still refer to it. It needn't be called to have memory given back: that is
+/// done when the image is unloaded (see [`PerCpu`](crate::PerCpu#memory)).
+///
+/// Async-signal-safe.
 ///
 /// ```
 /// # fn main() -> Result<(), rseq::fence::FenceError> {
@@ -103,9 +112,14 @@ pub fn quiesce() -> Result<(), FenceError> {
 
 /// Whether fences can be made.
 pub(crate) fn available() -> bool {
+    ready().is_ok()
+}
+
+/// Why none can be made, if it is known before one is.
+pub(crate) fn ready() -> Result<(), FenceError> {
     match mode::decide() {
-        Mode::Rseq(_) => register().is_ok(),
-        Mode::Portable(_) => true,
+        Mode::Rseq(_) => register(),
+        Mode::Portable(_) => Ok(()),
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Status {
 /// that shares its parent's memory (`vfork`, `clone` with `CLONE_VM`), it says that no section may
 /// run there: [`Status::borrows_area`].
 ///
+/// Async-signal-safe.
+///
 /// ```
 /// let status = rseq::status();
 /// match status.mode() {
@@ -78,18 +80,24 @@ pub fn status() -> Status {
 
 impl Status {
     /// How sections run.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
     /// The running kernel, `None` where it tells no Linux version.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn kernel(&self) -> Option<Kernel> {
         self.kernel
     }
 
     /// The C library.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn libc(&self) -> Libc {
         self.libc
@@ -97,6 +105,8 @@ impl Status {
 
     /// The length in bytes under which a thread's area is registered: 32 for the original ABI, more on kernels that have more to say (33 from Linux 7.0), by
     /// this crate and by glibc from 2.41; 0 in portable mode.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn registered_bytes(&self) -> u32 {
         self.registered_bytes
@@ -104,36 +114,48 @@ impl Status {
 
     /// Threads are registered with more than the original 32 bytes, which the kernel calls "v2": it watches over those fields of their areas that are its own
     /// (from Linux 7.0.10 it kills a process that writes to one), and may let them have time-slice extensions.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn is_v2(&self) -> bool {
         self.registered_bytes > ORIGINAL_LENGTH
     }
 
     /// The kernel keeps `node_id`, the thread's NUMA node, up to date (Linux 6.3).
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn has_node_id(&self) -> bool {
         self.keeps_up_to(offset_of!(Rseq, mm_cid))
     }
 
     /// The kernel keeps `mm_cid`, the thread's concurrency id, up to date (Linux 6.3).
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn has_mm_cid(&self) -> bool {
         self.keeps_up_to(offset_of!(Rseq, slice_ctrl))
     }
 
     /// [`fence::all`] and [`fence::cpu`] work (Linux 5.10; always in portable mode).
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn has_fences(&self) -> bool {
         self.fences
     }
 
     /// Whether threads that are aborted again and again ask the kernel for time to finish (Linux 7.0, if configured), and if not, why.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn slice_extension(&self) -> SliceExtension {
         self.slice_extension
     }
 
     /// The CPU ids that can occur are those below this number: the slots of a [`PerCpu`](crate::PerCpu), less the shared one.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn possible_cpus(&self) -> usize {
         self.possible_cpus
@@ -143,6 +165,8 @@ impl Status {
     /// `CLONE_VM`). It takes the parent's area for its own, but the kernel doesn't tell it of its
     /// interruptions: a section that it runs before `exec` loses updates. (In portable mode this
     /// isn't found out.)
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn borrows_area(&self) -> bool {
         self.borrows_area

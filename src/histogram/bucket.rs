@@ -18,24 +18,32 @@ impl Bucket {
     }
 
     /// The smallest value of the bucket.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub const fn first(self) -> u64 {
         self.first
     }
 
     /// The largest value of the bucket.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub const fn last(self) -> u64 {
         self.last
     }
 
     /// What is between them: no value of the bucket is farther from it than half of its width.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub const fn middle(self) -> u64 {
         self.first + (self.last - self.first) / 2
     }
 
     /// Whether the value is one of the bucket's.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub const fn contains(self, value: u64) -> bool {
         self.first <= value && value <= self.last

@@ -53,6 +53,8 @@ pub struct Histogram<const PARTS: usize = 32> {
 
 impl<const PARTS: usize> Histogram<PARTS> {
     /// Without a value. It takes its memory on first use.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub const fn new() -> Self {
         const { assert!(PARTS.is_power_of_two() && PARTS <= 1024, "PARTS is a power of two from 1 to 1024") };
@@ -62,6 +64,8 @@ impl<const PARTS: usize> Histogram<PARTS> {
 
     /// Takes its memory now, so that recording never panics.
     ///
+    /// Async-signal-safe.
+    ///
     /// # Errors
     /// If there is none.
     pub fn allocate(&self) -> Result<(), AllocError> {
@@ -69,6 +73,8 @@ impl<const PARTS: usize> Histogram<PARTS> {
     }
 
     /// Counts a value.
+    ///
+    /// Async-signal-safe.
     ///
     /// # Panics
     /// If this is its first use, [`Histogram::allocate`] wasn't called, and there is no memory.
@@ -87,6 +93,8 @@ impl<const PARTS: usize> Histogram<PARTS> {
     }
 
     /// Counts a value so many times, at the cost of one.
+    ///
+    /// Async-signal-safe.
     ///
     /// ```
     /// let sizes: rseq::Histogram = rseq::Histogram::new();
@@ -109,12 +117,16 @@ impl<const PARTS: usize> Histogram<PARTS> {
     }
 
     /// How many values were recorded, as of [`Counter::sum`](crate::Counter::sum).
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts().flatten().fold(0, |sum, count| sum.wrapping_add(count.load(Relaxed)))
     }
 
     /// What was recorded so far. Values that are recorded meanwhile may be in it or not.
+    ///
+    /// Not async-signal-safe: it allocates.
     #[cfg(feature = "alloc")]
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

@@ -84,6 +84,8 @@ impl fmt::Display for NoSnapshot {
 impl Snapshot {
     /// Without a value, of a histogram of so many parts.
     ///
+    /// Async-signal-safe.
+    ///
     /// # Panics
     /// If there is no such histogram.
     #[must_use]
@@ -126,18 +128,24 @@ impl Snapshot {
     }
 
     /// How many parts an octave has.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub const fn parts(&self) -> usize {
         self.parts
     }
 
     /// How many values there are; `u64::MAX` if there are more, as there may be after [`Snapshot::merge`].
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn count(&self) -> u64 {
         sum(self.counts.iter().copied())
     }
 
     /// The buckets that have values, from the smallest, and how many.
+    ///
+    /// Async-signal-safe.
     pub fn buckets(&self) -> impl DoubleEndedIterator<Item = (Bucket, u64)> + '_ {
         let counts = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
         counts.map(|(index, count)| (Bucket::at(index, self.parts), *count))
@@ -146,6 +154,8 @@ impl Snapshot {
     /// The bucket of the value that `quantile` of all values don't exceed (0.5: the median; 0: the smallest; 1: the largest); `None` without values.
     ///
     /// It is the bucket of the very value that sorting would find: the one of rank ⌈`quantile` × count⌉, and the first for 0.
+    ///
+    /// Async-signal-safe.
     ///
     /// # Panics
     /// If `quantile` isn't from 0 to 1.
@@ -164,18 +174,24 @@ impl Snapshot {
     }
 
     /// The bucket of the smallest value.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn min(&self) -> Option<Bucket> {
         Some(self.buckets().next()?.0)
     }
 
     /// The bucket of the largest value.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn max(&self) -> Option<Bucket> {
         Some(self.buckets().next_back()?.0)
     }
 
     /// The sum of all values, each taken for the middle of its bucket: wrong by at most half of a part (1.6 % for 32 parts).
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn sum(&self) -> f64 {
         // Not by `Iterator::sum`, which begins with -0.
@@ -183,6 +199,8 @@ impl Snapshot {
     }
 
     /// The mean, as exact as [`Snapshot::sum`]; `None` without values.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn mean(&self) -> Option<f64> {
         let count = self.count();
@@ -190,12 +208,16 @@ impl Snapshot {
     }
 
     /// How many values are in buckets that have none above `value`: exact where `value` is the last of its bucket, as it is below 2 × parts and in front of powers of two.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn count_up_to(&self, value: u64) -> u64 {
         sum(self.buckets().take_while(|(bucket, _)| bucket.last() <= value).map(|(_, count)| count))
     }
 
     /// Adds the values of another one. A bucket holds at most `u64::MAX`.
+    ///
+    /// Not async-signal-safe: it may allocate.
     ///
     /// # Errors
     /// If the histograms have different parts. Then nothing has changed.
@@ -209,6 +231,8 @@ impl Snapshot {
     }
 
     /// What came after an earlier snapshot of the same histogram.
+    ///
+    /// Not async-signal-safe: it allocates.
     ///
     /// ```
     /// let latency: rseq::Histogram = rseq::Histogram::new();

@@ -92,6 +92,8 @@ pub struct WithBounds<H> {
 
 impl<H> WithBounds<H> {
     /// With these bounds, in any order, in the unit of the histogram. There is one of infinity always.
+    ///
+    /// Not async-signal-safe: it allocates.
     #[must_use]
     pub fn new(histogram: H, bounds: impl IntoIterator<Item = u64>) -> Self {
         let mut bounds: Vec<u64> = bounds.into_iter().collect();
@@ -110,6 +112,8 @@ impl<H> WithBounds<H> {
     /// let milliseconds = [1, 10, 100].map(|bound| bound * 1_000_000);
     /// let seconds = WithBounds::new(&LATENCY, milliseconds).per_unit(1_000_000_000);
     /// ```
+    ///
+    /// Async-signal-safe.
     ///
     /// # Panics
     /// If it is 0.
@@ -135,6 +139,8 @@ impl<H: Deref<Target = Histogram<PARTS>>, const PARTS: usize> EncodeMetric for W
 }
 
 /// Bounds whose counts are exact, whatever `PARTS` is: 2^`exponent` - 1, as a bound is the last value that counts.
+///
+/// Async-signal-safe.
 ///
 /// ```
 /// use rseq::prometheus::powers_of_two;

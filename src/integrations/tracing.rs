@@ -58,6 +58,8 @@ pub struct Meter {
 
 impl Meter {
     /// Without events and spans. It takes its memory on first use.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -69,6 +71,8 @@ impl Meter {
 
     /// Takes its memory now, so that no event or span panics for want of it.
     ///
+    /// Async-signal-safe.
+    ///
     /// # Errors
     /// If there is none.
     pub fn allocate(&self) -> Result<(), AllocError> {
@@ -78,12 +82,16 @@ impl Meter {
     }
 
     /// The events of this level.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn events(&self, level: Level) -> &Counter {
         &self.events[number(level)]
     }
 
     /// The nanoseconds for which spans of this level were busy.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn busy(&self, level: Level) -> &Histogram {
         &self.busy[number(level)]
@@ -91,6 +99,8 @@ impl Meter {
 
     /// Spans that were entered and not timed: their thread entered 32 others before it left them.
     /// (Or it was in the midst of this very bookkeeping, when a signal handler entered one.)
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn untimed(&self) -> &Counter {
         &self.untimed

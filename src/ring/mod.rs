@@ -45,6 +45,8 @@ pub struct Ring<T, const N: usize = 256> {
 
 impl<T, const N: usize> Ring<T, N> {
     /// Without items. It takes its memory on first use.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub const fn new() -> Self {
         const { assert!(N.is_power_of_two(), "the items of a ring are a power of two") };
@@ -54,6 +56,8 @@ impl<T, const N: usize> Ring<T, N> {
 
     /// Takes its memory now, so that pushing never panics.
     ///
+    /// Async-signal-safe.
+    ///
     /// # Errors
     /// If there is none.
     pub fn allocate(&self) -> Result<(), AllocError> {
@@ -61,12 +65,16 @@ impl<T, const N: usize> Ring<T, N> {
     }
 
     /// How many items nobody has taken, while others may push.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn len(&self) -> usize {
         self.tracks.made().into_iter().flatten().map(Track::len).sum()
     }
 
     /// Whether there are none, while others may push.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -75,6 +83,8 @@ impl<T, const N: usize> Ring<T, N> {
 
 impl<T: Send, const N: usize> Ring<T, N> {
     /// Puts an item behind the others of this CPU.
+    ///
+    /// Async-signal-safe.
     ///
     /// # Errors
     /// Gives it back if there are `N` of this CPU that nobody has taken.
@@ -91,6 +101,8 @@ impl<T: Send, const N: usize> Ring<T, N> {
 
     /// The items, CPU by CPU: those that are there when its turn comes. What is left when this is dropped stays. `None` if somebody else is draining, in another thread or in what
     /// a signal handler interrupted.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn drain(&self) -> Option<Drain<'_, T, N>> {
         let free = !self.draining.swap(true, Acquire);

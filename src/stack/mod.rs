@@ -4,12 +4,11 @@ mod sections;
 
 use core::fmt;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::SeqCst};
 
 use self::sections::Shelf;
-use super::__private::give_way;
 use super::cells::{self, from_word, is_word};
-use super::drain::{self, Stopped};
+use super::drain::{self, StopError, Stopped};
 use super::{AllocError, CpuId, PerCpu, rseq};
 
 /// Items that any thread puts down and any thread picks up, latest first: at most `N` for each CPU.
@@ -37,25 +36,26 @@ use super::{AllocError, CpuId, PerCpu, rseq};
 /// stay out of reach in the child, until it drops the stack; the one that was on its way isn't among them.
 pub struct Stack<T, const N: usize = 64> {
     shelves: PerCpu<Shelf<T, N>>,
-    /// How many threads are taking another CPU's items now: what they have stopped looks full and empty.
-    thieves: AtomicUsize,
+    /// How many items were taken from one CPU to another, wrapping.
+    moves: AtomicUsize,
     /// The CPU where the next thief begins, modulo their number, lest all go to the same.
     first_victim: AtomicUsize,
 }
 
-/// So often an operation gives the processor away until threads that have stopped its CPU's items are through.
-const PATIENCE: usize = 64;
-
 impl<T, const N: usize> Stack<T, N> {
     /// Without items. It takes its memory on first use.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub const fn new() -> Self {
         const { assert!(0 < N && N <= drain::MOST, "a stack has room for an item, and for no more than `drain::MOST`") };
         // SAFETY: a length of 0, and cells, whose bytes mean nothing.
-        Self { shelves: unsafe { PerCpu::zeroed() }, thieves: AtomicUsize::new(0), first_victim: AtomicUsize::new(0) }
+        Self { shelves: unsafe { PerCpu::zeroed() }, moves: AtomicUsize::new(0), first_victim: AtomicUsize::new(0) }
     }
 
     /// Takes its memory now, so that pushing and popping never panic.
+    ///
+    /// Async-signal-safe.
     ///
     /// # Errors
     /// If there is none.
@@ -63,13 +63,23 @@ impl<T, const N: usize> Stack<T, N> {
         self.shelves.allocate()
     }
 
+    /// Whether it has its memory.
+    #[cfg(feature = "alloc")]
+    pub(super) fn is_made(&self) -> bool {
+        self.shelves.made().is_some()
+    }
+
     /// How many items there are, while others may push and pop.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn len(&self) -> usize {
         self.shelves.made().into_iter().flatten().map(Shelf::len).sum()
     }
 
     /// Whether there are none, while others may push.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -79,11 +89,13 @@ impl<T, const N: usize> Stack<T, N> {
 impl<T: Send, const N: usize> Stack<T, N> {
     /// Puts an item down.
     ///
+    /// Async-signal-safe.
+    ///
     /// # Errors
-    /// Gives it back if this CPU has `N` already (others may have room), or if a thread that takes items away from this CPU didn't get on.
+    /// Gives it back if the CPU had `N` at a moment when the call ran there. (Others may have room.)
     ///
     /// # Panics
-    /// If this is the first use, [`Stack::allocate`] wasn't called, and there is no memory.
+    /// If this is the first use, [`Stack::allocate`] wasn't called, and there is no memory. The item is dropped.
     #[inline]
     pub fn push(&self, item: T) -> Result<(), T> {
         self.push_here(item).or_else(|item| self.push_later(item))
@@ -91,16 +103,19 @@ impl<T: Send, const N: usize> Stack<T, N> {
 
     /// Takes an item: the latest of this CPU, or if it has none, one of another.
     ///
-    /// `None` says that it found none on its way through all CPUs. Where there are no fences (before Linux 5.10), it looks at its own alone.
+    /// `None` says that each CPU had none at some moment of the call, and that no item lay there all the while: those that did when it began were taken by others, at most
+    /// on their way from CPU to CPU in the hands of another pop. Where there are no fences (before Linux 5.10), it looks at its own CPU alone.
+    ///
+    /// Async-signal-safe.
     ///
     /// # Panics
-    /// As [`Stack::push`].
+    /// If this is the first use, [`Stack::allocate`] wasn't called, and there is no memory.
     #[inline]
     pub fn pop(&self) -> Option<T> {
-        self.pop_here().or_else(|| self.pop_elsewhere())
+        self.pop_here().or_else(|| self.steal())
     }
 
-    /// As [`Stack::push`], but without waiting for threads that take items away.
+    /// Pushes, unless this CPU's shelf is full, or stopped.
     #[inline(always)]
     pub(super) fn push_here(&self, item: T) -> Result<(), T> {
         let word = |word| sections::push_word(&self.shelves, word);
@@ -109,7 +124,7 @@ impl<T: Send, const N: usize> Stack<T, N> {
         cells::push(item, word, copy)
     }
 
-    /// An item of this CPU's.
+    /// The latest item of this CPU's, unless its shelf is empty, or stopped.
     #[inline(always)]
     pub(super) fn pop_here(&self) -> Option<T> {
         if const { is_word::<T>() } {
@@ -124,60 +139,74 @@ impl<T: Send, const N: usize> Stack<T, N> {
 
     /// Pushes if the CPU's shelf only looked full.
     #[cold]
-    fn push_later(&self, mut item: T) -> Result<(), T> {
-        for _ in 0..PATIENCE {
-            if self.thieves.load(Relaxed) == 0 {
-                break;
+    pub(super) fn push_later(&self, mut item: T) -> Result<(), T> {
+        let mut round = 0_u32;
+        loop {
+            let len = &self.shelves[sections::cpu()].len;
+            match len.load(Relaxed) {
+                drain::STOPPED.. => drain::insist(len, round),
+                full if full >= N => return Err(item),
+                // It was stopped just now, or this thread ran elsewhere.
+                _ => {}
             }
-            give_way();
             match self.push_here(item) {
                 Ok(()) => return Ok(()),
                 Err(back) => item = back,
             }
+            round = round.saturating_add(1);
         }
-        Err(item)
     }
 
-    /// An item of another CPU's, or of this one's, if it only looked empty.
+    /// An item of some CPU's. Half of that CPU's others come to this one. `None` if each had none when its turn came.
     #[cold]
-    fn pop_elsewhere(&self) -> Option<T> {
-        for _ in 0..PATIENCE {
-            if let Some(item) = self.steal() {
-                return Some(item);
-            }
-            if self.thieves.load(Relaxed) == 0 {
-                break;
-            }
-            give_way();
-            if let Some(item) = self.pop_here() {
-                return Some(item);
-            }
-        }
-        None
-    }
-
-    /// An item of some CPU's that has one and isn't stopped. Half of that CPU's others come to this CPU.
     pub(super) fn steal(&self) -> Option<T> {
         let first = self.first_victim.fetch_add(1, Relaxed);
         let slots = self.shelves.len();
-        let indices = (0..slots).map(|turn| (first.wrapping_add(turn)) % slots);
-        indices.filter_map(CpuId::new).find_map(|cpu| self.steal_from(cpu))
+        loop {
+            let moves = self.moves.load(SeqCst);
+            let indices = (0..slots).map(|turn| first.wrapping_add(turn) % slots);
+            let item = indices.filter_map(CpuId::new).find_map(|cpu| self.steal_from(cpu));
+            // Else an item may have come to a CPU whose turn was over from one whose wasn't.
+            if item.is_some() || self.moves.load(SeqCst) == moves {
+                return item;
+            }
+        }
     }
 
     fn steal_from(&self, cpu: CpuId) -> Option<T> {
         let shelf = &self.shelves[cpu];
-        if shelf.len() == 0 {
-            return None;
+        let mut round = 0_u32;
+        while shelf.len() > 0 {
+            let item = match drain::stop(&shelf.len, cpu) {
+                Ok(stopped) => self.take_half(shelf, stopped),
+                Err(StopError::Busy) => {
+                    drain::insist(&shelf.len, round);
+                    self.pop_here()
+                }
+                Err(_) => return None,
+            };
+            if item.is_some() {
+                return item;
+            }
+            round = round.saturating_add(1);
         }
-        let _thief = Thief::of(&self.thieves);
-        let mut stopped = drain::stop(&shelf.len, cpu).ok()?;
-        let wanted = stopped.count().div_ceil(2);
-        let item = shelf.take(&mut stopped)?;
-        for _ in 1..wanted {
-            let Some(more) = shelf.take(&mut stopped) else { break };
-            if let Err(back) = self.push_here(more) {
-                shelf.put(&mut stopped, back);
-                break;
+        None
+    }
+
+    /// Takes an item, after half of the others have come to this CPU. There is never more than one in the caller's hands, so there is room for all of them. `None` if somebody
+    /// resumed the shelf.
+    fn take_half(&self, shelf: &Shelf<T, N>, mut stopped: Stopped<'_>) -> Option<T> {
+        let others = stopped.count().div_ceil(2).saturating_sub(1);
+        let mut item = shelf.take(&mut stopped)?;
+        for _ in 0..others {
+            // Before it is there.
+            self.moves.fetch_add(1, SeqCst);
+            if let Err(back) = self.push_here(item) {
+                return Some(back);
+            }
+            match shelf.take(&mut stopped) {
+                Some(next) => item = next,
+                None => return self.pop_here(),
             }
         }
         Some(item)
@@ -186,24 +215,16 @@ impl<T: Send, const N: usize> Stack<T, N> {
 
 impl<T, const N: usize> Shelf<T, N> {
     fn len(&self) -> usize {
-        self.len.load(Relaxed) & drain::MOST
+        self.len.load(Acquire) & drain::MOST
     }
 
-    /// Takes the latest item.
+    /// Takes the latest item, if there is one and nobody resumed the shelf.
     fn take(&self, stopped: &mut Stopped<'_>) -> Option<T> {
         let last = stopped.count().checked_sub(1)?;
-        // First it is nobody's, should the process fork here.
-        stopped.set_count(last);
-        // SAFETY: the shelf is stopped, so it is the caller's, and this was its last item.
-        Some(unsafe { self.items.take(last) })
-    }
-
-    /// Puts an item back that was taken.
-    fn put(&self, stopped: &mut Stopped<'_>, item: T) {
-        let len = stopped.count();
-        // SAFETY: the shelf is stopped, so it is the caller's; there was room for the item.
-        unsafe { self.items.put(len, item) };
-        stopped.set_count(len + 1);
+        // SAFETY: below the number of items.
+        let item = unsafe { self.items.peek(last) };
+        // SAFETY: the shelf was stopped until now, so this was its last item all the while, and from now on it is the caller's.
+        stopped.set_count(last).then(|| unsafe { item.assume_init() })
     }
 }
 
@@ -213,22 +234,6 @@ impl<T, const N: usize> Drop for Shelf<T, N> {
             // SAFETY: an item, which nobody else can take any more.
             drop(unsafe { self.items.take(at) });
         }
-    }
-}
-
-/// A thread that takes items away, as long as it lives.
-struct Thief<'s>(&'s AtomicUsize);
-
-impl<'s> Thief<'s> {
-    fn of(thieves: &'s AtomicUsize) -> Self {
-        thieves.fetch_add(1, Relaxed);
-        Self(thieves)
-    }
-}
-
-impl Drop for Thief<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
     }
 }
 

@@ -33,17 +33,16 @@ fn two_cpus() -> Option<[usize; 2]> {
     two
 }
 
-/// Takes the latest of a CPU's, or if there is none, half of the other's, of which the latest is what is taken and the others follow.
+/// Takes the latest of a CPU's, or if there is none, half of the other's, of which the latest comes first and the last is what is taken.
 fn pop(plain: &mut [Vec<u64>; 2], cpu: usize) -> Option<u64> {
     if let Some(item) = plain[cpu].pop() {
         return Some(item);
     }
     let other = &mut plain[1 - cpu];
     let half = other.len().div_ceil(2);
-    let mut moved = other.split_off(other.len() - half).into_iter().rev();
-    let item = moved.next();
-    plain[cpu].extend(moved);
-    item
+    let moved = other.split_off(other.len() - half);
+    plain[cpu].extend(moved.into_iter().rev());
+    plain[cpu].pop()
 }
 
 proptest! {

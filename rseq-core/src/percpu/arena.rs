@@ -116,6 +116,32 @@ impl Arena {
         self.chunks.iter().flat_map(|chunks| iterate(chunks.load(Acquire)))
     }
 
+    /// Whether it has any memory.
+    #[allow(dead_code, reason = "not every loader unloads")]
+    pub(super) fn is_in_use(&self) -> bool {
+        self.chunks().next().is_some() || self.large.is_in_use()
+    }
+
+    /// Gives all of it back.
+    ///
+    /// # Safety
+    /// Nobody uses any of it, nor allocates here, from now on.
+    #[allow(dead_code, reason = "not every loader unloads")]
+    pub(super) unsafe fn unmap(&self) {
+        let Ok(length) = Chunk::length() else { return };
+        for chunks in &self.chunks {
+            let mut next = chunks.swap(null_mut(), Acquire);
+            // SAFETY: null, or a chunk, which is still there.
+            while let Some(chunk) = unsafe { next.as_ref() } {
+                next = chunk.next.load(Relaxed);
+                // SAFETY: a whole chunk, which was read for the last time.
+                unsafe { unmap(chunk.first, length) };
+            }
+        }
+        // SAFETY: the caller's.
+        unsafe { self.large.unmap() };
+    }
+
     /// The chunk that this memory is of.
     fn chunk_of(&self, memory: NonNull<u8>) -> Option<&Chunk> {
         self.chunks().find(|chunk| chunk.distance(memory.addr().get()) < UNIT)
@@ -227,7 +253,7 @@ impl Chunk {
 
 /// A chunk and those behind it.
 fn iterate<'a>(first: *mut Chunk) -> impl Iterator<Item = &'a Chunk> {
-    // SAFETY: null, or a chunk that stays where it is for good.
+    // SAFETY: null, or a chunk that stays where it is as long as the image.
     let chunk = |chunk: *mut Chunk| unsafe { chunk.as_ref() };
     core::iter::successors(chunk(first), move |before| chunk(before.next.load(Relaxed)))
 }

@@ -17,6 +17,24 @@ mod arena;
 mod heap;
 #[cfg(all(unix, not(miri)))]
 mod spans;
+// Where the loader unloads, and there is asm.
+#[cfg(all(
+    target_os = "linux",
+    target_env = "gnu",
+    not(target_feature = "crt-static"),
+    not(miri),
+    any(
+        target_arch = "x86_64",
+        target_arch = "x86",
+        target_arch = "aarch64",
+        target_arch = "arm",
+        target_arch = "riscv64",
+        target_arch = "s390x",
+        target_arch = "powerpc64",
+        target_arch = "loongarch64"
+    )
+))]
+mod unload;
 #[cfg(test)]
 mod weak;
 #[cfg(all(unix, not(miri)))]
@@ -58,7 +76,9 @@ use heap as memory;
 /// the memory that is nearest to that CPU. Other values are stored by the thread that uses them first. Values of more than 64 KiB have address space of their own, with the
 /// distance between slots rounded up to a power of two.
 ///
-/// Dropping a `PerCpu` drops its values and leaves the memory to those that are made later.
+/// Dropping a `PerCpu` drops its values and leaves the memory to those that are made later. When a
+/// shared object is unloaded (by glibc: musl never does), its slots' memory is given back, behind
+/// its last destructor.
 ///
 /// A child of `fork` has a copy of the values as they were, as of all memory; what parent and child change from then on is their own.
 #[repr(C)]
@@ -83,6 +103,8 @@ pub struct AllocError {
 
 impl AllocError {
     /// The bytes that were asked for, of address space; `usize::MAX` if there can't be as many.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn bytes(self) -> usize {
         self.bytes
@@ -127,6 +149,8 @@ impl<T: Default, I: IndexKind> PerCpu<T, I> {
     /// Values by `T::default()`, made on first use.
     ///
     /// The first use may come from several threads at once: then more values are made than kept.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -148,6 +172,8 @@ impl<T: Default, I: IndexKind> Default for PerCpu<T, I> {
 
 impl<T, I: IndexKind> PerCpu<T, I> {
     /// Values of zeroes, made on first use. For large ones, which needn't be on the stack then.
+    ///
+    /// Async-signal-safe.
     ///
     /// ```
     /// use rseq::PerCpu;
@@ -173,6 +199,8 @@ impl<T, I: IndexKind> PerCpu<T, I> {
 
     /// Values by `make`, which is called at once with the index of each slot in turn.
     ///
+    /// Async-signal-safe if `make` is.
+    ///
     /// ```
     /// let ids = rseq::PerCpu::<usize>::with(|index| index * 10);
     /// assert!(ids.iter().copied().eq((0..rseq::slots()).map(|index| index * 10)));
@@ -186,6 +214,8 @@ impl<T, I: IndexKind> PerCpu<T, I> {
     }
 
     /// As [`PerCpu::with`].
+    ///
+    /// Async-signal-safe if `make` is.
     ///
     /// ```
     /// let ids = rseq::PerCpu::<usize>::try_with(|index| index * 10)?;
@@ -213,6 +243,8 @@ impl<T, I: IndexKind> PerCpu<T, I> {
 impl<T, I> PerCpu<T, I> {
     /// Makes the values now, if they aren't yet. From then on no use of them needs memory for slots, nor panics for want of it.
     ///
+    /// Async-signal-safe if `T::default` is.
+    ///
     /// ```
     /// use rseq::PerCpu;
     /// use std::sync::atomic::AtomicU64;
@@ -236,6 +268,8 @@ impl<T, I> PerCpu<T, I> {
     }
 
     /// The number of slots: [`slots`].
+    ///
+    /// Async-signal-safe.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "there is always at least one CPU")]
     pub fn len(&self) -> usize {
@@ -244,6 +278,8 @@ impl<T, I> PerCpu<T, I> {
 
     /// Every slot in the order of its index, from any thread.
     ///
+    /// Async-signal-safe.
+    ///
     /// # Panics
     /// As the first index does.
     pub fn iter(&self) -> Slots<'_, T> {
@@ -251,6 +287,8 @@ impl<T, I> PerCpu<T, I> {
     }
 
     /// As [`PerCpu::iter`], but `None` as long as nobody used the values: then they aren't made for it.
+    ///
+    /// Async-signal-safe.
     ///
     /// ```
     /// let hits = rseq::PerCpu::<u32>::new();

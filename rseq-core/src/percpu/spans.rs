@@ -1,6 +1,6 @@
 //! Where the values lie that have address space of their own: noted, so that an address tells whose slot it is in.
 
-use core::ptr::{NonNull, null_mut};
+use core::ptr::{NonNull, null_mut, with_exposed_provenance_mut};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::cpu::slots;
@@ -15,7 +15,7 @@ const WORDS: usize = PAGE / size_of::<usize>() - 1;
 #[derive(Debug)]
 pub(super) struct Spans(AtomicPtr<Page>);
 
-/// Room for words, which is never given back.
+/// Room for words, which stays as long as the image.
 #[repr(C)]
 #[derive(Debug)]
 struct Page {
@@ -70,15 +70,42 @@ impl Spans {
             (span != 0 && index < slots()).then_some(index)
         })
     }
+
+    /// Whether there ever was a value.
+    #[allow(dead_code, reason = "not every loader unloads")]
+    pub(super) fn is_in_use(&self) -> bool {
+        !self.0.load(Relaxed).is_null()
+    }
+
+    /// Gives back the address space of all values, and the notes of them.
+    ///
+    /// # Safety
+    /// It is all [`sys::reserve`]'s, and nobody uses any of it, nor this, from now on.
+    #[allow(dead_code, reason = "not every loader unloads")]
+    pub(super) unsafe fn unmap(&self) {
+        let mut next = self.0.swap(null_mut(), Acquire);
+        // SAFETY: null, or a page, which is still there.
+        while let Some(page) = unsafe { next.as_ref() } {
+            for span in page.words.iter().map(|place| place.load(Relaxed)).filter(|span| *span != 0) {
+                let first = NonNull::new(with_exposed_provenance_mut(span & !(PAGE - 1)));
+                let length = slots() << (span % PAGE);
+                // SAFETY: the caller's; a value is noted with where it begins and its distances.
+                first.inspect(|first| unsafe { sys::unreserve(*first, length) });
+            }
+            next = page.next.load(Relaxed);
+            // SAFETY: the caller's; its words were read for the last time.
+            unsafe { sys::unreserve(NonNull::from(page).cast(), PAGE) };
+        }
+    }
 }
 
 fn word(first: NonNull<u8>, stride: usize) -> usize {
-    first.addr().get() | stride.trailing_zeros() as usize
+    first.as_ptr().expose_provenance() | stride.trailing_zeros() as usize
 }
 
 /// The words of a page and of those behind it.
 fn words<'a>(first: *mut Page) -> impl Iterator<Item = &'a AtomicUsize> {
-    // SAFETY: null, or a page that stays where it is for good.
+    // SAFETY: null, or a page that stays where it is as long as the image.
     let page = |page: *mut Page| unsafe { page.as_ref() };
     core::iter::successors(page(first), move |before| page(before.next.load(Relaxed))).flat_map(|page| &page.words)
 }

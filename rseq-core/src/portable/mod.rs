@@ -57,6 +57,8 @@ static INJECT: AtomicU32 = AtomicU32::new(0);
 
 /// Chooses the portable mode for this process.
 ///
+/// Async-signal-safe.
+///
 /// ```standalone_crate
 /// # // In a process of its own: doctests are.
 /// rseq::portable::force().expect("no section has run yet");
@@ -75,6 +77,8 @@ pub fn force() -> Result<(), Mode> {
 /// Makes every `period`-th commit of the process abort in portable mode, so that tests reach what a
 /// program does about aborts; 0 turns it off. After 1000 aborts in a row on a slot one commit is let
 /// through, so that with 1 a section that doesn't give up ends as well.
+///
+/// Async-signal-safe.
 ///
 /// ```standalone_crate
 /// use rseq::{rseq, PerCpu};
@@ -155,8 +159,12 @@ impl Slot {
         is_aborted
     }
 
-    /// In a child of `fork`, which has no thread but `this`.
+    /// In a child of `fork`, which has no thread but `this`. Without a store where there is nothing
+    /// to forget.
     fn forget_others(&self, this: usize) {
+        if self.lock.is_free() && self.watch.is_idle() {
+            return;
+        }
         self.lock.forget_others(this);
         self.watch.forget();
     }
@@ -228,6 +236,18 @@ fn spread(thread: usize) -> usize {
     (thread as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(32) as usize
 }
 
+/// Ahead of all sections where there are constructors, because handlers mustn't do it: the C library
+/// takes a lock of its own for it, which whoever is just forking may hold.
+#[cfg(all(target_os = "linux", not(miri)))]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AHEAD: extern "C" fn() = {
+    extern "C" fn begins() {
+        prepare_for_forks();
+    }
+    begins
+};
+
 /// Sees to it that a child of `fork` frees the slots that other threads held: they don't exist in
 /// it.
 fn prepare_for_forks() {
@@ -238,7 +258,7 @@ fn prepare_for_forks() {
     }
     // Each thread that comes before it is done does it as well: to wait for the first would be to
     // wait below a handler, and to go on would be to lock a slot that a child would find locked.
-    // The C library takes a lock of its own for it, so no handler may come in between.
+    // No handler may come in between, either: see above.
     if !PREPARED.load(Acquire) {
         sys::without_signals(|| sys::at_fork_in_child(in_child));
         PREPARED.store(true, Release);

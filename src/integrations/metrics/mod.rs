@@ -77,6 +77,8 @@ pub struct PerCpuRecorder {
 
 impl PerCpuRecorder {
     /// Without metrics.
+    ///
+    /// Not async-signal-safe: it allocates.
     #[must_use]
     pub fn new() -> Self {
         Self { registry: Registry::new(Slots::default()) }
@@ -85,6 +87,8 @@ impl PerCpuRecorder {
     /// All metrics that have been used, counters first, then gauges, then histograms, each by name and labels.
     ///
     /// Each is read by itself, so they aren't of one moment.
+    ///
+    /// Not async-signal-safe: it allocates.
     #[must_use]
     pub fn read(&self) -> Vec<Reading> {
         let mut readings = Vec::new();

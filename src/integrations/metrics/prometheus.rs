@@ -44,12 +44,16 @@ pub struct PrometheusCollector {
 
 impl PrometheusCollector {
     /// With bounds that suit everything: the powers of four of what histograms count in (see [`PerCpuRecorder`]), whose counts are exact.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn new(recorder: Arc<PerCpuRecorder>) -> Self {
         Self { recorder, bounds: None }
     }
 
     /// With these bounds for all histograms, in their own units; how exact those are is said at [`WithBounds`](crate::prometheus::WithBounds).
+    ///
+    /// Not async-signal-safe: it allocates.
     #[must_use]
     pub fn with_bounds(self, bounds: impl IntoIterator<Item = f64>) -> Self {
         Self { bounds: Some(bounds.into_iter().collect()), ..self }
