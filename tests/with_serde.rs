@@ -139,6 +139,8 @@ fn recorded() -> impl Strategy<Value = Vec<(u64, u64)>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
+
     #[test]
     fn snapshots_with_large_counts_return_merged_ones_too(one in recorded(), other in recorded()) {
         let of = |recorded: &[(u64, u64)]| {
