@@ -5,6 +5,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ops::Index;
+use core::panic::UnwindSafe;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
@@ -120,6 +121,10 @@ pub const fn slot_power<T>() -> u32 {
 unsafe impl<T: Send + Sync, I> Sync for PerCpu<T, I> {}
 // SAFETY: owns its values.
 unsafe impl<T: Send, I> Send for PerCpu<T, I> {}
+// Values stay where they are when it is moved.
+impl<T, I> Unpin for PerCpu<T, I> {}
+// As of a `Box`: it owns its values, whatever it finds them by.
+impl<T: UnwindSafe, I> UnwindSafe for PerCpu<T, I> {}
 
 impl<T: Default, I: IndexKind> PerCpu<T, I> {
     /// Values by `T::default()`, made on first use.
@@ -353,7 +358,6 @@ impl<'a, T, I> IntoIterator for &'a PerCpu<T, I> {
 }
 
 /// The slots of a [`PerCpu`]: see [`PerCpu::iter`].
-#[derive(Clone)]
 pub struct Slots<'a, T> {
     first: NonNull<T>,
     indices: core::ops::Range<usize>,
@@ -368,6 +372,13 @@ unsafe impl<T: Sync> Sync for Slots<'_, T> {}
 impl<T> Slots<'_, T> {
     fn of(first: NonNull<T>) -> Self {
         Self { first, indices: 0..slots(), slots: PhantomData }
+    }
+}
+
+// Not derived: that would ask for values that can be cloned.
+impl<T> Clone for Slots<'_, T> {
+    fn clone(&self) -> Self {
+        Self { indices: self.indices.clone(), ..*self }
     }
 }
 
@@ -388,8 +399,7 @@ impl<T> ExactSizeIterator for Slots<'_, T> {}
 
 impl<T: fmt::Debug> fmt::Debug for Slots<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rest = Self { indices: self.indices.clone(), ..*self };
-        f.debug_list().entries(rest).finish()
+        f.debug_list().entries(self.clone()).finish()
     }
 }
 
