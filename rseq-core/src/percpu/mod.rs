@@ -57,6 +57,11 @@ use heap as memory;
 /// the memory that is nearest to that CPU. Other values are stored by the thread that uses them first. Values of more than 64 KiB have address space of their own, with the
 /// distance between slots rounded up to a power of two.
 ///
+/// In a process that locks its memory by `mlockall(MCL_FUTURE)`, a page of a slot is locked from when it is first stored to; what no CPU has touched takes
+/// no memory there either. But all of it counts towards `RLIMIT_MEMLOCK`: for each CPU that there can be 64 KiB for small values, and what large ones are rounded up to; where the limit is less, there is
+/// no memory ([`AllocError`]). `MCL_CURRENT` makes every slot resident that is reserved when it is called, unless it comes with `MCL_ONFAULT`.
+/// (Linux 4.4 has both.)
+///
 /// Dropping a `PerCpu` drops its values and leaves the memory to those that are made later.
 ///
 /// A child of `fork` has a copy of the values as they were, as of all memory; what parent and child change from then on is their own.
