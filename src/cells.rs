@@ -4,6 +4,7 @@
 
 use core::cell::UnsafeCell;
 use core::mem::{ManuallyDrop, MaybeUninit};
+use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 use super::__private::{Elements, WORDS_MAY_HAVE_GAPS, valued};
@@ -25,6 +26,9 @@ pub union Cell<T> {
 unsafe impl<T: Send, const N: usize> Sync for Cells<T, N> {}
 // SAFETY: holds items alone.
 unsafe impl<T: Send, const N: usize> Send for Cells<T, N> {}
+// An item is in or out, wholly, whatever panics: no code of users' runs while it moves.
+impl<T, const N: usize> UnwindSafe for Cells<T, N> {}
+impl<T, const N: usize> RefUnwindSafe for Cells<T, N> {}
 
 // Not for users, who are told what has elements when they index something else.
 #[diagnostic::do_not_recommend]

@@ -108,7 +108,7 @@ impl<T: Send, const N: usize, F: Fn() -> T> Pool<T, N, F> {
     }
 }
 
-impl<T: fmt::Debug, const N: usize, F> fmt::Debug for Pool<T, N, F> {
+impl<T, const N: usize, F> fmt::Debug for Pool<T, N, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").field("idle", &self.idle()).finish_non_exhaustive()
     }

@@ -5,6 +5,7 @@
 mod explored;
 mod support;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
@@ -48,7 +49,7 @@ fn is_narrow(bucket: Bucket, parts: u64) -> bool {
 }
 
 /// What a list of all values says is what a snapshot says.
-fn agrees<const PARTS: usize>(mut values: Vec<u64>, quantiles: &[f64], up_to: u64) -> Result<(), TestCaseError> {
+fn agrees<const PARTS: usize>(mut values: Vec<u64>, per_mille: &[usize], up_to: u64) -> Result<(), TestCaseError> {
     let seen = snapshot::<PARTS>(&values);
     values.sort_unstable();
     prop_assert_eq!(seen.count(), values.len() as u64);
@@ -68,10 +69,11 @@ fn agrees<const PARTS: usize>(mut values: Vec<u64>, quantiles: &[f64], up_to: u6
         (bucket, value) => bucket.is_none() && value.is_none(),
     };
     prop_assert!(contains(seen.min(), values.first()) && contains(seen.max(), values.last()));
-    for quantile in quantiles.iter().copied().chain([0.0, 0.5, 1.0]) {
-        let rank = (quantile * values.len() as f64).ceil().max(1.0) as usize;
+    for per_mille in per_mille.iter().copied().chain([0, 500, 1000]) {
+        let (quantile, rank) = (per_mille as f64 / 1000.0, (per_mille * values.len()).div_ceil(1000).max(1));
         prop_assert!(contains(seen.quantile(quantile), values.get(rank - 1)), "{} of {:?}", quantile, values);
     }
+    prop_assert_eq!(seen.quantile(1.0), seen.max());
 
     let below = |limit: u64| values.iter().filter(|value| **value <= limit).count() as u64;
     let ends = values.iter().map(|value| bucket::<PARTS>(*value).last());
@@ -111,10 +113,10 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(60) })]
 
     #[test]
-    fn it_says_what_a_sorted_list_says(values in values(), quantiles in prop::collection::vec(0.0..=1.0, 8), up_to in value()) {
-        agrees::<1>(values.clone(), &quantiles, up_to)?;
-        agrees::<2>(values.clone(), &quantiles, up_to)?;
-        agrees::<32>(values, &quantiles, up_to)?;
+    fn it_says_what_a_sorted_list_says(values in values(), per_mille in prop::collection::vec(0_usize..=1000, 8), up_to in value()) {
+        agrees::<1>(values.clone(), &per_mille, up_to)?;
+        agrees::<2>(values.clone(), &per_mille, up_to)?;
+        agrees::<32>(values, &per_mille, up_to)?;
     }
 
     #[test]
@@ -132,9 +134,9 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3) })]
 
     #[test]
-    fn so_does_the_finest(mut values in values(), quantiles in prop::collection::vec(0.0..=1.0, 8), up_to in value()) {
+    fn so_does_the_finest(mut values in values(), per_mille in prop::collection::vec(0_usize..=1000, 8), up_to in value()) {
         values.truncate(40);
-        agrees::<1024>(values.clone(), &quantiles, up_to)?;
+        agrees::<1024>(values.clone(), &per_mille, up_to)?;
         adds_up::<1024>(&values[..values.len() / 2], &values)?;
     }
 }
@@ -173,6 +175,67 @@ fn the_largest_of_very_many() {
     assert_eq!(seen.count(), (1 << 53) + 1);
     assert_eq!(seen.quantile(1.0), seen.max());
     assert_eq!(seen.quantile(0.5), seen.min());
+}
+
+/// A quantile means the number that it is written as, however near an `f64` comes to it.
+#[test]
+fn quantiles_are_decimal_numbers() {
+    let seen = snapshot::<1024>(&(1..=1000).collect::<Vec<_>>());
+    let rank = |quantile: f64| seen.quantile(quantile).expect("there are values").first();
+    assert!((1..=100_u32).all(|percent| rank(f64::from(percent) / 100.0) == u64::from(percent) * 10));
+    assert!((1..=1000_u32).all(|per_mille| rank(f64::from(per_mille) / 1000.0) == u64::from(per_mille)));
+    let next = |quantile: f64| f64::from_bits(quantile.to_bits() + 1);
+    assert_eq!([0.28, next(0.28), 0.9999, 1e-9, f64::MIN_POSITIVE, 5e-324].map(rank), [280, 281, 1000, 1, 1, 1]);
+    let below_one = f64::from_bits(1_f64.to_bits() - 1);
+    assert_eq!([below_one, -0.0, 2.0 / 3.0, 0.001, next(0.001)].map(rank), [1000, 1, 667, 1, 2]);
+}
+
+/// Counts beyond 2^64, as few as fit into a bucket: what a histogram, its snapshot and its largest value say of them.
+fn agrees_on_large_counts(recorded: &[(u64, u64)]) -> Result<(), TestCaseError> {
+    let histogram: Histogram = Histogram::new();
+    let mut by_bucket = BTreeMap::<u64, u64>::new();
+    for (value, times) in recorded {
+        // On whatever CPUs they run.
+        thread::scope(|scope| scope.spawn(|| histogram.record_many(*value, *times)).join()).expect("it records");
+        let count = by_bucket.entry(bucket::<32>(*value).first()).or_default();
+        *count = count.wrapping_add(*times);
+    }
+    by_bucket.retain(|_, count| *count > 0);
+    let seen = histogram.snapshot();
+    prop_assert!(
+        seen.buckets().map(|(bucket, count)| (bucket.first(), count)).eq(by_bucket.iter().map(|(&f, &c)| (f, c)))
+    );
+    prop_assert_eq!(seen.count(), by_bucket.values().fold(0, |sum: u64, count| sum.saturating_add(*count)));
+    prop_assert_eq!(histogram.count(), seen.count());
+    prop_assert_eq!(seen.quantile(1.0), seen.max());
+    prop_assert_eq!(seen.quantile(0.0), seen.min());
+    // The value in the middle, by counts of so many digits that none is lost.
+    let total: u128 = by_bucket.values().map(|count| u128::from(*count)).sum();
+    let mut up_to = 0;
+    let middle = by_bucket.iter().find(|(_, count)| {
+        up_to += u128::from(**count);
+        up_to >= total.div_ceil(2).max(1)
+    });
+    prop_assert_eq!(seen.quantile(0.5).map(Bucket::first), middle.map(|(first, _)| *first));
+    Ok(())
+}
+
+/// Counts of every size, and some that bring a sum to 2^64.
+fn counts() -> impl Strategy<Value = u64> {
+    let of_a_width = (0..64_u32, any::<u64>()).prop_map(|(shift, bits)| bits >> shift);
+    prop_oneof![3 => of_a_width, 1 => Just(u64::MAX), 1 => Just(1 << 63), 1 => u64::MAX - 3..=u64::MAX]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(60) })]
+
+    #[test]
+    fn large_counts_are_the_same_everywhere(recorded in prop::collection::vec((value(), counts()), 0..8)) {
+        agrees_on_large_counts(&recorded)?;
+        // All in one bucket, which wraps.
+        let together: Vec<_> = recorded.iter().map(|(_, times)| (7, *times)).collect();
+        agrees_on_large_counts(&together)?;
+    }
 }
 
 #[test]

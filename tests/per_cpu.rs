@@ -114,6 +114,59 @@ fn a_page_of_a_mib_is_taken_by_its_owner() {
     });
 }
 
+/// Has this process lock all that it maps from now on, or says why it can't.
+fn lock_future() -> bool {
+    // SAFETY: writes to, and reads, one structure. What can't be locked isn't.
+    let locked = unsafe {
+        let mut limit: libc::rlimit = zeroed();
+        libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit);
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit);
+        libc::mlockall(libc::MCL_FUTURE) == 0
+    };
+    if !locked {
+        println!("skipped: mlockall: {}", io::Error::last_os_error());
+    }
+    locked
+}
+
+/// How many bytes are there and locked of the mapping that this address is in.
+fn locked_bytes(address: usize) -> usize {
+    let text = fs::read_to_string("/proc/self/smaps").expect("Linux has it");
+    let holds = |range: &str| {
+        let (start, end) = range.split_once('-')?;
+        let [start, end] = [start, end].map(|end| usize::from_str_radix(end, 16).ok());
+        Some((start?..end?).contains(&address))
+    };
+    let mapping = text.lines().skip_while(|line| !line.split(' ').next().and_then(holds).unwrap_or(false));
+    let locked = mapping.skip(1).find_map(|line| line.strip_prefix("Locked:")).expect("one of its lines");
+    1024 * locked.trim().trim_end_matches(" kB").parse::<usize>().expect("a number")
+}
+
+/// Where all memory is to be there and locked, pages of slots are when they are touched, and not before.
+#[test]
+#[ignore = "run by `in_processes_of_their_own`"]
+fn a_locked_page_is_taken_by_its_owner() {
+    static SLOTS: PerCpu<AtomicUsize> = PerCpu::new();
+    // SAFETY: bytes may be zero.
+    static LARGE: PerCpu<Bytes<{ 1 << 20 }>> = unsafe { PerCpu::zeroed() };
+    if !lock_future() {
+        return;
+    }
+    if let Err(error) = SLOTS.allocate().and(LARGE.allocate()) {
+        return println!("skipped: {error}, as far as memory can be locked");
+    }
+    pages_are_taken_by_their_owner(&SLOTS, || count(&SLOTS));
+    let at = 1_000_000_usize;
+    // SAFETY: less than a MiB.
+    pages_are_taken_by_their_owner(&LARGE, || unsafe {
+        rseq! { commit |cpu| add(&LARGE[cpu].0[at], 1) }
+    });
+    for place in [places(&SLOTS)[0].start, places(&LARGE)[0].start] {
+        assert!(locked_bytes(place) > 0, "what was touched isn't locked");
+    }
+}
+
 /// Who reads all slots, or drops them, takes no memory of CPUs that didn't count.
 #[test]
 #[ignore = "run by `in_processes_of_their_own`"]
@@ -833,6 +886,7 @@ const ALONE: &[&str] = &[
     "a_page_is_taken_by_its_owner",
     "a_page_of_60_kib_is_taken_by_its_owner",
     "a_page_of_a_mib_is_taken_by_its_owner",
+    "a_locked_page_is_taken_by_its_owner",
     "who_reads_takes_no_page",
     "a_thousand_counters_take_a_handful_of_pages",
     "a_thousand_threads_take_no_more_than_one",

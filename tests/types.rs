@@ -10,6 +10,8 @@ mod items;
 #[path = "types/plain.rs"]
 mod plain;
 mod support;
+#[path = "types/traits.rs"]
+mod traits;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Barrier, Mutex};

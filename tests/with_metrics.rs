@@ -255,3 +255,22 @@ fn bounds_are_powers_of_four() {
     assert_eq!(buckets[..3], first);
     assert!(text.ends_with("it_count 5\n"), "{text}");
 }
+
+/// Bounds that no value is up to are left out, and those that are the same after rounding are one.
+#[test]
+fn bounds_that_are_none_are_left_out() {
+    let buckets = |bounds: &[f64]| {
+        let text = scrape(
+            |collector| collector.with_bounds(bounds.iter().copied()),
+            || {
+                describe_histogram!("it", Unit::Bytes, "It");
+                [0.2, 1.0, 2.0, 1e300].iter().for_each(|value| histogram!("it").record(*value));
+            },
+        );
+        text.lines().filter_map(|line| line.strip_prefix("it_bucket").map(String::from)).collect::<Vec<_>>()
+    };
+    assert_eq!(buckets(&[f64::NAN, -0.6, f64::NEG_INFINITY, f64::INFINITY]), [r#"{le="+Inf"} 4"#]);
+    let all = r#"{le="1.8446744073709552e+19"} 4"#;
+    let expected = [r#"{le="0"} 1"#, r#"{le="1"} 2"#, r#"{le="2"} 3"#, all, r#"{le="+Inf"} 4"#];
+    assert_eq!(buckets(&[0.3, -0.0, 0.5, 1.0, 1.5, 1e30, f64::MAX]), expected);
+}

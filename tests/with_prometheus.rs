@@ -6,6 +6,7 @@ use std::thread;
 use prometheus_client::encoding::{prometheus_text, text};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::{Metric, Registry};
+use proptest::prelude::*;
 use rseq::prometheus::{WithBounds, powers_of_two};
 use rseq::{Counter, Histogram};
 
@@ -78,6 +79,52 @@ fn bounds_are_sorted_and_single_and_count_from_below() {
             "it_count 5"
         ]
     );
+}
+
+/// A scrape as it is in both text formats: no bound twice, each above the one before, and no count below it.
+fn is_valid(histogram: &Arc<Histogram>, bounds: &[u64], per_unit: u64) -> Result<(), TestCaseError> {
+    let mut registry = Registry::default();
+    registry.register("it", "It", WithBounds::new(Arc::clone(histogram), bounds.iter().copied()).per_unit(per_unit));
+    let mut open_metrics = String::new();
+    text::encode(&mut open_metrics, &registry).unwrap();
+    for seen in [lines(&registry), open_metrics.lines().map(String::from).collect()] {
+        let buckets = seen.iter().filter_map(|line| line.strip_prefix("it_bucket{le=\"")?.split_once("\"} "));
+        let buckets: Vec<(&str, u64)> = buckets.map(|(le, count)| (le, count.parse().unwrap())).collect();
+        let number = |le: &str| if le == "+Inf" { f64::INFINITY } else { le.parse::<f64>().unwrap() };
+        for pair in buckets.windows(2) {
+            prop_assert!(number(pair[0].0) < number(pair[1].0) && pair[0].1 <= pair[1].1, "{:?}", buckets);
+        }
+        prop_assert_eq!(buckets.last(), Some(&("+Inf", histogram.count())));
+        let count = format!("it_count {}", histogram.count());
+        prop_assert!(seen.contains(&count), "{} in {:?}", count, seen);
+    }
+    Ok(())
+}
+
+/// Bounds that lie close together, anywhere.
+fn bounds() -> impl Strategy<Value = Vec<u64>> {
+    let near = (any::<u64>(), 0..64_u32, 0..3000_u64);
+    prop::collection::vec(near.prop_map(|(at, shift, by)| [at >> shift, (at >> shift).saturating_add(by)]), 0..6)
+        .prop_map(|pairs| pairs.into_iter().flatten().chain([u64::MAX, u64::MAX - 1]).collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
+
+    #[test]
+    fn no_bound_is_printed_twice(bounds in bounds(), per_unit in prop_oneof![Just(1), Just(1_000_000_000), 1..u64::MAX]) {
+        let values = bounds.iter().flat_map(|bound| [*bound, bound.saturating_add(1)]);
+        is_valid(&histogram(values), &bounds, per_unit)?;
+    }
+}
+
+/// Of these the largest counts: every value is at most what is printed.
+#[test]
+fn of_bounds_that_print_alike_the_largest_counts() {
+    let seen = scrape(WithBounds::new(histogram::<32>([5, u64::MAX]), [u64::MAX - 1, u64::MAX, 10]));
+    let expected =
+        [r#"it_bucket{le="10"} 1"#, r#"it_bucket{le="1.8446744073709552e+19"} 2"#, r#"it_bucket{le="+Inf"} 2"#];
+    assert_eq!(seen[..3], expected);
 }
 
 /// A bound in the middle of a bucket doesn't count it.

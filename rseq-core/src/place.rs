@@ -80,7 +80,6 @@ pub struct Raw;
 ///
 /// Nothing but [`target`] asks for a trait, so a place of the wrong type is one error, where it stands, and not another for each use.
 /// All methods take `self` by value, lest a trait of the user's that is implemented for every type comes before them.
-#[derive(Debug)]
 pub struct Target<V, A, P> {
     address: *mut V,
     access: A,

@@ -15,11 +15,9 @@ use crate::percpu::PerCpu;
 use crate::place::{POINTER, Target, Word};
 
 /// The type of a value of a window.
-#[derive(Debug)]
 pub struct Typed<V>(PhantomData<fn(V) -> V>);
 
 /// The type of what a pointer in a window points to.
-#[derive(Debug)]
 pub struct Pointee<T>(PhantomData<fn(T) -> T>);
 
 macro_rules! copy {
@@ -370,7 +368,6 @@ pub fn ge<V: Ordered>(left: V, right: V) -> bool {
 }
 
 /// Where a field lies in its structure.
-#[derive(Debug)]
 pub struct Field<T, U> {
     bytes: usize,
     whole: PhantomData<fn(T) -> T>,
@@ -456,7 +453,6 @@ unsafe impl<T> Elements for *const T {
 }
 
 /// The first of some elements, one of which a window selects. It borrows what has them.
-#[derive(Debug)]
 pub struct First<'e, T>(*mut T, PhantomData<&'e ()>);
 
 impl<T> Clone for First<'_, T> {

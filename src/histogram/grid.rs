@@ -31,7 +31,6 @@ unsafe impl<const PARTS: usize> Elements for Counts<PARTS> {
 
 impl<const PARTS: usize> Grid<PARTS> {
     /// How many buckets there are.
-    #[cfg(feature = "alloc")]
     pub(super) const BUCKETS: usize = OCTAVES * PARTS;
 
     /// The counts of all buckets, in their order.

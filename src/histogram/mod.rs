@@ -92,7 +92,7 @@ impl<const PARTS: usize> Histogram<PARTS> {
         self.record_many(value, 1);
     }
 
-    /// Counts a value so many times, at the cost of one.
+    /// Counts a value so many times, at the cost of one. The count of a bucket wraps at 2^64.
     ///
     /// Async-signal-safe.
     ///
@@ -116,12 +116,23 @@ impl<const PARTS: usize> Histogram<PARTS> {
         self.parts[current::cpu()].counts()[index].fetch_add(times, Relaxed);
     }
 
-    /// How many values were recorded, as of [`Counter::sum`](crate::Counter::sum).
+    /// How many values were recorded, as of [`Counter::sum`](crate::Counter::sum); `u64::MAX` if there are more, as each bucket can hold that many.
     ///
     /// Async-signal-safe.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.counts().flatten().fold(0, |sum, count| sum.wrapping_add(count.load(Relaxed)))
+        let counts = self.counts().flatten().map(|count| count.load(Relaxed));
+        let total = counts.map(u128::from).sum::<u128>();
+        u64::try_from(total).unwrap_or_else(|_| self.count_by_bucket())
+    }
+
+    /// [`Histogram::count`] where a bucket may have wrapped.
+    #[cold]
+    fn count_by_bucket(&self) -> u64 {
+        let of_cpu = |bucket: usize| move |counts: &[AtomicU64]| counts[bucket].load(Relaxed);
+        let counts =
+            (0..Grid::<PARTS>::BUCKETS).map(|bucket| self.counts().map(of_cpu(bucket)).fold(0, u64::wrapping_add));
+        counts.fold(0, u64::saturating_add)
     }
 
     /// What was recorded so far. Values that are recorded meanwhile may be in it or not.

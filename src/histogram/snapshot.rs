@@ -64,8 +64,6 @@ pub(crate) enum NoSnapshot {
     NoFirst(u64),
     /// A bucket is there twice, or after a larger one.
     Unsorted(u64),
-    /// All counts together don't fit into 64 bits.
-    Overflow,
 }
 
 #[cfg(feature = "serde")]
@@ -76,7 +74,6 @@ impl fmt::Display for NoSnapshot {
             Self::Empty(first) => write!(f, "the bucket of {first} has no value"),
             Self::NoFirst(value) => write!(f, "no bucket begins with {value}"),
             Self::Unsorted(first) => write!(f, "the bucket of {first} is there twice, or after a larger one"),
-            Self::Overflow => f.write_str("there are more than 2^64 - 1 values"),
         }
     }
 }
@@ -101,7 +98,6 @@ impl Snapshot {
             return Err(NoSnapshot::Parts(parts));
         }
         let mut counts = Vec::new();
-        let mut total = 0_u64;
         for &(first, count) in buckets {
             let index = index_among(parts, first);
             if Bucket::at(index, parts).first() != first {
@@ -113,7 +109,6 @@ impl Snapshot {
             if count == 0 {
                 return Err(NoSnapshot::Empty(first));
             }
-            total = total.checked_add(count).ok_or(NoSnapshot::Overflow)?;
             counts.resize(index, 0);
             counts.push(count);
         }
@@ -135,11 +130,16 @@ impl Snapshot {
         self.parts
     }
 
-    /// How many values there are; `u64::MAX` if there are more, as there may be after [`Snapshot::merge`].
+    /// How many values there are; `u64::MAX` if there are more, as each bucket can hold that many.
     ///
     /// Async-signal-safe.
     #[must_use]
     pub fn count(&self) -> u64 {
+        saturating(self.total())
+    }
+
+    /// How many there really are.
+    fn total(&self) -> u128 {
         sum(self.counts.iter().copied())
     }
 
@@ -153,7 +153,9 @@ impl Snapshot {
 
     /// The bucket of the value that `quantile` of all values don't exceed (0.5: the median; 0: the smallest; 1: the largest); `None` without values.
     ///
-    /// It is the bucket of the very value that sorting would find: the one of rank ⌈`quantile` × count⌉, and the first for 0.
+    /// It is the bucket of the very value that sorting would find: the one of rank ⌈`quantile` × count⌉, and the first for 0. That is
+    /// exact, however many values there are. `quantile` stands for the decimal number that it is printed as: 0.28 of 100 values are 28,
+    /// though the `f64` is a little more.
     ///
     /// Async-signal-safe.
     ///
@@ -162,12 +164,10 @@ impl Snapshot {
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Option<Bucket> {
         assert!((0.0..=1.0).contains(&quantile), "a quantile is from 0 to 1, not {quantile}");
-        let count = self.count();
-        // Of more than 2^53 values the number isn't exact any more, and the last might be missed.
-        let rank = if quantile < 1.0 { ceil(quantile * count as f64).clamp(1, count.max(1)) } else { count };
+        let rank = share(quantile, self.total()).max(1);
         let mut up_to = 0;
         let found = self.buckets().find(|(_, count)| {
-            up_to = count.saturating_add(up_to);
+            up_to += u128::from(*count);
             up_to >= rank
         });
         found.map(|(bucket, _)| bucket)
@@ -203,8 +203,8 @@ impl Snapshot {
     /// Async-signal-safe.
     #[must_use]
     pub fn mean(&self) -> Option<f64> {
-        let count = self.count();
-        (count > 0).then(|| self.sum() / count as f64)
+        let total = self.total();
+        (total > 0).then(|| self.sum() / total as f64)
     }
 
     /// How many values are in buckets that have none above `value`: exact where `value` is the last of its bucket, as it is below 2 × parts and in front of powers of two.
@@ -212,7 +212,8 @@ impl Snapshot {
     /// Async-signal-safe.
     #[must_use]
     pub fn count_up_to(&self, value: u64) -> u64 {
-        sum(self.buckets().take_while(|(bucket, _)| bucket.last() <= value).map(|(_, count)| count))
+        let buckets = self.buckets().take_while(|(bucket, _)| bucket.last() <= value);
+        saturating(sum(buckets.map(|(_, count)| count)))
     }
 
     /// Adds the values of another one. A bucket holds at most `u64::MAX`.
@@ -264,12 +265,26 @@ fn valid(parts: usize) -> bool {
     parts.is_power_of_two() && parts <= MOST_PARTS
 }
 
-fn sum(counts: impl Iterator<Item = u64>) -> u64 {
-    counts.fold(0, u64::saturating_add)
+fn sum(counts: impl Iterator<Item = u64>) -> u128 {
+    counts.map(u128::from).sum()
 }
 
-/// The least whole number that isn't less. (There is no `f64::ceil` without std.)
-fn ceil(number: f64) -> u64 {
-    let floor = number as u64;
-    if floor as f64 == number { floor } else { floor + 1 }
+fn saturating(number: u128) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// The least whole number that is at least this part of so many, where the part is the shortest decimal number that means this `f64`.
+fn share(part: f64, of: u128) -> u128 {
+    // "2.8e-1": each digit is worth a tenth of the one before it, the first 10^-1 here.
+    let written = alloc::format!("{part:e}");
+    let (digits, exponent) = written.split_once('e').expect("it has an exponent");
+    let zeroes = exponent.strip_prefix('-').map_or(0, |zeroes| zeroes.parse().expect("it is a number"));
+    let digits = digits.bytes().filter(u8::is_ascii_digit).map(|digit| u128::from(digit - b'0'));
+    // From the last digit on. A part of 1 that is cut off stays one to the end, so all that matters is whether there was any.
+    let (mut share, mut more) = (0, false);
+    for digit in digits.rev().chain(core::iter::repeat_n(0, zeroes)) {
+        more |= share % 10 > 0;
+        share = share / 10 + digit * of;
+    }
+    share + u128::from(more)
 }

@@ -91,7 +91,8 @@ pub struct WithBounds<H> {
 }
 
 impl<H> WithBounds<H> {
-    /// With these bounds, in any order, in the unit of the histogram. There is one of infinity always.
+    /// With these bounds, in any order, in the unit of the histogram. There is one of infinity always. Of bounds that are the same when they are printed
+    /// (as `f64`, which tells numbers above 2^53 apart by their leading bits alone), the largest is shown.
     ///
     /// Not async-signal-safe: it allocates.
     #[must_use]
@@ -160,11 +161,14 @@ pub fn powers_of_two(exponents: RangeInclusive<u32>) -> impl Iterator<Item = u64
 
 /// What is in a snapshot, by bounds that ascend.
 pub(super) fn encode(seen: &Snapshot, bounds: &[u64], per_unit: f64, encoder: &mut MetricEncoder) -> fmt::Result {
+    let shown = |bound: &u64| *bound as f64 / per_unit;
     let mut below = 0;
     let mut buckets = Vec::with_capacity(bounds.len() + 1);
-    for bound in bounds {
-        let up_to = seen.count_up_to(*bound);
-        buckets.push((*bound as f64 / per_unit, up_to - below));
+    // A scrape is refused as a whole where a bound is in it twice.
+    for alike in bounds.chunk_by(|one, next| shown(one) == shown(next)) {
+        let largest = alike.last().expect("a chunk isn't empty");
+        let up_to = seen.count_up_to(*largest);
+        buckets.push((shown(largest), up_to - below));
         below = up_to;
     }
     buckets.push((f64::INFINITY, seen.count() - below));

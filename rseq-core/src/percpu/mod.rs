@@ -5,6 +5,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ops::Index;
+use core::panic::UnwindSafe;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
@@ -76,6 +77,11 @@ use heap as memory;
 /// the memory that is nearest to that CPU. Other values are stored by the thread that uses them first. Values of more than 64 KiB have address space of their own, with the
 /// distance between slots rounded up to a power of two.
 ///
+/// In a process that locks its memory by `mlockall(MCL_FUTURE)`, a page of a slot is locked from when it is first stored to; what no CPU has touched takes
+/// no memory there either. But all of it counts towards `RLIMIT_MEMLOCK`: for each CPU that there can be 64 KiB for small values, and what large ones are rounded up to; where the limit is less, there is
+/// no memory ([`AllocError`]). `MCL_CURRENT` makes every slot resident that is reserved when it is called, unless it comes with `MCL_ONFAULT`.
+/// (Linux 4.4 has both.)
+///
 /// Dropping a `PerCpu` drops its values and leaves the memory to those that are made later. When a
 /// shared object is unloaded (by glibc: musl never does), its slots' memory is given back, behind
 /// its last destructor.
@@ -144,6 +150,10 @@ pub const fn slot_power<T>() -> u32 {
 unsafe impl<T: Send + Sync, I> Sync for PerCpu<T, I> {}
 // SAFETY: owns its values.
 unsafe impl<T: Send, I> Send for PerCpu<T, I> {}
+// Values stay where they are when it is moved.
+impl<T, I> Unpin for PerCpu<T, I> {}
+// As of a `Box`: it owns its values, whatever it finds them by.
+impl<T: UnwindSafe, I> UnwindSafe for PerCpu<T, I> {}
 
 impl<T: Default, I: IndexKind> PerCpu<T, I> {
     /// Values by `T::default()`, made on first use.
@@ -418,7 +428,6 @@ impl<'a, T, I> IntoIterator for &'a PerCpu<T, I> {
 }
 
 /// The slots of a [`PerCpu`]: see [`PerCpu::iter`].
-#[derive(Clone)]
 pub struct Slots<'a, T> {
     first: NonNull<T>,
     indices: core::ops::Range<usize>,
@@ -433,6 +442,13 @@ unsafe impl<T: Sync> Sync for Slots<'_, T> {}
 impl<T> Slots<'_, T> {
     fn of(first: NonNull<T>) -> Self {
         Self { first, indices: 0..slots(), slots: PhantomData }
+    }
+}
+
+// Not derived: that would ask for values that can be cloned.
+impl<T> Clone for Slots<'_, T> {
+    fn clone(&self) -> Self {
+        Self { indices: self.indices.clone(), ..*self }
     }
 }
 
@@ -453,8 +469,7 @@ impl<T> ExactSizeIterator for Slots<'_, T> {}
 
 impl<T: fmt::Debug> fmt::Debug for Slots<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rest = Self { indices: self.indices.clone(), ..*self };
-        f.debug_list().entries(rest).finish()
+        f.debug_list().entries(self.clone()).finish()
     }
 }
 

@@ -28,6 +28,22 @@ pub(super) fn refuse_huge_pages(memory: NonNull<u8>, length: usize) {
     keeping_errno(|| unsafe { libc::madvise(memory.as_ptr().cast(), length, libc::MADV_NOHUGEPAGE) });
 }
 
+/// Has pages of this address space, of which there are none yet, locked when they are touched, if
+/// they are to be locked: after `mlockall(MCL_FUTURE)` all would be there at once, for CPUs that
+/// never come here too.
+pub(super) fn lock_what_is_touched(memory: NonNull<u8>, length: usize) {
+    /// `include/uapi/asm-generic/mman-common.h`, since 4.4.
+    const MLOCK_ONFAULT: libc::c_uint = 1;
+    let memory = memory.as_ptr();
+    // SAFETY: changes no content, as there is none. What is locked can't be told to be needed no
+    // more (`madvise_dontneed_free_valid_vma` in `mm/madvise.c`): so the first call fails.
+    keeping_errno(|| unsafe {
+        if libc::madvise(memory.cast(), length, libc::MADV_DONTNEED) != 0 {
+            libc::syscall(libc::SYS_mlock2, memory, length, MLOCK_ONFAULT);
+        }
+    });
+}
+
 /// There is no such system call.
 pub(crate) const NO_SUCH_CALL: Errno = libc::ENOSYS;
 /// The calling thread has another area, or this one under another length or signature (`rseq_register` in `kernel/rseq.c`).

@@ -57,6 +57,10 @@ pub(crate) fn die(words: &str) -> ! {
 #[cfg(all(unix, not(miri)))]
 pub(super) const RESERVED: libc::c_int = 0;
 
+/// Unknown.
+#[cfg(all(unix, not(miri)))]
+pub(super) fn lock_what_is_touched(_memory: core::ptr::NonNull<u8>, _length: usize) {}
+
 /// Nothing to refuse.
 #[cfg(all(unix, not(miri)))]
 pub(super) fn refuse_huge_pages(_memory: core::ptr::NonNull<u8>, _length: usize) {}

@@ -6,7 +6,7 @@ use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
 use core::time::Duration;
 
-use super::{Errno, RESERVED, executable_base, refuse_huge_pages, roots, started_with};
+use super::{Errno, RESERVED, executable_base, lock_what_is_touched, refuse_huge_pages, roots, started_with};
 
 /// The address of a dynamic symbol of the whole program, null if there is none.
 pub(crate) fn symbol(name: &CStr) -> *const c_void {
@@ -175,11 +175,20 @@ pub(crate) fn at_fork_in_child(handler: unsafe extern "C" fn()) {
 
 /// Address space, of zeroes, which has memory behind it only where it is touched; `None` if the system refuses. It isn't from an allocator, which may be the caller.
 pub(crate) fn reserve(length: usize) -> Option<NonNull<u8>> {
-    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | RESERVED);
+    let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | RESERVED;
+    // As long as nobody can access it, no page of it is made for being locked.
     // SAFETY: new memory wherever the kernel likes.
-    let memory = unsafe { libc::mmap(null_mut(), length, access, kind, -1, 0) };
-    let memory = NonNull::new(memory.cast()).filter(|_| memory != libc::MAP_FAILED)?;
+    let memory = unsafe { libc::mmap(null_mut(), length, libc::PROT_NONE, kind, -1, 0) };
+    let memory = NonNull::new(memory.cast::<u8>()).filter(|_| memory != libc::MAP_FAILED)?;
+    lock_what_is_touched(memory, length);
     refuse_huge_pages(memory, length);
+    // SAFETY: mapped above, and nobody else knows of it.
+    unsafe {
+        if libc::mprotect(memory.as_ptr().cast(), length, libc::PROT_READ | libc::PROT_WRITE) != 0 {
+            libc::munmap(memory.as_ptr().cast(), length);
+            return None;
+        }
+    }
     roots::add(memory, length);
     Some(memory)
 }

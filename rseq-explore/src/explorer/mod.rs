@@ -61,13 +61,21 @@ impl Event {
 }
 
 /// An operation that has run, or a section that has.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Run<'r, T> {
     /// What it returned.
     pub value: &'r T,
     /// The CPU that it ran on, for a section the one that it committed on.
     pub cpu: usize,
 }
+
+// Not derived: that would ask for values that can be copied.
+impl<T> Clone for Run<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Run<'_, T> {}
 
 /// What has run so far. An attempt that was aborted hasn't.
 #[derive(Debug)]

@@ -51,7 +51,8 @@ impl PrometheusCollector {
         Self { recorder, bounds: None }
     }
 
-    /// With these bounds for all histograms, in their own units; how exact those are is said at [`WithBounds`](crate::prometheus::WithBounds).
+    /// With these bounds for all histograms, in their own units; how exact those are is said at [`WithBounds`](crate::prometheus::WithBounds). They are rounded as
+    /// values are. NaN and bounds below 0 are left out, as no value is up to them; infinity is there always.
     ///
     /// Not async-signal-safe: it allocates.
     #[must_use]
@@ -64,7 +65,8 @@ impl PrometheusCollector {
         let Some(bounds) = &self.bounds else {
             return powers_of_two(0..=62).step_by(2).collect();
         };
-        let mut bounds: Vec<u64> = bounds.iter().map(|bound| whole(*bound, per_unit)).collect();
+        let bounds = bounds.iter().filter(|bound| (0.0..f64::INFINITY).contains(*bound));
+        let mut bounds: Vec<u64> = bounds.map(|bound| whole(*bound, per_unit)).collect();
         bounds.sort_unstable();
         bounds.dedup();
         bounds
