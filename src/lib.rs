@@ -111,7 +111,6 @@ mod cells;
 // They count by 64 bits.
 #[cfg(target_has_atomic = "64")]
 mod counter;
-#[cfg(all(target_has_atomic = "64", not(target_pointer_width = "64")))]
 mod current;
 #[cfg(target_has_atomic = "64")]
 mod histogram;

@@ -92,6 +92,8 @@ macro_rules! types {
 
             #[path = "cells.rs"]
             mod cells;
+            #[path = "current.rs"]
+            mod current;
             #[path = "ring/mod.rs"]
             mod ring;
             #[path = "stack/mod.rs"]

@@ -32,6 +32,8 @@ mod unarmed {
 
     #[path = "cells.rs"]
     mod cells;
+    #[path = "current.rs"]
+    mod current;
     #[path = "ring/mod.rs"]
     mod ring;
     #[path = "stack/mod.rs"]

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Orde
 use self::sections::Shelf;
 use super::cells::{self, from_word, is_word};
 use super::drain::{self, StopError, Stopped};
-use super::{AllocError, CpuId, PerCpu, rseq};
+use super::{AllocError, CpuId, PerCpu, current, rseq};
 
 /// Items that any thread puts down and any thread picks up, latest first: at most `N` for each CPU.
 ///
@@ -142,7 +142,7 @@ impl<T: Send, const N: usize> Stack<T, N> {
     pub(super) fn push_later(&self, mut item: T) -> Result<(), T> {
         let mut round = 0_u32;
         loop {
-            let len = &self.shelves[sections::cpu()].len;
+            let len = &self.shelves[current::cpu()].len;
             match len.load(Relaxed) {
                 drain::STOPPED.. => drain::insist(len, round),
                 full if full >= N => return Err(item),

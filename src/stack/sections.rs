@@ -3,7 +3,7 @@
 use core::sync::atomic::AtomicUsize;
 
 use super::super::cells::Cells;
-use super::{CpuId, PerCpu, rseq};
+use super::{PerCpu, rseq};
 
 /// The items of a CPU.
 #[repr(C)]
@@ -90,10 +90,4 @@ pub unsafe fn pop_copy<T, const N: usize>(shelves: &PerCpu<Shelf<T, N>>, room: *
             => true
         }
     }
-}
-
-/// The CPU that the thread ran on just now.
-pub fn cpu() -> CpuId {
-    let nowhere = AtomicUsize::new(0);
-    rseq! { commit |cpu| store(&nowhere, 0) => cpu }
 }
