@@ -24,7 +24,8 @@ use super::{AllocError, Stack};
 /// assert_eq!(BUFFERS.idle(), 1);
 /// ```
 ///
-/// *Memory*: objects lie in boxes. There are never more than `N` for each CPU that aren't in use: one that is returned where there is no room is dropped.
+/// *Memory*: objects lie in boxes. There are never more than `N` for each CPU that aren't in use: one that is returned where there is no room is dropped. That is so only where
+/// [a push](Stack::push) is refused, so a CPU had `N`; and one is made only where [a pop](Stack::pop) finds none.
 ///
 /// *Handlers of signals*: [`Pool::take`] makes an object where there is none, and dropping a [`Pooled`] drops the object where there is no room. Both may call the
 /// allocator, on top of which a handler may be. There, [`Pool::try_take`] and [`Pooled::try_return`] do the same without it:
