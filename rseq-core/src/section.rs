@@ -58,6 +58,7 @@ impl<I: IndexKind> Section<I> {
         crate::nesting::begins();
         // SAFETY: this thread's, as of just now.
         let cpu = unsafe { arch::arm(thread) }?;
+        arch::is_of_image();
         Self::armed(thread, cpu, audit::Attempt::NONE)
     }
 
@@ -390,6 +391,7 @@ pub fn area() -> *mut Rseq {
 #[inline(always)]
 #[must_use]
 pub fn area_for_windows() -> usize {
+    arch::is_of_image();
     arch::area_for_windows()
 }
 
@@ -398,6 +400,7 @@ pub fn area_for_windows() -> usize {
 #[inline(always)]
 #[must_use]
 pub fn area_for_attempts() -> usize {
+    arch::is_of_image();
     arch::area_for_attempts()
 }
 

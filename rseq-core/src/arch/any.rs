@@ -52,10 +52,16 @@ macro_rules! armed_note {
 pub(super) use armed_note;
 
 /// The note of an image with sections, from which a debugger finds a thread's area and the slots. Operands: `fast`, `decision` and `possible`, the statics of these names, and `words`, where
-/// those of the first begin.
+/// those of the first begin. These are hidden: code and notes know how far they are, so each image
+/// has to use its own.
 macro_rules! image_note {
     () => {
-        $crate::arch::any::note!("3", "12", "{fast} + {words}", "{decision}", "{possible}")
+        concat!(
+            ".hidden {fast}\n",
+            ".hidden {decision}\n",
+            ".hidden {possible}\n",
+            $crate::arch::any::note!("3", "12", "{fast} + {words}", "{decision}", "{possible}"),
+        )
     };
 }
 pub(super) use image_note;
