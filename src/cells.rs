@@ -75,16 +75,57 @@ impl<T, const N: usize> Cells<T, N> {
     }
 }
 
-/// Pushes an item by one of two sections, each of which says whether there was room: as a word, or as a copy of where it lies. Gives it back if there was none.
+/// Pushes an item by one of two sections, each of which says whether there was room: as a word, or as a copy of where it lies. Gives it back if there was none, and drops it if the
+/// section panics.
 #[inline(always)]
 pub fn push<T>(item: T, word: impl FnOnce(*mut ()) -> bool, copy: impl FnOnce(*const T) -> bool) -> Result<(), T> {
     if const { is_word::<T>() } {
         let item = to_word(item);
-        // SAFETY: if the word wasn't taken, it is still the item.
-        if word(item) { Ok(()) } else { Err(unsafe { from_word(item) }) }
+        let held = Held(|| {
+            // SAFETY: unless the word was taken, it is still the item.
+            drop(unsafe { from_word::<T>(item) });
+        });
+        let is_taken = word(item);
+        core::mem::forget(held);
+        // SAFETY: as above.
+        if is_taken { Ok(()) } else { Err(unsafe { from_word(item) }) }
     } else {
-        let item = ManuallyDrop::new(item);
-        if copy(&raw const *item) { Ok(()) } else { Err(ManuallyDrop::into_inner(item)) }
+        let mut item = ManuallyDrop::new(item);
+        let item = &raw mut *item;
+        let held = Held(|| {
+            // SAFETY: unless it was copied away, it is still there.
+            unsafe { item.drop_in_place() };
+        });
+        let is_taken = copy(item);
+        core::mem::forget(held);
+        // SAFETY: as above.
+        if is_taken { Ok(()) } else { Err(unsafe { item.read() }) }
+    }
+}
+
+/// Does something when it is dropped.
+struct Held<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for Held<F> {
+    #[inline]
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// Drops each item. If the drop of one panics the others are dropped on the way out, as of a slice; if another one does then, the process is aborted.
+pub fn drop_all<T>(take: impl FnMut() -> Option<T>) {
+    struct All<T, F: FnMut() -> Option<T>>(F);
+    impl<T, F: FnMut() -> Option<T>> Drop for All<T, F> {
+        fn drop(&mut self) {
+            while let Some(item) = (self.0)() {
+                drop(item);
+            }
+        }
+    }
+    let mut all = All(take);
+    while let Some(item) = (all.0)() {
+        drop(item);
     }
 }
 

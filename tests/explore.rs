@@ -276,6 +276,7 @@ mod types {
         use super::*;
         pub mod sections;
     }
+    #[allow(dead_code, reason = "only those that move items are explored")]
     mod stack {
         use super::*;
         pub mod sections;

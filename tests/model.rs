@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use rseq_explore::model::{Bounds, Broken, Done, Failure, Model, Wrong};
 
@@ -49,10 +49,10 @@ examples! { ($) examples: }
 examples! { ($) unarmed: [no_arm] }
 examples! { ($) unchecked: [no_check] }
 
-/// A module with the types of the crate, by the model's sections and its fence: as they are, or with a mutation, or by another fence. (In parentheses a `$`, for
-/// the macro inside.)
+/// A module with the types of the crate, by the model's sections and its fence: as they are, or with a mutation, or by another fence, or by another way to deal with shelves that are
+/// stopped. (In parentheses a `$`, for the macro inside.)
 macro_rules! types {
-    (($d:tt) $name:ident: [$($mutation:tt)*], $fence:expr, $insist:expr) => {
+    (($d:tt) $name:ident: [$($mutation:tt)*], $fence:expr, $drain:ident) => {
         #[allow(dead_code, reason = "not every method is used")]
         #[path = "../src"]
         mod $name {
@@ -66,20 +66,17 @@ macro_rules! types {
             mod drain {
                 use std::sync::atomic::AtomicUsize;
 
-                pub use ::rseq::drain::{MOST, STOPPED, StopError, Stopped, stop_by};
+                pub use $crate::$drain::{STOPPED, insist, seen};
+                pub use ::rseq::drain::{MOST, StopError, Stopped, stop_by};
 
                 pub fn stop(number: &AtomicUsize, _: ::rseq::CpuId) -> Result<Stopped<'_>, StopError> {
-                    stop_by(number, || {
+                    let stopped = stop_by(number, || {
                         super::between();
                         ($fence)();
                         super::between();
                         Ok(())
-                    })
-                }
-
-                /// Nobody waits.
-                pub fn insist(number: &AtomicUsize, _: u32) {
-                    ($insist)(number);
+                    });
+                    stopped.map_err(seen)
                 }
             }
 
@@ -102,9 +99,44 @@ macro_rules! types {
     };
 }
 
-types! { ($) types: [], ::rseq_explore::model::fence, ::rseq::drain::resume }
-types! { ($) unarmed_types: [[no_arm]], ::rseq_explore::model::fence, ::rseq::drain::resume }
-types! { ($) unfenced_types: [], || (), ::rseq::drain::resume }
+types! { ($) types: [], ::rseq_explore::model::fence, insistent }
+types! { ($) unarmed_types: [[no_arm]], ::rseq_explore::model::fence, insistent }
+types! { ($) unfenced_types: [], || (), insistent }
+types! { ($) waiting_types: [], ::rseq_explore::model::fence, waiting }
+types! { ($) hasty_types: [], ::rseq_explore::model::fence, hasty }
+
+/// A shelf that is stopped is resumed, without waiting.
+mod insistent {
+    pub use rseq::drain::{STOPPED, StopError, resume};
+
+    pub fn insist(number: &super::AtomicUsize, _: u32) {
+        resume(number);
+    }
+
+    pub fn seen(error: StopError) -> StopError {
+        error
+    }
+}
+
+/// One that is stopped is waited for.
+mod waiting {
+    pub use super::insistent::{STOPPED, seen};
+
+    pub fn insist(_: &super::AtomicUsize, _: u32) {}
+}
+
+/// One that is stopped is taken for one that is full, or empty.
+mod hasty {
+    use rseq::drain::StopError;
+
+    pub use super::waiting::insist;
+
+    pub const STOPPED: usize = usize::MAX;
+
+    pub fn seen(_: StopError) -> StopError {
+        StopError::Crowded
+    }
+}
 
 /// A module of the sections for each mutation, and what lists them all. (In parentheses a `$`, for the macros inside.)
 macro_rules! mutants {
@@ -284,7 +316,7 @@ fn types_are_exact() {
     }
 }
 
-/// The controls: windows that aren't armed, and taking from another CPU without its fence.
+/// The controls: windows that aren't armed, taking from another CPU without its fence, and waiting for whoever has stopped a CPU.
 #[test]
 fn mutants_of_the_types_are_not() {
     for (name, searched) in unarmed_types::types::searched() {
@@ -293,11 +325,18 @@ fn mutants_of_the_types_are_not() {
             println!("{name}: {}", searched.expect_err(name));
         }
     }
-    let mut unfenced = unfenced_types::types::searched().into_iter();
-    let failure = unfenced.find_map(|(name, searched)| {
-        (name == "stack, taken from while its CPU pops and pushes").then(|| searched.expect_err(name))
-    });
-    println!("without a fence: {}", failure.expect("it is searched"));
+    let unfenced = failure(unfenced_types::types::searched(), "stack, taken from while its CPU pops and pushes");
+    println!("without a fence: {unfenced}");
+    let waiting = failure(waiting_types::types::searched(), types::types::TAKEN_FROM);
+    assert_eq!(waiting.wrong, Wrong::Endless, "{waiting}");
+    let hasty = failure(hasty_types::types::searched(), types::types::TAKEN_FROM);
+    println!("without a look whether a CPU is stopped: {hasty}");
+}
+
+/// What goes wrong in the operation of this name.
+fn failure(mut searched: impl Iterator<Item = types::types::Searched>, name: &str) -> Box<Failure> {
+    let searched = searched.find_map(|(searched, result)| (searched == name).then_some(result));
+    searched.expect("it is searched").expect_err(name)
 }
 
 #[test]

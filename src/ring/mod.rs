@@ -132,10 +132,8 @@ impl<T, const N: usize> Track<T, N> {
 
 impl<T, const N: usize> Drop for Track<T, N> {
     fn drop(&mut self) {
-        while self.len() > 0 {
-            // SAFETY: there is one, and nobody else knows of it any more.
-            drop(unsafe { self.take(self.head.load(Relaxed)) });
-        }
+        // SAFETY: there is one, and nobody else knows of it any more.
+        cells::drop_all(|| (self.len() > 0).then(|| unsafe { self.take(self.head.load(Relaxed)) }));
     }
 }
 

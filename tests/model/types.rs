@@ -1,4 +1,4 @@
-//! Stacks and rings of three items, moved by two threads, of which one takes from the other's CPU by the drain protocol.
+//! Stacks and rings of a few items, moved by two threads, of which one takes from the other's CPU by the drain protocol.
 
 use std::cell::{Cell, RefCell};
 
@@ -8,50 +8,74 @@ use super::ring::Ring;
 use super::stack::Stack;
 
 const ITEMS: usize = 3;
+/// More than two threads and two handlers have in their hands.
+const MANY: usize = 5;
+/// More than there are items.
+const ROOM: usize = 6;
 
 /// An operation, with what came of it.
 pub type Searched = (&'static str, Result<Report, Box<Failure>>);
 
-pub fn searched() -> Vec<Searched> {
-    let stack = |other, one: fn(&Stacks), two: fn(&Stacks)| {
-        let model = Model::new(Stacks::new).thread(0, one).thread(other, two);
-        model.handler(Stacks::move_here).check(Stacks::check).search(Bounds::events(2))
-    };
-    let ring = |other, two: fn(&Rings)| {
-        let model = Model::new(Rings::new).thread(0, Rings::push).thread(other, two);
-        model.handler(Rings::push).check(Rings::check).search(Bounds::events(2))
-    };
-    vec![
-        ("stack", stack(0, Stacks::move_here, Stacks::move_here)),
-        ("stack, taken from while its CPU pops and pushes", stack(1, Stacks::move_here, Stacks::steal)),
-        ("stack, taken from by two", stack(1, Stacks::steal, Stacks::steal)),
-        ("ring", ring(0, Rings::push)),
-        ("ring, drained while its CPU pushes", ring(1, Rings::drain)),
-    ]
+/// What shows whether somebody waits for a thread that has stopped a shelf, or takes that for an answer.
+pub const TAKEN_FROM: &str = "stack, always with items and room, taken from";
+
+/// Each is searched when its turn comes.
+pub fn searched() -> impl Iterator<Item = Searched> {
+    type Stacked = fn(&Stacks);
+    let stacks: [(_, _, _, [Stacked; 3]); 5] = [
+        (TAKEN_FROM, MANY, 1, [Stacks::pop_and_push; 3]),
+        ("stack", ITEMS, 0, [Stacks::move_here; 3]),
+        (
+            "stack, taken from while its CPU pops and pushes",
+            ITEMS,
+            1,
+            [Stacks::move_here, Stacks::steal, Stacks::move_here],
+        ),
+        ("stack, taken from by two", ITEMS, 1, [Stacks::steal, Stacks::steal, Stacks::move_here]),
+        ("stack, always with items and room", MANY, 0, [Stacks::pop_and_push; 3]),
+    ];
+    let stacks = stacks.into_iter().map(|(name, items, other, [one, two, handler])| {
+        let model = Model::new(move || Stacks::of(items)).thread(0, one).thread(other, two).handler(handler);
+        (name, model.check(Stacks::check).search(Bounds::events(2)))
+    });
+    let rings: [(_, _, fn(&Rings)); 2] =
+        [("ring", 0, Rings::push), ("ring, drained while its CPU pushes", 1, Rings::drain)];
+    stacks.chain(rings.into_iter().map(|(name, other, two)| {
+        let model = Model::new(Rings::new).thread(0, Rings::push).thread(other, two).handler(Rings::push);
+        (name, model.check(Rings::check).search(Bounds::events(2)))
+    }))
 }
 
 /// A stack of numbers, all on CPU 0.
 struct Stacks {
-    stack: Stack<usize, 4>,
+    stack: Stack<usize, ROOM>,
     /// How often each was taken.
-    moves: [Cell<u64>; ITEMS],
+    moves: Vec<Cell<u64>>,
     moved: Cell<u64>,
     /// Those for which there was no room where they came to.
     kept: RefCell<Vec<usize>>,
 }
 
 impl Stacks {
-    fn new() -> Self {
+    fn of(items: usize) -> Self {
         super::COUNTS.allocate().expect("there is memory");
         let stack = Stack::new();
         stack.allocate().expect("there is memory");
-        (0..ITEMS).for_each(|item| assert!(stack.push_here(item).is_ok()));
-        Self { stack, moves: Default::default(), moved: Cell::new(0), kept: RefCell::default() }
+        (0..items).for_each(|item| assert!(stack.push_here(item).is_ok()));
+        Self { stack, moves: vec![Cell::default(); items], moved: Cell::new(0), kept: RefCell::default() }
     }
 
     /// Takes an item from this CPU and puts it back.
     fn move_here(&self) {
         self.put_back(self.stack.pop_here());
+    }
+
+    /// Takes an item from any CPU and puts it back: there is one, and there is room, at every moment.
+    fn pop_and_push(&self) {
+        let item = self.stack.pop().expect("there are items");
+        self.moves[item].set(self.moves[item].get() + 1);
+        self.moved.set(self.moved.get() + 1);
+        assert_eq!(self.stack.push(item), Ok(()), "there is room");
     }
 
     /// Takes an item from any CPU and puts it back here.
@@ -72,9 +96,9 @@ impl Stacks {
     fn check(&self, _: Done) {
         let mut items = self.kept.take();
         // More than there were, if some are there twice.
-        items.extend(std::iter::from_fn(|| self.stack.pop()).take(2 * ITEMS));
+        items.extend(std::iter::from_fn(|| self.stack.pop()).take(2 * MANY));
         items.sort_unstable();
-        assert!(items.iter().copied().eq(0..ITEMS), "each item is there once: {items:?}");
+        assert!(items.iter().copied().eq(0..self.moves.len()), "each item is there once: {items:?}");
         assert_eq!(self.moves.iter().map(Cell::get).sum::<u64>(), self.moved.get());
     }
 }

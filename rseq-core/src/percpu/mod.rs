@@ -475,12 +475,43 @@ impl<T> Values<T> {
 }
 
 impl<T> Drop for Values<T> {
+    /// If the drop of a value panics, the others are dropped on the way out, as of a slice.
     fn drop(&mut self) {
-        for index in 0..self.made {
-            // SAFETY: the first `made` slots hold values, and nobody else refers to them.
-            unsafe { slot(self.first, index).drop_in_place() };
+        let memory = Memory { arena: self.arena, first: self.first };
+        let mut rest = Rest(self.first, 0..self.made);
+        rest.drop_each();
+        drop(rest);
+        drop(memory);
+    }
+}
+
+/// Values that are to be dropped: those of these slots.
+struct Rest<T>(NonNull<T>, core::ops::Range<usize>);
+
+impl<T> Rest<T> {
+    fn drop_each(&mut self) {
+        while let Some(index) = self.1.next() {
+            // SAFETY: its maker's: the slot holds a value, and nobody else refers to it.
+            unsafe { slot(self.0, index).drop_in_place() };
         }
-        // SAFETY: allocated above, and in use no more.
+    }
+}
+
+impl<T> Drop for Rest<T> {
+    fn drop(&mut self) {
+        self.drop_each();
+    }
+}
+
+/// Memory that is to be given back.
+struct Memory<T> {
+    arena: usize,
+    first: NonNull<T>,
+}
+
+impl<T> Drop for Memory<T> {
+    fn drop(&mut self) {
+        // SAFETY: its maker's: it was allocated for a type of this layout, and is in use no more.
         unsafe { memory::free(&ARENAS[self.arena], self.first.cast(), Layout::new::<T>()) };
     }
 }
@@ -602,6 +633,23 @@ mod tests {
             assert_eq!(made.unwrap_err().downcast_ref(), Some(&panics_at));
             assert_eq!(dropped.into_inner(), panics_at);
         }
+    }
+
+    /// If the drop of one panics, the others are dropped all the same, and the memory is given back (as Miri would say).
+    #[test]
+    fn a_drop_that_panics_leaves_out_no_other() {
+        struct Noted<'n>(&'n AtomicUsize, usize, #[allow(dead_code)] Box<u8>);
+        impl Drop for Noted<'_> {
+            fn drop(&mut self) {
+                if self.0.fetch_add(1, Relaxed) == 0 {
+                    resume_unwind(Box::new(self.1));
+                }
+            }
+        }
+        let dropped = AtomicUsize::new(0);
+        let values = PerCpu::<Noted>::with(|index| Noted(&dropped, index, Box::new(0)));
+        let panic = catch_unwind(AssertUnwindSafe(|| drop(values))).unwrap_err();
+        assert_eq!((panic.downcast_ref(), dropped.into_inner()), (Some(&0_usize), slots()));
     }
 
     /// Padding has no value, and isn't taken for one.
