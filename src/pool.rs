@@ -115,7 +115,8 @@ impl<T, const N: usize, F> fmt::Debug for Pool<T, N, F> {
     }
 }
 
-/// An object of a [`Pool`], which returns there when this is dropped.
+/// An object of a [`Pool`], which returns there when this is dropped. If it is
+/// [forgotten](core::mem::forget), so is the object, and the pool makes another one.
 #[must_use = "the object returns when this is dropped"]
 pub struct Pooled<'p, T: Send, const N: usize = 64> {
     idle: &'p Stack<Box<T>, N>,

@@ -4,10 +4,10 @@
 #[path = "support/fixture.rs"]
 mod fixture;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fixture::Fixture;
+use fixture::{Fixture, Linker, linkers, print_of};
 use object::elf::{R_X86_64_DTPMOD64, R_X86_64_DTPOFF64, R_X86_64_TLSDESC, R_X86_64_TPOFF64};
 use object::{Object, RelocationFlags};
 
@@ -98,4 +98,67 @@ fn static_executable() {
 #[test]
 fn position_dependent_executable() {
     run("3", "false", &["-Crelocation-model=static"]);
+}
+
+/// A Rust `dylib` with sections and a program that uses it, which has others, its own and some of
+/// the library's: with what is found in it.
+struct Dylib {
+    folder: PathBuf,
+    target: &'static str,
+}
+
+impl Dylib {
+    /// Links them by this compiler for C, with these flags of its.
+    fn link(name: &str, target: &'static str, compiler: &str, flags: &[String]) -> Self {
+        let images = Fixture::new("images");
+        let krate = images.uses_for(target);
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("dylib-{target}-{name}"));
+        std::fs::create_dir_all(&folder).expect("there is room for a folder");
+        for (name, kind) in [("images", "dylib"), ("user", "bin")] {
+            let source = if kind == "dylib" { "lib.rs" } else { "user.rs" };
+            let mut rustc = fixture::rustc(&krate, target, &images.source(source));
+            rustc.args(["--crate-name", name, "--crate-type", kind, "-Cprefer-dynamic", "--out-dir"]).arg(&folder);
+            rustc.arg(format!("-Clinker={compiler}")).args(flags.iter().map(|flag| format!("-Clink-arg={flag}")));
+            rustc.args(["-Clinker-features=-lld"].iter().filter(|_| target == X86_64));
+            rustc.arg("-L").arg(&folder).args(["--extern", "images"].iter().filter(|_| kind == "bin"));
+            print_of(&mut rustc);
+        }
+        Self { folder, target }
+    }
+
+    fn library(&self) -> PathBuf {
+        self.folder.join("libimages.so")
+    }
+
+    fn program(&self) -> PathBuf {
+        self.folder.join("user")
+    }
+
+    /// The program, which finds its libraries; what it prints is [`COUNTED`], and the mode.
+    fn run(&self, environment: &[(&str, &str)]) -> String {
+        let std = fixture::sysroot().join("lib/rustlib").join(self.target).join("lib");
+        let path = format!("{}:{}", self.folder.display(), std.display());
+        let mut program = Command::new(self.program());
+        program.env("LD_LIBRARY_PATH", path).env_remove("RSEQ_MODE").env_remove("GLIBC_TUNABLES");
+        print_of(program.envs(environment.iter().copied()))
+    }
+}
+
+const X86_64: &str = "x86_64-unknown-linux-gnu";
+const COUNTED: &str = "[2.0, 1.0, 1.0, 3.0, 1.0, 1.0, 1.0, 2.0]";
+
+/// Each image has words of its own, and all sections are exact.
+#[test]
+fn a_dylib_and_its_user() {
+    for Linker { name, flags } in linkers() {
+        let linked = Dylib::link(name, X86_64, "cc", &flags);
+        let registrar = if fixture::libc_registers() { "Libc" } else { "Own" };
+        for (variable, value, mode) in [
+            ("RSEQ_MODE", "", &*format!("Rseq({registrar})")),
+            ("GLIBC_TUNABLES", "glibc.pthread.rseq=0", "Rseq(Own)"),
+            ("RSEQ_MODE", "portable", "Portable(Forced)"),
+        ] {
+            assert_eq!(linked.run(&[(variable, value)]), format!("{COUNTED} {mode}"), "{name}");
+        }
+    }
 }

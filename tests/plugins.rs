@@ -15,13 +15,14 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::{fs, mem, thread};
 
-use fixture::{Fixture, print_of};
+use fixture::{Fixture, Linker, linkers, print_of};
 use object::elf::{
     DF_STATIC_TLS, DT_FLAGS, FileHeader32, FileHeader64, R_386_TLS_IE, R_386_TLS_TPOFF, R_386_TLS_TPOFF32,
     R_X86_64_TPOFF32, R_X86_64_TPOFF64,
 };
 use object::read::elf::{Dyn, ElfFile, FileHeader, ProgramHeader};
 use object::{Endianness, FileKind, Object, RelocationFlags};
+use plugins::Scope;
 use support::{
     Count, Disturbance, forced_portable, in_child, mode, must_be_exact, must_lose, must_pass, with_own_registration,
 };
@@ -73,7 +74,7 @@ fn many_plugins_of_a_host_without_the_crate() {
 #[test]
 fn many_plugins_of_a_host_with_the_crate() {
     for plugin in [small().0, large()] {
-        assert_eq!(plugins::use_copies(&plugin, MANY, false), BTreeSet::from([registrar()]));
+        assert_eq!(plugins::use_copies(&plugin, MANY, Scope::Own), BTreeSet::from([registrar()]));
     }
 }
 
@@ -134,9 +135,50 @@ fn nothing_wants_static_storage() {
         let fixture = Fixture::new("plugin").flags(&["-Clinker-features=-lld", &flag]);
         let plugin = fixture.build_apart(&format!("plugin-by-{linker}"), &[PLUGIN]).join(PLUGIN);
         assert!(!wants_static_storage(&plugin), "{linker}");
-        assert_eq!(plugins::use_copies(&plugin, 10, false), BTreeSet::from([registrar()]), "{linker}");
+        assert_eq!(plugins::use_copies(&plugin, 10, Scope::Own), BTreeSet::from([registrar()]), "{linker}");
     }
     assert!(!wants_static_storage(&small().0));
+}
+
+/// What a shared object of C's takes from the plugin, as a `staticlib`.
+const TAKEN: &str = "
+    extern void plugin_add(void), plugin_add_by_window(void), plugin_sum(void), plugin_sum_of_windows(void);
+    extern void plugin_registrar(void), plugin_thread_locals(void), plugin_has_begun(void);
+    void (*const taken[])(void) = {
+        plugin_add, plugin_add_by_window, plugin_sum, plugin_sum_of_windows,
+        plugin_registrar, plugin_thread_locals, plugin_has_begun,
+    };
+";
+
+/// Several of one `staticlib`, each by itself; and so that the loader takes the first one's functions
+/// for those of all, which then serve sections of others.
+#[test]
+fn shared_objects_of_c() {
+    const TARGET: &str = "x86_64-unknown-linux-gnu";
+    let plugin = Fixture::new("plugin");
+    let krate = plugin.uses_for(TARGET);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shared-objects-of-c");
+    fs::create_dir_all(&folder).expect("there is room for a folder");
+    let (source, library) = (folder.join("taken.c"), folder.join("libplugin.a"));
+    fs::write(&source, TAKEN).expect("there is room for it");
+    let mut rustc = fixture::rustc(&krate, TARGET, &plugin.source("lib.rs"));
+    print_of(rustc.args(["--crate-name=plugin", "--crate-type=staticlib", "-o"]).arg(&library));
+    for Linker { name, flags } in linkers() {
+        let shared = folder.join(format!("{name}.so"));
+        let mut compile = Command::new("cc");
+        compile.args(["-shared", "-fPIC", "-o"]).arg(&shared).arg(&source).arg(&library).args(&flags);
+        print_of(&mut compile);
+        assert!(!wants_static_storage(&shared), "{name}");
+        for scope in ["own", "global"] {
+            for (variable, value, registrar) in [
+                ("RSEQ_MODE", "", registrar()),
+                ("GLIBC_TUNABLES", "glibc.pthread.rseq=0", 2),
+                ("RSEQ_MODE", "portable", 0),
+            ] {
+                assert_eq!(host(&shared, &["3", scope], &[(variable, value)]), format!("{{{registrar}}}"), "{name}");
+            }
+        }
+    }
 }
 
 /// A library that uses the plugin before that is initialised, and prints what it counted.

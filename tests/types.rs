@@ -17,11 +17,12 @@ mod support;
 #[path = "types/traits.rs"]
 mod traits;
 
+use std::mem::forget;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Barrier, Mutex};
 use std::thread;
 
-use rseq::{Pool, Pooled, Ring, Stack};
+use rseq::{Pool, Pooled, Ring, Stack, drain};
 use support::{Count, Disturbance, available_cpus, forced_portable, in_processes, restartable, with_own_registration};
 
 /// The types by sections that nothing interrupts, because they aren't armed.
@@ -626,6 +627,44 @@ fn one_drains_at_a_time() {
     assert!(ring.is_empty());
 }
 
+/// Whatever guard is forgotten: no item is lost but the one that it has, none is there twice, and
+/// what is out of reach then is so as the documentation says.
+#[test]
+fn forgotten_guards() {
+    struct Noted<'d>(&'d AtomicUsize);
+    impl Drop for Noted<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+    let dropped = AtomicUsize::new(0);
+    let ring = Ring::<Noted, 4>::new();
+    on_cpu(0, || {
+        (0..3).for_each(|_| assert!(ring.push(Noted(&dropped)).is_ok()));
+        let mut drain = ring.drain().expect("nobody drains");
+        drop(drain.next());
+        forget(drain);
+        assert!(ring.drain().is_none() && ring.len() == 2);
+        (0..2).for_each(|_| assert!(ring.push(Noted(&dropped)).is_ok()));
+        forget(ring.push(Noted(&dropped)).expect_err("it is full"));
+    });
+    drop(ring);
+    assert_eq!(dropped.swap(0, Relaxed), 5);
+
+    let pool = Pool::<Noted, 4, _>::new(|| Noted(&dropped));
+    forget(pool.take());
+    drop(pool.take());
+    assert_eq!(pool.idle(), 1);
+    drop(pool);
+    assert_eq!(dropped.load(Relaxed), 1);
+
+    let number = AtomicUsize::new(3);
+    forget(drain::stop_by(&number, || Ok(())).expect("nobody has stopped it"));
+    assert_eq!(drain::stop_by(&number, || Ok(())).err(), Some(drain::StopError::Busy));
+    drain::resume(&number);
+    assert_eq!(drain::stop_by(&number, || Ok(())).map(|stopped| stopped.count()), Ok(3));
+}
+
 #[test]
 fn a_ring_is_full_until_somebody_drains() {
     let ring = Ring::<u32, 4>::new();
@@ -670,6 +709,7 @@ const IN_EVERY_MODE: &[&str] = &[
     "items_of_every_size",
     "one_drains_at_a_time",
     "a_ring_is_full_until_somebody_drains",
+    "forgotten_guards",
     "a_forked_child_has_its_own",
     "shelves::neither_is_refused_nor_destroyed_with_room",
     "shelves::children_go_on_whatever_is_under_way",

@@ -137,6 +137,9 @@ impl core::error::Error for StopError {
 }
 
 /// A slot whose sections are stopped: until this is dropped, or somebody [resumes](resume) it, its items are the caller's.
+///
+/// One that is [forgotten](core::mem::forget) leaves the slot stopped until it is resumed. It counts
+/// as a thread that is stopping one for good: see [`StopError::Crowded`].
 #[derive(Debug)]
 #[must_use = "the slot goes on when this is dropped"]
 pub struct Stopped<'n> {

@@ -14,6 +14,7 @@ mod arch;
 mod cpu;
 pub mod drain;
 pub mod fence;
+mod image;
 mod kernel;
 mod mode;
 #[cfg(all(debug_assertions, not(feature = "audit")))]

@@ -2,13 +2,13 @@
 
 use core::ffi::CStr;
 use core::fmt;
-use core::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::Release};
+use core::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::kernel::Kernel;
 use crate::register::{self, Registrar};
 use crate::sys::{self, Errno};
-use crate::thread::FAST;
-use crate::{arch, cpu, selftest};
+use crate::thread::{FAST, Fast};
+use crate::{arch, cpu, image, selftest};
 
 /// How sections run in this process. Decided once, by the first section or the first call of [`status`](crate::status()).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,18 +101,35 @@ impl Mode {
 
 /// The mode, decided now if it wasn't. Takes no lock, so that a signal handler may come in between.
 pub(crate) fn decide() -> Mode {
-    let mode = Mode::decode(DECISION.load(Acquire)).unwrap_or_else(|| settle(probe()));
+    let mode = decided().unwrap_or_else(|| settle(probe()));
     if let Mode::Rseq(registrar) = mode
         && !FAST.is_open()
     {
-        let cpus = cpu::possible();
-        let cids = if register::has_mm_cid(registrar) { cpus } else { 0 };
-        let distance = register::area_distance(registrar).expect("who decided that has an area");
-        let anchor = arch::anchor();
-        // Every thread that comes here writes the same numbers: nobody has to wait for the first.
-        FAST.open(distance.wrapping_sub(anchor), anchor, cpus, cids);
+        // Those first: who finds this one open may be theirs.
+        image::others().for_each(|words| open(words, words.anchor.load(Relaxed), registrar));
+        open(&FAST, arch::anchor(), registrar);
     }
     mode
+}
+
+fn decided() -> Option<Mode> {
+    Mode::decode(DECISION.load(Acquire))
+}
+
+/// Lets the sections of an image with this anchor run restartably. Every thread that comes here writes the same numbers: nobody has to wait for the first.
+fn open(words: &Fast, anchor: isize, registrar: Registrar) {
+    let cpus = cpu::possible();
+    let cids = if register::has_mm_cid(registrar) { cpus } else { 0 };
+    let distance = register::area_distance(registrar).expect("who decided that has an area");
+    words.open(distance, anchor, cpus, cids);
+}
+
+/// The same for an image that comes later than the decision, if it does.
+#[allow(dead_code, reason = "where no area is addressed none comes")]
+pub(crate) fn open_late(words: &Fast) {
+    if let Some(Mode::Rseq(registrar)) = decided() {
+        open(words, words.anchor.load(Relaxed), registrar);
+    }
 }
 
 /// Makes `proposal` the decision unless there is one. The first wins, and all go by it.

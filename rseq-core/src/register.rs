@@ -9,7 +9,7 @@ use crate::abi::{
     ORIGINAL_FEATURE_SIZE, ORIGINAL_LENGTH, Rseq,
 };
 use crate::sys::{self, Errno};
-use crate::thread::{FAST, OwnArea};
+use crate::thread::{Fast, OwnArea};
 use crate::{arch, cpu};
 
 /// `cpu_id` of an area of libc's whose registration failed a second time, by this crate.
@@ -79,15 +79,15 @@ fn look_libc_up() -> Option<LibcArea> {
     (offset != 0).then_some(LibcArea { offset, active })
 }
 
-/// Stores where the areas of threads are: what libc says was settled before any of our code ran. For sections that count on it ahead of the decision on the mode,
-/// which registers threads.
+/// Stores in the words of an image with this anchor where the areas of threads are: what libc says was settled before any of our code ran. For sections that count on it ahead of the
+/// decision on the mode, which registers threads.
 ///
 /// A shared object that reaches none, in a process with a glibc from before 2.35 that had no static
 /// TLS for it, ends the process here: it can't look at each section whether there is an area.
 #[allow(dead_code, reason = "not every architecture's sections do")]
-pub(crate) extern "C" fn find_areas() {
+pub(crate) fn find_areas(words: &Fast, anchor: isize) {
     match area_distance(Registrar::Libc) {
-        Some(distance) => FAST.area_offset.store(distance.wrapping_sub(arch::anchor()), Relaxed),
+        Some(distance) => words.area_offset.store(distance.wrapping_sub(anchor), Relaxed),
         None if cfg!(target_env = "gnu") => sys::die(
             "rseq-dsl: the thread-local storage of this shared object isn't static, and this C library has no areas for rseq(2) (glibc has from 2.35 on). Link it to the program \
              instead of loading it later.\n",

@@ -59,6 +59,7 @@ impl<I: IndexKind> Section<I> {
         crate::nesting::begins();
         // SAFETY: this thread's, as of just now.
         let cpu = unsafe { arch::arm(thread) }?;
+        arch::is_of_image();
         Self::armed(thread, cpu, audit::Attempt::NONE)
     }
 
@@ -394,6 +395,7 @@ pub fn area() -> *mut Rseq {
 #[inline(always)]
 #[must_use]
 pub fn area_for_windows() -> usize {
+    arch::is_of_image();
     arch::area_for_windows()
 }
 
@@ -402,6 +404,7 @@ pub fn area_for_windows() -> usize {
 #[inline(always)]
 #[must_use]
 pub fn area_for_attempts() -> usize {
+    arch::is_of_image();
     arch::area_for_attempts()
 }
 

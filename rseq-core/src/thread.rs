@@ -2,10 +2,10 @@
 
 use core::mem::offset_of;
 use core::sync::atomic::{
-    AtomicIsize, AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+    AtomicIsize, AtomicPtr, AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
 };
 
-use crate::abi::{CPU_ID_UNINITIALIZED, Descriptor, Rseq};
+use crate::abi::{Descriptor, Rseq};
 use crate::arch::{self, audit};
 
 /// What a thread has in each image: the descriptor that its sections publish their window in, and
@@ -70,6 +70,8 @@ pub struct Fast {
     /// The distance in bytes from the thread pointer to a thread's area: 0 as long as it isn't
     /// known, then perhaps an own area's, and at last that which sections run by.
     pub(crate) area: AtomicIsize,
+    /// The words of the next image: see [`image`](crate::image).
+    pub(crate) next: AtomicPtr<Fast>,
 }
 
 /// Where the words of [`Fast`] begin.
@@ -82,23 +84,12 @@ struct Spare([AtomicU32; SPARE_WORDS]);
 const SPARE_WORDS: usize = size_of::<Rseq>() / size_of::<u32>();
 
 /// The offset of the own area, which is also right before anything is known: its `cpu_id` says that it isn't registered.
+#[allow(dead_code, reason = "where no area is addressed there is none")]
 pub(crate) const OWN_AREA: isize = offset_of!(ThreadBlock, own_area) as isize;
 
-/// Where every section looks first.
+/// Where every section looks first: of the image that the code which names it is in.
 #[doc(hidden)]
-pub static FAST: Fast = Fast {
-    spare: {
-        let mut words = [const { AtomicU32::new(0) }; SPARE_WORDS];
-        words[offset_of!(Rseq, cpu_id) / size_of::<u32>()] = AtomicU32::new(CPU_ID_UNINITIALIZED);
-        Spare(words)
-    },
-    area_offset: AtomicIsize::new(OWN_AREA),
-    cpus: AtomicUsize::new(0),
-    cids: AtomicUsize::new(0),
-    anchor: AtomicIsize::new(0),
-    watched: AtomicUsize::new(0),
-    area: AtomicIsize::new(0),
-};
+pub use arch::FAST;
 
 /// An area that nobody registers, for code that doesn't reach those of threads, or not yet: windows
 /// find no id there that has a slot. It is where [`FAST`] is, whose address code has anyway.
@@ -118,16 +109,16 @@ impl Fast {
         self.cpus.load(Acquire) > 0
     }
 
-    /// Lets sections run restartably. A thread that sees some of the stores without the others still goes the slow way:
+    /// Lets sections run restartably, by areas at this distance from the thread pointer. A thread that sees some of the stores without the others still goes the slow way:
     /// an old offset leads to an unregistered area, an old number of indices is 0.
-    pub(crate) fn open(&self, area_offset: isize, anchor: isize, cpus: usize, cids: usize) {
-        self.area_offset.store(area_offset, Relaxed);
+    pub(crate) fn open(&self, distance: isize, anchor: isize, cpus: usize, cids: usize) {
+        self.area_offset.store(distance.wrapping_sub(anchor), Relaxed);
         self.anchor.store(anchor, Relaxed);
         self.cids.store(cids, Relaxed);
         // Who sees this one sees the offset, too.
-        self.area.store(area_offset.wrapping_add(anchor), Release);
+        self.area.store(distance, Release);
         self.cpus.store(cpus, Release);
-        if arch::blocks_are_known() {
+        if arch::is_distance(anchor) {
             self.watched.store(cpus, Release);
         }
     }

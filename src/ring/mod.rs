@@ -100,7 +100,8 @@ impl<T: Send, const N: usize> Ring<T, N> {
     }
 
     /// The items, CPU by CPU: those that are there when its turn comes. What is left when this is dropped stays. `None` if somebody else is draining, in another thread or in what
-    /// a signal handler interrupted.
+    /// a signal handler interrupted; or if what this gave was [forgotten](core::mem::forget), for
+    /// good: so does a lock whose guard is. Items are pushed until there is no room.
     ///
     /// Async-signal-safe.
     #[must_use]
@@ -136,7 +137,8 @@ impl<T, const N: usize> Drop for Track<T, N> {
     }
 }
 
-/// The items of a [`Ring`], one after the other: see [`Ring::drain`].
+/// The items of a [`Ring`], one after the other: see [`Ring::drain`]. It must be dropped before anybody
+/// drains again.
 #[must_use = "items are taken by iterating"]
 pub struct Drain<'r, T, const N: usize> {
     ring: &'r Ring<T, N>,

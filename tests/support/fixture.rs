@@ -107,6 +107,23 @@ impl Fixture {
         Ok(object)
     }
 
+    /// Builds its library for a target, and says where the crate is that it uses: for who compiles
+    /// more by [`rustc`].
+    pub fn uses_for(&self, target: &str) -> PathBuf {
+        let _turn = turn();
+        let (mut cargo, _) = self.cargo("build");
+        let artifacts = print_of(cargo.args(["--lib", "--target", target, "--message-format", "json"]));
+        let is_it = |line: &&str| line.contains(r#""name":"rseq""#) && line.contains(r#""compiler-artifact""#);
+        let artifact = artifacts.lines().find(is_it).expect("it uses the crate");
+        let mut words = artifact.split('"');
+        words.find(|word| word.ends_with(".rlib")).expect("the crate is a library").into()
+    }
+
+    /// Where its sources are.
+    pub fn source(&self, name: &str) -> PathBuf {
+        self.directory.join("src").join(name)
+    }
+
     /// What the compiler says of it, which it refuses for this target.
     pub fn refusal_for(&self, target: &str) -> String {
         let _turn = turn();
@@ -146,6 +163,39 @@ impl Fixture {
     }
 }
 
+/// The compiler, for a source that uses the crate, which is there for this target.
+pub fn rustc(krate: &Path, target: &str, source: &Path) -> Command {
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--edition=2024", "-O", "--target", target, "--cap-lints=allow"]).arg(source);
+    rustc.arg("--extern").arg(format!("rseq={}", krate.display()));
+    rustc.arg("-L").arg(format!("dependency={}", krate.parent().expect("it lies in a folder").display()));
+    // What runs in the compiler is built for this machine.
+    let of_this_machine = krate.ancestors().nth(4).expect("by cargo").join("release/deps");
+    rustc.arg("-L").arg(format!("dependency={}", of_this_machine.display()));
+    rustc
+}
+
+/// A linker of this machine, and what has compilers take it, for programs of its own.
+pub struct Linker {
+    pub name: &'static str,
+    pub flags: Vec<String>,
+}
+
+/// Those that are there. They refuse to have code relocated.
+pub fn linkers() -> Vec<Linker> {
+    let of_rust = format!("-B{}/gcc-ld", tools().display());
+    let all = [("lld", of_rust), ("bfd", String::new()), ("gold", String::new()), ("mold", String::new())];
+    let of_name = |(name, place): (&'static str, String)| {
+        let is_there = !place.is_empty() || Command::new(format!("ld.{name}")).arg("--version").output().is_ok();
+        if !is_there {
+            println!("skipped: there is no {name}");
+        }
+        let flags = [place, format!("-fuse-ld={name}"), "-Wl,-z,text".to_owned()];
+        is_there.then(|| Linker { name, flags: flags.into_iter().filter(|flag| !flag.is_empty()).collect() })
+    };
+    all.into_iter().filter_map(of_name).collect()
+}
+
 /// Cargo runs once at a time: it reads, and may write, the lock file that is put there anew for each run.
 fn turn() -> MutexGuard<'static, ()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -162,6 +212,11 @@ pub fn by_toolchain(toolchain: &str, program: &str) -> Command {
 /// Whether the standard library of a target is there.
 pub fn is_installed(target: &str) -> bool {
     sysroot().join("lib/rustlib").join(target).exists()
+}
+
+/// Where the toolchain's programs for this machine are.
+pub fn tools() -> PathBuf {
+    sysroot().join("lib/rustlib/x86_64-unknown-linux-gnu/bin")
 }
 
 pub fn sysroot() -> PathBuf {

@@ -21,7 +21,7 @@ use super::any::{armed_note, compiler_fence};
 use super::{SELECTS, TLS, blocks, from_thread_pointer};
 use crate::abi::{Descriptor, Rseq};
 use crate::sys;
-use crate::thread::{FAST, Located, OWN_AREA, ThreadBlock, spare_area};
+use crate::thread::{FAST, Fast, Located, OWN_AREA, ThreadBlock, spare_area};
 
 /// Where the thread-local storage of the executable is, seen from the thread pointer, by the machine's ABI: linkers compute with it.
 #[allow(dead_code, reason = "each machine has one of the two")]
@@ -99,6 +99,17 @@ macro_rules! define_thread_block {
     };
 }
 pub(super) use define_thread_block;
+
+/// See [`image`](super::image).
+macro_rules! define_image {
+    ($asm:ident, $begins:path, $($option:tt)*) => {
+        $crate::arch::image::image! { $asm, "{begins}", [], [begins = sym $begins, $($option)*] }
+    };
+}
+pub(super) use define_image;
+
+/// Nothing: windows find it out.
+pub(crate) fn find_areas(_words: &Fast, _anchor: isize) {}
 
 /// The lower word of 64 bits that the kernel reads at any time. The upper one, if there is one, stays 0.
 ///
@@ -219,7 +230,12 @@ fn distance_of_block() -> Option<isize> {
 
 /// The fast path of all sections finds it.
 pub(crate) fn blocks_are_known() -> bool {
-    FAST.anchor.load(Relaxed) != 0
+    is_distance(FAST.anchor.load(Relaxed))
+}
+
+/// Whether an anchor is the distance of blocks.
+pub(crate) fn is_distance(anchor: isize) -> bool {
+    anchor != 0
 }
 
 /// The distance from the thread pointer to the areas that this crate registers, if there are any that windows can reach: those of an executable's threads, or where libc would have
@@ -232,7 +248,8 @@ pub(crate) fn own_distance(of_libc: Option<isize>) -> Option<isize> {
     }
 }
 
-/// The address of the abort handler that thread descriptors have at first.
+/// The address of the abort handler that thread descriptors have at first: of this image's.
+#[inline(never)]
 pub(super) fn abort_handler() -> usize {
     unsafe extern "C" {
         #[link_name = abort_handler_symbol!()]

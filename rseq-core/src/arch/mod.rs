@@ -21,19 +21,37 @@ macro_rules! emitter {
     };
 }
 
-/// The symbol of this image's thread block. The version is part of it, because two versions of this crate may be linked
+/// A symbol of what each image has for itself. The version is part of it, because two versions of this crate may be linked
 /// into one program.
 #[allow(unused_macros, reason = "where no area is addressed there is none")]
-macro_rules! thread_block_symbol {
-    () => {
+macro_rules! symbol {
+    ($name:literal) => {
         concat!(
-            "__rseq_dsl_thread_",
+            "__rseq_dsl_",
+            $name,
+            "_",
             env!("CARGO_PKG_VERSION_MAJOR"),
             "_",
             env!("CARGO_PKG_VERSION_MINOR"),
             "_",
             env!("CARGO_PKG_VERSION_PATCH")
         )
+    };
+}
+
+/// The symbol of this image's thread block.
+#[allow(unused_macros, reason = "where no area is addressed there is none")]
+macro_rules! thread_block_symbol {
+    () => {
+        symbol!("thread")
+    };
+}
+
+/// The symbol of this image's [`FAST`](crate::thread::FAST).
+#[allow(unused_macros, reason = "where no area is addressed there is none")]
+macro_rules! fast_symbol {
+    () => {
+        symbol!("fast")
     };
 }
 
@@ -52,11 +70,15 @@ macro_rules! by_stores {
         mod any;
         mod blocks;
         mod by_stores;
+        mod image;
         mod $name;
+        pub use image::FAST;
+        pub(crate) use image::is_of_image;
+        use by_stores::define_image;
         pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, leaves, starts_again, valued};
         use by_stores::abort_handler;
         pub(crate) use by_stores::{
-            anchor, area_for_attempts, area_for_windows, arm, arm as arm_slowly, blocks_are_known, disarm, locate, locate_quickly, of_block, own_distance, some_block, thread_block,
+            anchor, area_for_attempts, area_for_windows, arm, arm as arm_slowly, blocks_are_known, disarm, find_areas, is_distance, locate, locate_quickly, of_block, own_distance, some_block, thread_block,
         };
         pub(crate) use $name::*;
         #[path = "../audit/none.rs"]
@@ -73,6 +95,7 @@ macro_rules! by_stores {
 macro_rules! without_emitter {
     () => {
         mod none;
+        pub use none::FAST;
         pub(crate) use none::*;
         #[path = "../audit/none.rs"]
         pub(crate) mod audit;
@@ -93,7 +116,11 @@ cfg_select! {
     all(target_arch = "x86_64", target_pointer_width = "64") => {
         mod any;
         mod blocks;
+        mod image;
         mod x86_64;
+        pub use image::FAST;
+        pub(crate) use image::is_of_image;
+        use x86_64::define_image;
         pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, leaves, starts_again, valued};
         pub(crate) use x86_64::*;
         pub(crate) use x86_64::locate as locate_quickly;

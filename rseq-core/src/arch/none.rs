@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 use core::ptr::{null, null_mut};
 
 use crate::abi::Rseq;
-use crate::thread::{Located, ThreadBlock};
+use crate::thread::{Fast, Located, ThreadBlock};
 
 /// Sections aren't restartable here.
 pub(crate) const SUPPORTED: bool = false;
@@ -14,6 +14,14 @@ pub(crate) const SIGNATURE: u32 = 0;
 
 /// No window loads anything.
 pub(crate) const LOADS_IN_ORDER: bool = true;
+
+/// The words of all sections: nobody opens them, so all go the slow way.
+// SAFETY: atomics, of which 0 is a value.
+pub static FAST: Fast = unsafe { core::mem::zeroed() };
+
+/// All images have the same.
+#[inline(always)]
+pub(crate) fn is_of_image() {}
 
 /// Nothing is addressed from it.
 pub(crate) fn thread_pointer() -> usize {
@@ -46,6 +54,14 @@ pub(crate) fn anchor() -> isize {
 pub(crate) fn blocks_are_known() -> bool {
     false
 }
+
+/// No anchor is one.
+pub(crate) fn is_distance(_anchor: isize) -> bool {
+    false
+}
+
+/// There are none.
+pub(crate) fn find_areas(_words: &Fast, _anchor: isize) {}
 
 /// No area is registered.
 pub(crate) fn own_distance(_of_libc: Option<isize>) -> Option<isize> {

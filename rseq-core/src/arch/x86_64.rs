@@ -30,25 +30,25 @@ pub(crate) const SIGNATURE: u32 = 0x5305_3053;
 pub(crate) const LOADS_IN_ORDER: bool = true;
 
 /// The symbol whose resolver runs while this image is relocated, where the loader knows such
-/// symbols (glibc); it resolves to `find_areas`.
+/// symbols (glibc); it resolves to the constructor.
 macro_rules! early_symbol {
     () => {
         concat!(thread_block_symbol!(), "_early")
     };
 }
 
-/// What is said of the early symbol: that it has a resolver. Other C libraries know none, and have
+/// The type of the early symbol: it has a resolver. Other C libraries know none, and have
 /// the resolver itself for a constructor.
 #[cfg(target_env = "gnu")]
 macro_rules! early_type {
     () => {
-        concat!(".type ", early_symbol!(), ", @gnu_indirect_function")
+        "STT_GNU_IFUNC"
     };
 }
 #[cfg(not(target_env = "gnu"))]
 macro_rules! early_type {
     () => {
-        concat!(".type ", early_symbol!(), ", @function")
+        "STT_FUNC"
     };
 }
 
@@ -66,55 +66,58 @@ macro_rules! early_end {
     };
 }
 
-// Thread-local storage by asm, not `thread_local!`: it is there before the first access, and needs
-// no call. Hidden, so that each image (the executable, every shared object) has its own: an image
-// that is unloaded must not leave an abort address behind in a descriptor that others go on using.
+/// What an image has for itself (see [`image`](super::image)): an abort handler, the early function,
+/// and a block in each thread. That is thread-local storage by asm, not `thread_local!`: it is there
+/// before the first access, and needs no call. An image that is unloaded must not leave an abort
+/// address behind in a descriptor that others go on using: so each has its own.
+macro_rules! define_image {
+    ($asm:ident, $begins:path, $($option:tt)*) => {
+        $crate::arch::image::image! { $asm, $crate::arch::x86_64::early_symbol!(), [
+            $crate::arch::image::part!(".text.unlikely.rseq_dsl", "axG", "progbits"),
+            ".byte 0x0f, 0xb9, 0x3d", // ud1, with the signature as its displacement
+            ".long {signature}",      // the signature
+            $crate::arch::image::hidden!(abort_handler_symbol!(), "STT_FUNC", "4"),
+            "22: notrack jmp r11",    // abort handler of every thread descriptor: go on to the section's own
+            $crate::arch::image::hidden!($crate::arch::x86_64::early_symbol!(), $crate::arch::x86_64::early_type!(), "24f - 23f"),
+            "23:",
+            concat!("lea rax, [rip + ", thread_block_symbol!(), "@tlsdesc]"), // rax = the anchor
+            "test rax, rax",          // of an executable ?
+            "js 25f",                 // yes: as it is
+            "mov rcx, [rax + 8]",     // rcx = the block's distance, if that is static
+            "test rcx, rcx",          // is it ?
+            "jns 25f",                // no
+            "sub rcx, rax",           // rcx = from the anchor to the block
+            "add rcx, {own_area}",    // rcx = from the anchor to the own area
+            concat!("mov [rip + ", fast_symbol!(), " + {words}], rcx"), // FAST.area_offset = rcx
+            "25: lea rax, [rip + {begins}]", // rax = the constructor
+            $crate::arch::x86_64::early_end!(),
+            "24:",
+            ".popsection",
+            $crate::arch::image::part!(".tdata.rseq_dsl", "awTG", "progbits"),
+            ".balign {align}",
+            $crate::arch::image::hidden!(thread_block_symbol!(), "STT_TLS", "{block}"),
+            ".long 0, 0",             // descriptor: version, flags
+            ".quad 22b, 0, 22b",      // descriptor: start, length 0, abort
+            ".zero {own_area} - 32",  // a gap: areas are aligned
+            ".long 0, -1",            // own area: cpu_id_start, cpu_id = uninitialised
+            ".zero {block} - {own_area} - 8", // own area: nothing registered, no descriptor in force; audit: nothing remembered
+            ".popsection",
+        ], [
+            signature = const $crate::arch::SIGNATURE,
+            align = const align_of::<$crate::thread::ThreadBlock>(),
+            block = const size_of::<$crate::thread::ThreadBlock>(),
+            begins = sym $begins,
+            $($option)*
+        ] }
+    };
+}
+pub(super) use {define_image, early_end, early_symbol, early_type};
+
 global_asm!(
-    ".pushsection .text.unlikely.rseq_dsl,\"ax\",@progbits",
-    ".byte 0x0f, 0xb9, 0x3d",  // ud1, with the signature as its displacement
-    ".long {signature}",       // the signature
-    concat!(".globl ", abort_handler_symbol!()),
-    concat!(".hidden ", abort_handler_symbol!()),
-    concat!(abort_handler_symbol!(), ":"),
-    "22: notrack jmp r11",     // abort handler of every thread descriptor: go on to the section's own
-    early_type!(),
-    concat!(early_symbol!(), ":"),
-    concat!("lea rax, [rip + ", thread_block_symbol!(), "@tlsdesc]"), // rax = the anchor
-    "test rax, rax",           // of an executable ?
-    "js 23f",                  // yes: as it is
-    "mov rcx, [rax + 8]",      // rcx = the block's distance, if that is static
-    "test rcx, rcx",           // is it ?
-    "jns 23f",                 // no
-    "sub rcx, rax",            // rcx = from the anchor to the block
-    "add rcx, {own_area}",     // rcx = from the anchor to the own area
-    "mov [rip + {fast} + {area_offset}], rcx", // FAST.area_offset = rcx
-    "23: lea rax, [rip + {find_areas}]", // rax = the constructor
-    early_end!(),
-    ".popsection",
-    ".pushsection .tdata,\"awT\",@progbits",
-    ".balign {align}",
-    concat!(".globl ", thread_block_symbol!()),
-    concat!(".hidden ", thread_block_symbol!()),
-    concat!(".type ", thread_block_symbol!(), ",@object"),
-    concat!(".size ", thread_block_symbol!(), ",{block}"),
-    concat!(thread_block_symbol!(), ":"),
-    ".long 0, 0",              // descriptor: version, flags
-    ".quad 22b, 0, 22b",       // descriptor: start, length 0, abort
-    ".zero {own_area} - 32",   // a gap: areas are aligned
-    ".long 0, -1",             // own area: cpu_id_start, cpu_id = uninitialised
-    ".zero {block} - {own_area} - 8",  // own area: nothing registered, no descriptor in force; audit: nothing remembered
-    ".popsection",
-    ".pushsection .init_array.00001,\"aw\",@init_array", // ahead of this image's other constructors
-    ".balign 8",
-    concat!(".quad ", early_symbol!()), // runs ahead of `main`, or when this image is loaded
-    ".popsection",
+    concat!(".globl ", symbol!("is_linked_once")), // else a linker would take two for one
+    concat!(".hidden ", symbol!("is_linked_once")),
+    concat!(".set ", symbol!("is_linked_once"), ", 0"),
     image_note!(),
-    signature = const SIGNATURE,
-    align = const align_of::<ThreadBlock>(),
-    own_area = const offset_of!(ThreadBlock, own_area),
-    block = const size_of::<ThreadBlock>(),
-    find_areas = sym register::find_areas,
-    area_offset = const offset_of!(Fast, area_offset),
     fast = sym FAST,
     words = const thread::WORDS,
     decision = sym mode::DECISION,
@@ -169,7 +172,18 @@ pub(crate) fn anchor() -> isize {
 /// does.
 #[inline(always)]
 pub(crate) fn blocks_are_known() -> bool {
-    anchor() < 0
+    is_distance(anchor())
+}
+
+/// Whether an anchor is the distance of blocks.
+#[inline(always)]
+pub(crate) fn is_distance(anchor: isize) -> bool {
+    anchor < 0
+}
+
+/// See [`register::find_areas`].
+pub(crate) fn find_areas(words: &Fast, anchor: isize) {
+    register::find_areas(words, anchor);
 }
 
 /// The distance from the thread pointer to a thread's block, if it is the same in all threads:
