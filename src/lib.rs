@@ -45,6 +45,7 @@
 //! | `serde` | [`Snapshot`]s are stored and sent, [`Counter`]s are written as their sum |
 //! | `prometheus-client` | `rseq::prometheus`: counters and histograms in the registry of that crate |
 //! | `metrics` | `rseq::metrics`: a recorder for the macros of that crate, shown to Prometheus with the feature above |
+//! | `opentelemetry` | `rseq::opentelemetry`: counters and histograms for the SDK of OpenTelemetry, with attributes; with `opentelemetry-otlp` histograms reach a collector as such |
 //! | `tracing` | `rseq::tracing`: a layer that counts events and measures spans |
 //!
 //! # Signal handlers
@@ -104,7 +105,7 @@
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
-#[cfg(any(feature = "metrics", feature = "tracing"))]
+#[cfg(any(feature = "metrics", feature = "opentelemetry", feature = "tracing"))]
 extern crate std;
 
 mod cells;
@@ -129,6 +130,8 @@ pub use histogram::Histogram;
 pub use histogram::{Bucket, DifferentParts, Snapshot};
 #[cfg(all(feature = "metrics", target_has_atomic = "64"))]
 pub use integrations::metrics;
+#[cfg(all(feature = "opentelemetry", target_has_atomic = "64"))]
+pub use integrations::opentelemetry;
 #[cfg(all(feature = "prometheus-client", target_has_atomic = "64"))]
 pub use integrations::prometheus;
 #[cfg(all(feature = "tracing", target_has_atomic = "64"))]

@@ -39,11 +39,13 @@
 
 use alloc::vec::Vec;
 use core::fmt;
-use core::ops::{Deref, RangeInclusive};
+use core::ops::Deref;
 
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::{MetricType, TypedMetric};
 
+pub use super::bounds::powers_of_two;
+use super::bounds::shown;
 use crate::{Counter, Histogram, Snapshot};
 
 impl TypedMetric for Counter {
@@ -139,36 +141,13 @@ impl<H: Deref<Target = Histogram<PARTS>>, const PARTS: usize> EncodeMetric for W
     }
 }
 
-/// Bounds whose counts are exact, whatever `PARTS` is: 2^`exponent` - 1, as a bound is the last value that counts.
-///
-/// Async-signal-safe.
-///
-/// ```
-/// use rseq::prometheus::powers_of_two;
-///
-/// assert!(powers_of_two(8..=10).eq([255, 511, 1023]));
-/// assert!(powers_of_two(20..=40).step_by(2).eq((10..=20).map(|exponent| 4_u64.pow(exponent) - 1)));
-/// ```
-///
-/// # Panics
-/// If an exponent is above 64, when the iterator comes to it.
-pub fn powers_of_two(exponents: RangeInclusive<u32>) -> impl Iterator<Item = u64> {
-    exponents.map(|exponent| {
-        assert!(exponent <= 64, "values have 64 bits, so 2^{exponent} is no bound");
-        u64::MAX.checked_shr(64 - exponent).unwrap_or(0)
-    })
-}
-
 /// What is in a snapshot, by bounds that ascend.
 pub(super) fn encode(seen: &Snapshot, bounds: &[u64], per_unit: f64, encoder: &mut MetricEncoder) -> fmt::Result {
-    let shown = |bound: &u64| *bound as f64 / per_unit;
     let mut below = 0;
     let mut buckets = Vec::with_capacity(bounds.len() + 1);
-    // A scrape is refused as a whole where a bound is in it twice.
-    for alike in bounds.chunk_by(|one, next| shown(one) == shown(next)) {
-        let largest = alike.last().expect("a chunk isn't empty");
-        let up_to = seen.count_up_to(*largest);
-        buckets.push((shown(largest), up_to - below));
+    for (shown, bound) in shown(bounds, per_unit) {
+        let up_to = seen.count_up_to(bound);
+        buckets.push((shown, up_to - below));
         below = up_to;
     }
     buckets.push((f64::INFINITY, seen.count() - below));
