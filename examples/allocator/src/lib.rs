@@ -36,10 +36,16 @@
 
 mod class;
 mod front_end;
+mod keeping;
 mod stack;
 #[cfg(test)]
 mod tests;
+mod tier;
 
 pub use front_end::PerCpuAlloc;
-// What the other modules compile their sections and drain by: the tests have them once more by others.
+// What the other modules are compiled by: the tests have them once more by others.
+use keeping::keeps;
 use rseq::{drain, rseq};
+
+/// What is added to the word of a pile with each change: the next version.
+const VERSION: u64 = 1 << 16;

@@ -2,6 +2,8 @@
 //!
 //! Threads and handlers of signals exchange objects, which they write and check, and free what others allocated. Then everything is freed and trimmed, and the backend, which
 //! counts, must have nothing outstanding. The controls are the same allocator by windows that aren't armed, and by a drain without a fence: they must fail.
+//!
+//! All of them keep objects in every mode, so that the sections are tried in portable mode as well. (The allocator itself hands everything on there: see `layouts` and `global`.)
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::duplicate_mod, reason = "once as it is, and once for each control")]
 
@@ -15,11 +17,33 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
 use heap::{FrontEnd, Heap, Ledger};
+use keeping::front_end::PerCpuAlloc;
 use rseq::{Mode, Registrar};
-use rseq_allocator::PerCpuAlloc;
 use support::{
     Count, Disturbance, forced_portable, in_child, in_processes, refused, restartable, seccomp, with_own_registration,
 };
+
+/// What all of them share.
+mod common {
+    pub const VERSION: u64 = 1 << 16;
+
+    pub fn keeps() -> bool {
+        true
+    }
+}
+
+/// The allocator as it is, but for what it does in portable mode.
+#[allow(dead_code, reason = "not all of it is used")]
+#[path = "../src"]
+mod keeping {
+    use super::class;
+    use super::common::{VERSION, keeps};
+    use ::rseq::{drain, rseq};
+
+    pub mod front_end;
+    mod stack;
+    mod tier;
+}
 
 /// The allocator by sections that nothing interrupts, because they aren't armed.
 #[allow(dead_code, reason = "not all of it is used")]
@@ -31,11 +55,13 @@ mod unarmed {
         };
     }
     use super::class;
+    use super::common::{VERSION, keeps};
     use ::rseq::drain;
     use section as rseq;
 
     pub mod front_end;
     mod stack;
+    mod tier;
 }
 
 /// The allocator by a drain that marks stacks as stopped, and doesn't wait for the sections that are under way.
@@ -52,14 +78,18 @@ mod unfenced {
         }
     }
     use super::class;
+    use super::common::{VERSION, keeps};
     use ::rseq::rseq;
 
     pub mod front_end;
     mod stack;
+    mod tier;
 }
 
+type Keeping = PerCpuAlloc<Ledger>;
 type Unarmed = unarmed::front_end::PerCpuAlloc<Ledger>;
 type Unfenced = unfenced::front_end::PerCpuAlloc<Ledger>;
+front_end!(Keeping);
 front_end!(Unarmed);
 front_end!(Unfenced);
 

@@ -17,6 +17,7 @@ use rseq_explore::{Explorer, Ran};
 #[allow(dead_code, reason = "not all of it is used")]
 #[path = "../src"]
 mod whole {
+    use super::keeps;
     use rseq::{drain, rseq};
 
     pub mod stack;
@@ -31,10 +32,15 @@ mod unarmed {
             ::rseq::__mutant! { [no_arm] $($tokens)* }
         };
     }
+    use super::keeps;
     use ::rseq::drain;
     use section as rseq;
 
     pub mod stack;
+}
+
+fn keeps() -> bool {
+    true
 }
 
 /// What an operation did, by the numbers of the objects.
@@ -78,15 +84,16 @@ macro_rules! operations {
     ($name:ident: $sections:ident) => {
         #[allow(dead_code, reason = "not all of it is used")]
         mod $name {
-            use super::$sections::stack::{self, BATCH, Stack};
+            use super::$sections::stack::{self, BATCH, CAPACITY, Stacks, Then};
             use super::{Done, Found, next, number, object};
             use std::alloc::Layout;
             use std::ptr;
 
-            static STACKS: ::rseq::PerCpu<Stack> = stack::new();
+            static STACKS: Stacks = Stacks::new();
 
             pub fn push() -> Done {
                 let number = next();
+                assert!(STACKS.make(CAPACITY), "there is memory");
                 assert!(stack::push(&STACKS, object(number)), "there is room");
                 Done { put: vec![number], ..Done::default() }
             }
@@ -104,12 +111,28 @@ macro_rules! operations {
                 let popped = stack::pop_batch(&STACKS, &mut batch);
                 Done { took: batch.into_iter().filter(|_| popped).map(number).collect(), ..Done::default() }
             }
+            /// Pushes where there may be no room.
+            pub fn try_push() -> Done {
+                let number = next();
+                let put = stack::push(&STACKS, object(number));
+                Done { put: put.then_some(number).into_iter().collect(), ..Done::default() }
+            }
+            /// What was there is taken, and nothing is kept from then on.
+            pub fn close() -> Done {
+                let found = Found::default();
+                // SAFETY: the backend does nothing with the objects.
+                let stacks = unsafe { STACKS.drain(&found, Layout::new::<u8>(), Then::Close) };
+                stacks.for_each(|stack| _ = stack.expect("nobody else drains it"));
+                Done { took: found.0.into_inner(), ..Done::default() }
+            }
+            pub fn open() -> Done {
+                stack::open(&STACKS);
+                Done::default()
+            }
             pub fn found() -> Vec<usize> {
                 let found = Found::default();
-                for stack in &STACKS {
-                    // SAFETY: the backend does nothing with the objects.
-                    unsafe { stack.free_all(&found, Layout::new::<u8>()) };
-                }
+                // SAFETY: the backend does nothing with the objects.
+                unsafe { STACKS.free_all(&found, Layout::new::<u8>()) };
                 found.0.into_inner()
             }
         }

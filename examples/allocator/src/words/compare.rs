@@ -1,4 +1,4 @@
-//! The job by both allocators in turn, in processes of their own.
+//! The job by all allocators in turn, in processes of their own.
 
 use std::env;
 use std::error::Error;
@@ -7,20 +7,23 @@ use std::process::Command;
 use super::Texts;
 use super::choice::{NAMES, VARIABLE};
 
-/// Prints a table with a row for each number of threads.
+/// Prints a table with a row for each number of threads: times, and what they are of the system's.
 pub fn compare(runs: usize, threads: &[usize], texts: &Texts) -> Result<(), Box<dyn Error>> {
-    println!("medians of {runs} runs each\nthreads   {:>10}   {:>10}   ratio", NAMES[0], NAMES[1]);
+    print!("medians of {runs} runs each, in milliseconds, and ratios\nthreads");
+    NAMES.iter().for_each(|name| print!("   {name:>15}"));
+    println!();
     for threads in threads {
-        let [system, percpu] = medians(runs, *threads, texts)?;
-        println!("{threads:>7}   {system:>7.1} ms   {percpu:>7.1} ms   {:>5.2}", percpu / system);
+        let times = medians(runs, *threads, texts)?;
+        let columns = times.map(|time| format!("   {time:>8.1} ({:.2})", time / times[0]));
+        println!("{threads:>7}{}", columns.concat());
     }
     println!("the results are the same");
     Ok(())
 }
 
-/// The median times of both allocators, in milliseconds.
-fn medians(runs: usize, threads: usize, texts: &Texts) -> Result<[f64; 2], Box<dyn Error>> {
-    let mut times = [Vec::new(), Vec::new()];
+/// The median times of all allocators, in milliseconds.
+fn medians(runs: usize, threads: usize, texts: &Texts) -> Result<[f64; NAMES.len()], Box<dyn Error>> {
+    let mut times = [const { Vec::new() }; _];
     let mut results = None;
     for _ in 0..runs {
         for (allocator, times) in NAMES.iter().zip(&mut times) {

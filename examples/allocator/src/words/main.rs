@@ -5,8 +5,8 @@
 //! cargo run --release -p rseq-allocator -- compare --threads 1,2,8 FILE...
 //! ```
 //!
-//! `run` does the job once: its results are on the standard output, the time that it took on the standard error. `compare` runs it by both allocators in turn, sees that the
-//! results are the same, and prints the medians of the times.
+//! `run` does the job once: its results are on the standard output, the time that it took on the standard error. `compare` runs it by all allocators in turn, sees that the
+//! results are the same, and prints the medians of the times. With the feature `peers` mimalloc and jemalloc take part.
 
 mod choice;
 mod compare;
@@ -42,7 +42,7 @@ enum Command {
         #[command(flatten)]
         texts: Texts,
     },
-    /// Does the job by both allocators in turn, and prints the medians
+    /// Does the job by all allocators in turn, and prints the medians
     Compare {
         /// How often each allocator has its turn
         #[arg(long, default_value_t = 9, value_parser = positive)]

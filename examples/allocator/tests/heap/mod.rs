@@ -159,10 +159,13 @@ impl Token {
     }
 }
 
+/// So many objects at most. Half of them are more than a CPU keeps of one class, so that they go to where all CPUs find them.
+const PLACES: usize = 1024;
+
 /// Objects that threads and handlers exchange by a table, so that each is freed by anybody.
 pub struct Heap<A> {
     pub allocator: A,
-    table: [AtomicU64; 128],
+    table: [AtomicU64; PLACES],
     random: AtomicU64,
     /// How many of the layouts are used, the smallest first.
     layouts: usize,
@@ -202,18 +205,28 @@ impl<A: FrontEnd> Heap<A> {
         let place = &self.table[random as usize % self.table.len()];
         let layout = (random >> 16) as usize % self.layouts;
         let seed = random >> 40;
-        match (random >> 32) % 4 {
-            0 | 1 => {
+        match (random >> 32) % 1024 {
+            0 => self.half().for_each(|place| self.free(Token(place.swap(0, SeqCst)))),
+            1 => self.half().for_each(|place| {
+                let new = self.allocate(layout, seed, 0);
+                self.free(Token(place.swap(new.0, SeqCst)));
+            }),
+            2..512 => {
                 let new = self.allocate(layout, seed, spin);
                 self.free(Token(place.swap(new.0, SeqCst)));
             }
-            2 => self.free(Token(place.swap(0, SeqCst))),
+            512..768 => self.free(Token(place.swap(0, SeqCst))),
             _ => {
                 let resized = self.resize(Token(place.swap(0, SeqCst)), layout, seed, spin);
                 self.free(Token(place.swap(resized.0, SeqCst)));
             }
         }
         self.done.fetch_add(1, Relaxed);
+    }
+
+    /// Every other place.
+    fn half(&self) -> impl Iterator<Item = &AtomicU64> {
+        self.table.iter().step_by(2)
     }
 
     fn allocate(&self, layout: usize, seed: u64, spin: u32) -> Token {

@@ -1,0 +1,81 @@
+//! What memory stays with the process when everything is freed: in megabytes, at most, afterwards, after `trim`, and after glibc's `malloc_trim` as well.
+
+use std::alloc::Layout;
+use std::sync::Barrier;
+use std::{fs, thread};
+
+use super::ALLOCATOR;
+use super::times::{Object, layout};
+
+/// In which order objects are freed.
+pub enum Order {
+    /// In that in which they were allocated.
+    First,
+    /// The last one first.
+    Last,
+    Random,
+}
+
+/// Megabytes of the process that are in memory.
+fn resident() -> f64 {
+    let pages = fs::read_to_string("/proc/self/statm").expect("Linux tells it");
+    let pages: f64 = pages.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number of pages");
+    // SAFETY: the call has no conditions.
+    pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as f64 / 1e6
+}
+
+/// Now, after `trim`, and after `malloc_trim`.
+fn left(most: f64) -> Vec<f64> {
+    let freed = resident();
+    if let Some(Err(error)) = ALLOCATOR.trim() {
+        eprintln!("trim: {error}");
+    }
+    let trimmed = resident();
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call has no conditions.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+    vec![most, freed, trimmed, resident()]
+}
+
+/// Some 500 MB of objects of one size.
+pub fn freed(size: usize, order: Order) -> Vec<f64> {
+    let layout = layout(size);
+    let mut objects: Vec<_> = (0..500_000_000 / layout.size()).map(|_| Object::new(layout)).collect();
+    let most = resident();
+    match order {
+        Order::First => {}
+        Order::Last => objects.reverse(),
+        Order::Random => fastrand::Rng::with_seed(1).shuffle(&mut objects),
+    }
+    objects.iter().for_each(|object| object.free(layout));
+    drop(objects);
+    left(most)
+}
+
+/// 2,000 threads that are there at once, with 500 objects each of many sizes, and end.
+pub fn threads(size: usize) -> Vec<f64> {
+    const THREADS: usize = 2_000;
+    let all = Barrier::new(THREADS + 1);
+    let most = thread::scope(|scope| {
+        for number in 0..THREADS {
+            let all = &all;
+            thread::Builder::new()
+                .stack_size(64 << 10)
+                .spawn_scoped(scope, move || {
+                    let layouts = (1..=500).map(|step| layout(1 + (number * 7 + step * 13) % (8 * size)));
+                    let objects: Vec<(Object, Layout)> = layouts.map(|layout| (Object::new(layout), layout)).collect();
+                    all.wait();
+                    all.wait();
+                    objects.into_iter().for_each(|(object, layout)| object.free(layout));
+                })
+                .expect("there may be as many threads");
+        }
+        all.wait();
+        let most = resident();
+        all.wait();
+        most
+    });
+    left(most)
+}
