@@ -67,6 +67,8 @@ macro_rules! draining {
 
             #[path = "cells.rs"]
             mod cells;
+            #[path = "current.rs"]
+            mod current;
             #[path = "pool.rs"]
             mod pool;
             #[path = "stack/mod.rs"]
