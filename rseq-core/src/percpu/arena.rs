@@ -242,8 +242,11 @@ fn own_length(layout: Layout) -> Result<usize, AllocError> {
     own_stride(layout)?.checked_mul(slots()).ok_or(AllocError { bytes: usize::MAX })
 }
 
+/// Less than a half of all addresses: so the distance from one slot to another is a number with a sign; and with 32 bits, an
+/// id that says "not registered" (-1 to -3) leads a window beyond the last slot, whatever the stride, since there are two slots.
 fn map(length: usize) -> Result<NonNull<u8>, AllocError> {
-    sys::reserve(length).ok_or(AllocError { bytes: length })
+    let memory = if length <= isize::MAX as usize { sys::reserve(length) } else { None };
+    memory.ok_or(AllocError { bytes: length })
 }
 
 /// # Safety
@@ -353,6 +356,11 @@ mod tests {
     fn too_much_is_an_error() {
         let error = NONE.allocate(layout(isize::MAX as usize & !7, 8)).unwrap_err();
         assert_eq!(error.bytes(), usize::MAX, "the size of all slots is no number");
+        // The least that is more than a half of all addresses.
+        let each = (isize::MAX as usize / slots() + 1).next_power_of_two();
+        if let Some(bytes) = each.checked_mul(slots()) {
+            assert_eq!(NONE.allocate(layout(each, 8)).unwrap_err().bytes(), bytes);
+        }
         // More than 56 bits, which programs have with five levels of page tables; on s390x they have all 64.
         #[cfg(all(target_pointer_width = "64", not(target_arch = "s390x")))]
         {
