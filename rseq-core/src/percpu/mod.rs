@@ -123,6 +123,7 @@ pub const fn slot_power<T>() -> u32 {
 const TOO_LARGE_TO_MAKE: usize = 1 << 30;
 
 /// Refuses such values where they aren't of zeroes.
+#[track_caller]
 const fn can_be_made<T>() {
     assert!(size_of::<T>() < TOO_LARGE_TO_MAKE, "values of 1 GiB and more are made of zeroes alone: `PerCpu::zeroed`");
 }
@@ -137,7 +138,7 @@ impl<T: Default, I: IndexKind> PerCpu<T, I> {
     ///
     /// The first use may come from several threads at once: then more values are made than kept.
     ///
-    /// Values of 1 GiB and more don't compile: [`PerCpu::zeroed`] makes these.
+    /// Values of 1 GiB and more aren't made this way, but by [`PerCpu::zeroed`]: as a `static` they don't compile.
     ///
     /// ```compile_fail
     /// static ROWS: rseq::PerCpu<Row> = rseq::PerCpu::new();
@@ -149,9 +150,14 @@ impl<T: Default, I: IndexKind> PerCpu<T, I> {
     ///     }
     /// }
     /// ```
+    ///
+    /// # Panics
+    /// If values have 1 GiB or more.
     #[must_use]
+    #[track_caller]
     pub const fn new() -> Self {
-        const { can_be_made::<T>() };
+        // No constant of its own: the error is at the user's line.
+        can_be_made::<T>();
         Self {
             first: AtomicPtr::new(null_mut()),
             limit: AtomicUsize::new(0),
@@ -219,7 +225,7 @@ impl<T, I: IndexKind> PerCpu<T, I> {
     /// If there is no memory. Then `make` wasn't called.
     ///
     /// # Panics
-    /// When `make` does. Values of 1 GiB and more don't compile, as by [`PerCpu::new`].
+    /// When `make` does. Values of 1 GiB and more don't compile.
     pub fn try_with(make: impl FnMut(usize) -> T) -> Result<Self, AllocError> {
         const { can_be_made::<T>() };
         let first = Values::make(I::ARENA, make)?.keep();
@@ -306,7 +312,7 @@ impl<T, I> PerCpu<T, I> {
         let values = match self.make {
             // What can't be made has no code for it.
             Some(make) if const { size_of::<T>() < TOO_LARGE_TO_MAKE } => Values::make(self.arena, make)?,
-            Some(_) => unreachable!("it didn't compile"),
+            Some(_) => unreachable!("`new` refuses them"),
             // SAFETY: `zeroed`'s caller's.
             None => unsafe { Values::zeroed(self.arena)? },
         };
