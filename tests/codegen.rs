@@ -145,6 +145,11 @@ fn types() {
 }
 
 #[test]
+fn gigabytes_away() {
+    check_section("far", 60);
+}
+
+#[test]
 fn items_of_several_words() {
     check_copying("wide_stack_push", 38);
     check_copying("wide_stack_pop", 38);

@@ -16,12 +16,12 @@ use std::os::unix::thread::JoinHandleExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Barrier, Mutex};
 use std::{fs, io, ptr, thread};
 
 use pages::{Pagemap, own_bytes, pages};
-use rseq::{AllocError, Counter, CpuId, Histogram, IndexKind, MmCid, PerCpu, rseq};
+use rseq::{AllocError, Counter, CpuId, Histogram, IndexKind, MmCid, PerCpu, Stack, rseq};
 use support::{
     Steps, available_cpus, forced_portable, handle_signals, in_child, in_processes, mode, must_pass, on, restartable,
     run_on, seccomp, this_test, with_own_registration,
@@ -335,9 +335,7 @@ fn slots_of_every_size_lie_apart() {
     of!(AtomicUsize, Aligned64<64>, Aligned512<512>, Aligned1024<1024>, Aligned4096<4096>, Aligned4096<8192>);
 }
 
-/// They have an address as well, and it is aligned.
 /// Windows find slots that are gigabytes apart: each CPU its own, the first and the last byte of it.
-#[cfg(target_pointer_width = "64")]
 #[test]
 fn slots_of_gigabytes_are_found() {
     fn are_found<const SIZE: usize>() {
@@ -372,12 +370,91 @@ fn slots_of_gigabytes_are_found() {
         let sums = counts().into_iter().fold([0, 0], |sum, slot| [sum[0] + slot[0], sum[1] + slot[1]]);
         assert_eq!(sums.map(usize::from), [available_cpus().len(); 2]);
     }
-    are_found::<{ 1 << 31 }>();
-    are_found::<{ 1 << 32 }>();
-    are_found::<{ (1 << 33) + 1 }>();
-    are_found::<{ 1 << 36 }>();
+    are_found::<{ 1 << 27 }>();
+    are_found::<{ (1 << 29) + 1 }>();
+    are_found::<{ 1 << 30 }>();
+    #[cfg(target_pointer_width = "64")]
+    {
+        are_found::<{ 1 << 31 }>();
+        are_found::<{ 1 << 32 }>();
+        are_found::<{ (1 << 33) + 1 }>();
+        are_found::<{ 1 << 36 }>();
+    }
 }
 
+/// What lies in such slots, and behind pointers, is found as well: fields and elements whose distances don't fit into 32 bits.
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn places_gigabytes_away_are_found() {
+    #[repr(C)]
+    struct Far {
+        pointer: AtomicPtr<Far>,
+        cells: [AtomicUsize; 1 << 30],
+        rows: [Row; 4],
+        last: AtomicUsize,
+    }
+    #[repr(C)]
+    struct Row {
+        cells: [AtomicUsize; (1 << 27) + 1],
+        last: AtomicUsize,
+    }
+    // SAFETY: pointers and numbers may be zero.
+    let slots: PerCpu<Far> = unsafe { PerCpu::zeroed() };
+    if let Err(error) = slots.allocate() {
+        println!("skipped: {error}");
+        return;
+    }
+    for slot in &slots {
+        slot.pointer.store(ptr::from_ref(slot).cast_mut(), Relaxed);
+    }
+    for cpu in available_cpus() {
+        let found = on(cpu, || {
+            let row = 2_usize;
+            // SAFETY: each slot points to itself, and has so many rows.
+            unsafe {
+                rseq! {
+                    critical |cpu| {
+                        let other = load(&slots[cpu].pointer);
+                        let last = load(&(*other).last);
+                        let more = last + 7;
+                        store(&slots[cpu].rows[row].last, more);
+                        store(&(*other).rows[3].last, more);
+                    }
+                    commit store(&slots[cpu].cells[0x3fff_ffff], more)
+                    => cpu
+                }
+            }
+        });
+        let slot = &slots[found];
+        assert_eq!(slot.last.load(Relaxed), 0);
+        let places = [&slot.rows[2].last, &slot.rows[3].last, &slot.cells[0x3fff_ffff]];
+        assert_eq!(places.map(|place| place.load(Relaxed)), [7; 3], "CPU {cpu}");
+    }
+}
+
+/// A stack with room for gigabytes takes pages for what is put into it, no more.
+#[test]
+fn a_stack_of_gigabytes() {
+    const ROOM: usize = if cfg!(target_pointer_width = "64") { 1 << 27 } else { 1 << 24 };
+    // SAFETY: numbers may be zero.
+    let as_large: PerCpu<[usize; ROOM + 1]> = unsafe { PerCpu::zeroed() };
+    if let Err(error) = as_large.allocate() {
+        println!("skipped: {error}");
+        return;
+    }
+    drop(as_large);
+    let stack = Stack::<usize, ROOM>::new();
+    for cpu in available_cpus() {
+        on(cpu, || {
+            (0..3).for_each(|item| assert_eq!(stack.push(item), Ok(())));
+            if restartable() {
+                assert_eq!([stack.pop(), stack.pop()], [Some(2), Some(1)]);
+            }
+        });
+    }
+}
+
+/// They have an address as well, and it is aligned.
 #[test]
 fn values_of_no_size() {
     fn are_aligned<T>() {

@@ -86,7 +86,7 @@ pub const ARCHES: [Arch; 9] = [
     },
     Arch {
         // The same programs as armv7's, on a kernel of 64 bits: a common pair, which has that kernel's faults.
-        name: "armv7-on-aarch64",
+        name: "armv7-compat",
         target: "armv7-unknown-linux-gnueabihf",
         debian: "armhf",
         multiarch: "arm-linux-gnueabihf",
@@ -204,7 +204,7 @@ impl Platform {
         match (self.arch.name, self.kernel) {
             ("x86_64", _) | (_, Kernel::Series(..) | Kernel::Newest | Kernel::Release("bookworm")) => false,
             ("i686", kernel) => kernel == Kernel::Native,
-            ("armv7-on-aarch64", _) => false,
+            ("armv7-compat", _) => false,
             _ => true,
         }
     }
@@ -242,7 +242,7 @@ fn rows(arch: &Arch) -> Vec<(Libc, Kernel)> {
         "aarch64" => [&[(libc, stable)][..], &series, &[(libc, Kernel::Newest)]].concat(),
         "i686" => vec![(libc, Kernel::Native), (libc, stable)],
         // The broken kernels, and those on both sides.
-        "armv7-on-aarch64" => [stable, Kernel::Series(6, 19), Kernel::Series(7, 0), Kernel::Series(7, 1)]
+        "armv7-compat" => [stable, Kernel::Series(6, 19), Kernel::Series(7, 0), Kernel::Series(7, 1)]
             .map(|kernel| (libc, kernel))
             .to_vec(),
         "loongarch64" => vec![(libc, Kernel::Release("sid"))],
@@ -276,7 +276,7 @@ mod tests {
         }
         for series in [(6, 19), (7, 0)] {
             let kernel = Kernel::Series(series.0, series.1);
-            let is_of_32_bits = |row: &Platform| row.arch.name == "armv7-on-aarch64" && row.kernel == kernel;
+            let is_of_32_bits = |row: &Platform| row.arch.name == "armv7-compat" && row.kernel == kernel;
             assert!(platforms().iter().any(is_of_32_bits), "{kernel}");
         }
     }

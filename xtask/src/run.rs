@@ -281,7 +281,7 @@ mod tests {
     fn only_those_may_be_portable() {
         for platform in platforms() {
             let portable = expected_mode(&platform, "7.0.4+deb13") == "Portable(BrokenKernel)";
-            let is_on_arm64 = ["aarch64", "armv7-on-aarch64"].contains(&platform.arch.name);
+            let is_on_arm64 = ["aarch64", "armv7-compat"].contains(&platform.arch.name);
             assert_eq!(portable, is_on_arm64, "{platform}");
         }
     }

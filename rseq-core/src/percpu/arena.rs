@@ -200,8 +200,7 @@ unsafe fn clear(memory: NonNull<u8>, bytes: usize) {
 
 impl Chunk {
     fn length() -> Result<usize, AllocError> {
-        let units = UNIT.checked_mul(slots()).ok_or(AllocError { bytes: usize::MAX })?;
-        Ok(units + size_of::<Self>())
+        Ok(of_all_slots(UNIT)? + size_of::<Self>())
     }
 
     /// A chunk of which nothing is taken, in front of these.
@@ -265,7 +264,15 @@ fn own_stride(layout: Layout) -> Result<usize, AllocError> {
 
 /// The length of its mapping.
 fn own_length(layout: Layout) -> Result<usize, AllocError> {
-    own_stride(layout)?.checked_mul(slots()).ok_or(AllocError { bytes: usize::MAX })
+    of_all_slots(own_stride(layout)?)
+}
+
+/// So many bytes for each slot: less than a half of all addresses. So the distance from one slot to another is a number with a
+/// sign; and with 32 bits, an id that says "not registered" (-1 to -3) leads a window beyond the last slot, whatever the
+/// distance, since there are two slots.
+fn of_all_slots(each: usize) -> Result<usize, AllocError> {
+    let bytes = each.checked_mul(slots());
+    bytes.filter(|bytes| *bytes <= isize::MAX as usize).ok_or(AllocError { bytes: bytes.unwrap_or(usize::MAX) })
 }
 
 fn map(length: usize) -> Result<NonNull<u8>, AllocError> {
@@ -288,7 +295,7 @@ mod tests {
     use std::string::ToString;
     use std::vec::Vec;
 
-    use super::{Arena, LINE, UNIT, clear, free};
+    use super::{AllocError, Arena, LINE, UNIT, clear, free, of_all_slots};
     use crate::cpu::slots;
 
     static NONE: Arena = Arena::new();
@@ -379,6 +386,11 @@ mod tests {
     fn too_much_is_an_error() {
         let error = NONE.allocate(layout(isize::MAX as usize & !7, 8)).unwrap_err();
         assert_eq!(error.bytes(), usize::MAX, "the size of all slots is no number");
+        // The least that is more than a half of all addresses, though the system may have as much.
+        let each = isize::MAX as usize / slots() + 1;
+        let bytes = each * slots();
+        assert_eq!(of_all_slots(each), Err(AllocError { bytes }));
+        assert_eq!(of_all_slots(each - 1), Ok(bytes - slots()));
         // More than 56 bits, which programs have with five levels of page tables; on s390x they have all 64.
         #[cfg(all(target_pointer_width = "64", not(target_arch = "s390x")))]
         {

@@ -146,6 +146,16 @@ pub const fn slot_power<T>() -> u32 {
     slot_bytes::<T>().trailing_zeros()
 }
 
+/// Values of so many bytes are made of zeroes alone: others are made on the stack, and no thread has one for them, nor
+/// has every machine code for it.
+const TOO_LARGE_TO_MAKE: usize = 1 << 30;
+
+/// Refuses such values where they aren't of zeroes.
+#[track_caller]
+const fn can_be_made<T>() {
+    assert!(size_of::<T>() < TOO_LARGE_TO_MAKE, "values of 1 GiB and more are made of zeroes alone: `PerCpu::zeroed`");
+}
+
 // SAFETY: hands out `&T` to every thread, and drops, in the dropping thread, values that another one made.
 unsafe impl<T: Send + Sync, I> Sync for PerCpu<T, I> {}
 // SAFETY: owns its values.
@@ -161,8 +171,27 @@ impl<T: Default, I: IndexKind> PerCpu<T, I> {
     /// The first use may come from several threads at once: then more values are made than kept.
     ///
     /// Async-signal-safe.
+    ///
+    /// Values of 1 GiB and more aren't made this way, but by [`PerCpu::zeroed`]: as a `static` they don't compile.
+    ///
+    /// ```compile_fail
+    /// static ROWS: rseq::PerCpu<Row> = rseq::PerCpu::new();
+    ///
+    /// struct Row([u8; 1 << 30]);
+    /// impl Default for Row {
+    ///     fn default() -> Self {
+    ///         Self([0; 1 << 30])
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Panics
+    /// If values have 1 GiB or more.
     #[must_use]
+    #[track_caller]
     pub const fn new() -> Self {
+        // No constant of its own: the error is at the user's line.
+        can_be_made::<T>();
         Self {
             first: AtomicPtr::new(null_mut()),
             limit: AtomicUsize::new(0),
@@ -236,8 +265,9 @@ impl<T, I: IndexKind> PerCpu<T, I> {
     /// If there is no memory. Then `make` wasn't called.
     ///
     /// # Panics
-    /// When `make` does.
+    /// When `make` does. Values of 1 GiB and more don't compile.
     pub fn try_with(make: impl FnMut(usize) -> T) -> Result<Self, AllocError> {
+        const { can_be_made::<T>() };
         let first = Values::make(I::ARENA, make)?.keep();
         Ok(Self {
             first: AtomicPtr::new(first.as_ptr()),
@@ -328,7 +358,9 @@ impl<T, I> PerCpu<T, I> {
     fn first_use(&self) -> Result<NonNull<T>, AllocError> {
         section::disarm_this_thread();
         let values = match self.make {
-            Some(make) => Values::make(self.arena, make)?,
+            // What can't be made has no code for it.
+            Some(make) if const { size_of::<T>() < TOO_LARGE_TO_MAKE } => Values::make(self.arena, make)?,
+            Some(_) => unreachable!("`new` refuses them"),
             // SAFETY: `zeroed`'s caller's.
             None => unsafe { Values::zeroed(self.arena)? },
         };
