@@ -164,7 +164,7 @@ fn children_go_on_whatever_is_under_way() {
     fn has<T>(lie: usize, pop: impl Fn() -> Option<T>, push: impl Fn() -> bool) -> bool {
         let all = (0..lie).all(|_| pop().is_some()) && pop().is_none();
         // Four threads, each of which had one in its hands.
-        ITEMS - 4 <= lie && lie <= ITEMS && all && (0..64).all(|_| push()) && !push() && pop().is_some() && push()
+        (ITEMS - 4..=ITEMS).contains(&lie) && all && (0..64).all(|_| push()) && !push() && pop().is_some() && push()
     }
     fn goes_on() -> bool {
         let mut objects: [Option<Pooled<'_, usize, 64>>; ITEMS] = [const { None }; ITEMS];
