@@ -3,6 +3,7 @@
 //! Nothing lost means: items are taken, changed by who took them without any protection, and put back; then each is there once and was
 //! changed as often as it was taken. There are controls that must fail: the same types, compiled once more with windows that aren't armed.
 #![cfg(target_os = "linux")]
+#![allow(clippy::duplicate_mod, reason = "once as they are, and once with each way to get it wrong")]
 
 extern crate alloc;
 
@@ -74,7 +75,7 @@ macro_rules! draining {
             #[path = "stack/mod.rs"]
             mod stack;
 
-            pub use pool::Pool;
+            pub use pool::{Pool, Pooled};
             pub use stack::Stack;
         }
     };
