@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fixture::{Fixture, Linker, linkers, print_of};
-use object::elf::{R_X86_64_DTPMOD64, R_X86_64_DTPOFF64, R_X86_64_TLSDESC, R_X86_64_TPOFF64};
-use object::{Object, RelocationFlags};
+use object::elf::{PF_W, R_X86_64_DTPMOD64, R_X86_64_DTPOFF64, R_X86_64_TLSDESC, R_X86_64_TPOFF64};
+use object::{Object, ObjectSegment, ObjectSymbol, RelocationFlags, SegmentFlags};
 
 /// Builds and runs the fixture; returns what it printed.
 fn run(level: &str, lto: &str, linker: &[&str]) -> String {
@@ -134,11 +134,29 @@ impl Dylib {
         self.folder.join("user")
     }
 
-    /// The program, which finds its libraries; what it prints is [`COUNTED`], and the mode.
-    fn run(&self, environment: &[(&str, &str)]) -> String {
+    /// The library as a `staticlib`, of which a shared object of C's takes a function.
+    fn in_shared_object_of_c(&self, compiler: &str, flags: &[String]) -> PathBuf {
+        let [archive, source, shared] = ["libimages.a", "shared.c", "shared.so"].map(|name| self.folder.join(name));
+        let images = Fixture::new("images");
+        let mut rustc = fixture::rustc(&images.uses_for(self.target), self.target, &images.source("lib.rs"));
+        print_of(rustc.args(["--crate-name=images", "--crate-type=staticlib", "-o"]).arg(&archive));
+        std::fs::write(&source, "extern void add_of_c(void); void plug(void) { add_of_c(); }").expect("there is room");
+        let mut compile = Command::new(compiler);
+        print_of(compile.args(["-shared", "-fPIC", "-o"]).arg(&shared).arg(&source).arg(&archive).args(flags));
+        shared
+    }
+
+    /// The program, which finds its libraries, by itself or in an emulator; what it prints is [`COUNTED`], and the mode.
+    fn run(&self, emulator: Option<Command>, environment: &[(&str, &str)]) -> String {
         let std = fixture::sysroot().join("lib/rustlib").join(self.target).join("lib");
         let path = format!("{}:{}", self.folder.display(), std.display());
-        let mut program = Command::new(self.program());
+        let mut program = match emulator {
+            None => Command::new(self.program()),
+            Some(mut emulator) => {
+                emulator.args(["-E", &format!("LD_LIBRARY_PATH={path}")]).arg(self.program());
+                return print_of(&mut emulator);
+            }
+        };
         program.env("LD_LIBRARY_PATH", path).env_remove("RSEQ_MODE").env_remove("GLIBC_TUNABLES");
         print_of(program.envs(environment.iter().copied()))
     }
@@ -152,13 +170,98 @@ const COUNTED: &str = "[2.0, 1.0, 1.0, 3.0, 1.0, 1.0, 1.0, 2.0]";
 fn a_dylib_and_its_user() {
     for Linker { name, flags } in linkers() {
         let linked = Dylib::link(name, X86_64, "cc", &flags);
+        [linked.library(), linked.program()].iter().for_each(|path| assert_image_is_its_own(path));
         let registrar = if fixture::libc_registers() { "Libc" } else { "Own" };
         for (variable, value, mode) in [
             ("RSEQ_MODE", "", &*format!("Rseq({registrar})")),
             ("GLIBC_TUNABLES", "glibc.pthread.rseq=0", "Rseq(Own)"),
             ("RSEQ_MODE", "portable", "Portable(Forced)"),
         ] {
-            assert_eq!(linked.run(&[(variable, value)]), format!("{COUNTED} {mode}"), "{name}");
+            assert_eq!(linked.run(None, &[(variable, value)]), format!("{COUNTED} {mode}"), "{name}");
         }
     }
+}
+
+/// An image has words of its own, which no other image can take for its own, and the loader changes
+/// no code of it.
+fn assert_image_is_its_own(path: &Path) {
+    let bytes = std::fs::read(path).expect("it was just linked");
+    let file = object::File::parse(&*bytes).expect("an ELF file");
+    // (One linker names its entries in tables as well, with a `$`.)
+    let is_ours = |name: &&str| {
+        !name.contains('$') && ["__rseq_dsl_", "8DECISION", "8POSSIBLE"].iter().any(|part| name.contains(part))
+    };
+    let hidden: Vec<_> = file.symbols().filter_map(|symbol| symbol.name().ok()).filter(is_ours).collect();
+    assert_eq!(hidden.iter().filter(|name| name.contains("_fast_")).count(), 1, "{}: {hidden:?}", path.display());
+    let seen: Vec<_> = file.dynamic_symbols().filter_map(|symbol| symbol.name().ok()).filter(is_ours).collect();
+    assert!(seen.is_empty(), "{}: {seen:?}", path.display());
+    let is_writable = |address: &u64| {
+        let mut segments = file.segments();
+        let segment = segments.find(|segment| address.wrapping_sub(segment.address()) < segment.size());
+        matches!(segment.map(|segment| segment.flags()), Some(SegmentFlags::Elf { p_flags }) if p_flags & PF_W != 0)
+    };
+    let places: Vec<_> = file.dynamic_relocations().into_iter().flatten().map(|(address, _)| address).collect();
+    assert!(!places.is_empty() && places.iter().all(is_writable), "{}", path.display());
+}
+
+/// Shared objects and programs of another machine, of whose linkers the C compiler takes its own and
+/// rust-lld. They run in portable mode, where there is an emulator.
+fn on_another_machine(target: &'static str, compiler: &str, emulator: &str) {
+    let is_there = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    if !fixture::is_installed(target) || !is_there(compiler) {
+        return println!("skipped: needs the target {target} and {compiler}");
+    }
+    let of_rust = format!("-B{}/gcc-ld", fixture::tools().display());
+    for (name, linker) in [("bfd", vec![]), ("lld", vec![of_rust, "-fuse-ld=lld".to_owned()])] {
+        let flags: Vec<_> = linker.into_iter().chain(["-Wl,-z,text".to_owned()]).collect();
+        let linked = Dylib::link(name, target, compiler, &flags);
+        [linked.library(), linked.program()].iter().for_each(|path| assert_image_is_its_own(path));
+        assert_image_is_its_own(&linked.in_shared_object_of_c(compiler, &flags));
+        if !is_there(emulator) {
+            println!("not run: there is no {emulator}");
+            continue;
+        }
+        let mut emulator = Command::new(emulator);
+        emulator.arg("-L").arg(format!("/usr/{}", compiler.trim_end_matches("-gcc")));
+        let printed = linked.run(Some(emulator), &[]);
+        assert!(printed.starts_with(&format!("{COUNTED} Portable(")), "{name}: {printed}");
+    }
+}
+
+/// Another machine's code that this one runs: by 32 bits, where windows find out where areas are.
+#[test]
+fn on_i686() {
+    const I686: &str = "i686-unknown-linux-gnu";
+    if !fixture::is_installed(I686) || !fixture::runs_32_bits() {
+        return println!("skipped: needs the target {I686}, gcc-multilib, and a kernel that runs such programs");
+    }
+    for Linker { name, mut flags } in linkers() {
+        flags.push("-m32".to_owned());
+        let linked = Dylib::link(name, I686, "cc", &flags);
+        [linked.library(), linked.program()].iter().for_each(|path| assert_image_is_its_own(path));
+        assert_image_is_its_own(&linked.in_shared_object_of_c("cc", &flags));
+        for (tunables, registrar) in
+            [("", if fixture::libc_registers() { "Libc" } else { "Own" }), ("glibc.pthread.rseq=0", "Own")]
+        {
+            let printed = linked.run(None, &[("GLIBC_TUNABLES", tunables)]);
+            assert_eq!(printed, format!("{COUNTED} Rseq({registrar})"), "{name}");
+        }
+    }
+}
+
+macro_rules! other_machines {
+    ($($name:ident $target:literal $compiler:literal $emulator:literal)*) => {$(
+        #[test]
+        fn $name() {
+            on_another_machine($target, $compiler, $emulator);
+        }
+    )*};
+}
+
+other_machines! {
+    on_aarch64 "aarch64-unknown-linux-gnu" "aarch64-linux-gnu-gcc" "qemu-aarch64"
+    on_arm "armv7-unknown-linux-gnueabihf" "arm-linux-gnueabihf-gcc" "qemu-arm"
+    on_riscv64 "riscv64gc-unknown-linux-gnu" "riscv64-linux-gnu-gcc" "qemu-riscv64"
+    on_s390x "s390x-unknown-linux-gnu" "s390x-linux-gnu-gcc" "qemu-s390x"
+    on_powerpc64 "powerpc64le-unknown-linux-gnu" "powerpc64le-linux-gnu-gcc" "qemu-ppc64le"
 }

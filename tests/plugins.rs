@@ -21,7 +21,7 @@ use object::elf::{
     R_X86_64_TPOFF32, R_X86_64_TPOFF64,
 };
 use object::read::elf::{Dyn, ElfFile, FileHeader, ProgramHeader};
-use object::{Endianness, FileKind, Object, RelocationFlags};
+use object::{Endianness, FileKind, Object, ObjectSymbol, RelocationFlags};
 use plugins::Scope;
 use support::{
     Count, Disturbance, forced_portable, in_child, mode, must_be_exact, must_lose, must_pass, with_own_registration,
@@ -181,6 +181,56 @@ fn shared_objects_of_c() {
     }
 }
 
+/// The workspace with another version of rseq-core, and what a plugin takes beside that.
+fn workspace_of_another_version() -> PathBuf {
+    let (here, copy) = (Path::new(env!("CARGO_MANIFEST_DIR")), Path::new(env!("CARGO_TARGET_TMPDIR")).join("version"));
+    for folder in ["rseq-core", "tests/fixtures/plugin"] {
+        fs::create_dir_all(copy.join(folder)).expect("there is room for a folder");
+    }
+    for same in
+        ["src", "README.md", "rseq-core/src", "rseq-core/build.rs", "rseq-core/gdb", "tests/fixtures/plugin/src"]
+    {
+        let _there_is_none = fs::remove_file(copy.join(same));
+        std::os::unix::fs::symlink(here.join(same), copy.join(same)).expect("there is room for it");
+    }
+    let (version, other) = (env!("CARGO_PKG_VERSION"), "0.0.99");
+    for manifest in ["Cargo.toml", "rseq-core/Cargo.toml", "tests/fixtures/plugin/Cargo.toml"] {
+        let text = fs::read_to_string(here.join(manifest)).expect("there is one");
+        let text = text.split("[dev-dependencies]").next().expect("text before it or all of it");
+        let members = text.lines().find(|line| line.starts_with("members")).unwrap_or("\0");
+        let mut text = text.replace(members, r#"members = ["rseq-core"]"#).replace(
+            &format!(r#"path = "rseq-core", version = "={version}""#),
+            &format!(r#"path = "rseq-core", version = "={other}""#),
+        );
+        text = text.replace(r#"path = "rseq-macros""#, &format!("path = {:?}", here.join("rseq-macros")));
+        if manifest.starts_with("rseq-core") {
+            text = text.replacen("version.workspace = true", &format!("version = {other:?}"), 1);
+        }
+        fs::write(copy.join(manifest), text).expect("there is room for it");
+    }
+    copy
+}
+
+/// Of two versions of rseq-core, beside the one of this program.
+#[test]
+fn plugins_of_two_versions() {
+    let of_another = Fixture::in_workspace(&workspace_of_another_version(), "plugin").build_apart("other", &[PLUGIN]);
+    let versions = [small().0, of_another.join(PLUGIN)];
+    let symbols = |path: &PathBuf| {
+        let bytes = fs::read(path).expect("it was just built");
+        let file = object::File::parse(&*bytes).expect("an ELF file");
+        let names: Vec<_> = file.symbols().filter_map(|symbol| symbol.name().ok()).collect();
+        names.iter().find(|name| name.starts_with("__rseq_dsl_fast_")).map(|name| (*name).to_owned())
+    };
+    let [this, other] = [&versions[0], &versions[1]].map(symbols);
+    assert!(this != other && other.as_deref() == Some("__rseq_dsl_fast_0_0_99"), "{this:?} {other:?}");
+    for scope in [Scope::Own, Scope::Global] {
+        for version in &versions {
+            assert_eq!(plugins::use_copies(version, 2, scope), BTreeSet::from([registrar()]));
+        }
+    }
+}
+
 /// A library that uses the plugin before that is initialised, and prints what it counted.
 const EARLY: &str = r#"
     #include <pthread.h>
@@ -257,15 +307,7 @@ fn plugins_on_musl() {
 #[test]
 fn plugins_of_another_machine() {
     const I686: &str = "i686-unknown-linux-gnu";
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bits-32");
-    fs::create_dir_all(&folder).expect("there is room for a folder");
-    let source = folder.join("empty.c");
-    fs::write(&source, "int main(void) { return 0; }\n").expect("there is room for it");
-    let mut compile = Command::new("cc");
-    compile.args(["-m32", "-o"]).arg(folder.join("empty")).arg(&source);
-    let can_run = compile.output().is_ok_and(|output| output.status.success())
-        && Command::new(folder.join("empty")).status().is_ok_and(|status| status.success());
-    if !fixture::is_installed(I686) || !can_run {
+    if !fixture::is_installed(I686) || !fixture::runs_32_bits() {
         return println!("skipped: needs the target {I686}, gcc-multilib, and a kernel that runs such programs");
     }
     for (name, flag) in [("plugin-of-i686", "-Copt-level=3"), ("large-plugin-of-i686", "--cfg=large")] {

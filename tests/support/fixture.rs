@@ -25,7 +25,12 @@ const BUILD_STD: &str = "-Zbuild-std=std,panic_abort";
 
 impl Fixture {
     pub fn new(name: &str) -> Self {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+        Self::in_workspace(Path::new(env!("CARGO_MANIFEST_DIR")), name)
+    }
+
+    /// The one of this name in a copy of the workspace.
+    pub fn in_workspace(workspace: &Path, name: &str) -> Self {
+        let directory = workspace.join("tests/fixtures").join(name);
         Self { directory, toolchain: None, profile: Vec::new(), flags: Vec::new(), target: TARGET }
     }
 
@@ -212,6 +217,17 @@ pub fn by_toolchain(toolchain: &str, program: &str) -> Command {
 /// Whether the standard library of a target is there.
 pub fn is_installed(target: &str) -> bool {
     sysroot().join("lib/rustlib").join(target).exists()
+}
+
+/// Whether the C compiler makes programs of 32 bits, and this machine runs them.
+pub fn runs_32_bits() -> bool {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bits-32");
+    std::fs::create_dir_all(&folder).expect("there is room for a folder");
+    let (source, program) = (folder.join("empty.c"), folder.join("empty"));
+    std::fs::write(&source, "int main(void) { return 0; }\n").expect("there is room for it");
+    let compiled = Command::new("cc").args(["-m32", "-o"]).arg(&program).arg(&source).output();
+    compiled.is_ok_and(|output| output.status.success())
+        && Command::new(&program).status().is_ok_and(|status| status.success())
 }
 
 /// Where the toolchain's programs for this machine are.

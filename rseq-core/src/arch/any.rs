@@ -66,6 +66,44 @@ macro_rules! image_note {
 }
 pub(super) use image_note;
 
+cfg_select! {
+    target_feature = "crt-static" => {
+        // By words, which each linker fills in, with 0 if there is no such symbol: what code asks by
+        // some rewrite as if the compiler had written it.
+        core::arch::global_asm!(
+            ".weak __rseq_offset",
+            ".weak __rseq_size",
+            ".pushsection .data.rel.ro.rseq_dsl, \"aw\", %progbits",
+            ".balign {pointer_size}",
+            concat!(".globl ", symbol!("of_libc")),
+            concat!(".hidden ", symbol!("of_libc")),
+            concat!(symbol!("of_libc"), ":"),
+            ".dc.a __rseq_offset, __rseq_size",
+            ".popsection",
+            pointer_size = const size_of::<usize>(),
+        );
+
+        unsafe extern "C" {
+            #[link_name = symbol!("of_libc")]
+            safe static OF_LIBC: [usize; 2];
+        }
+
+        /// The addresses of glibc's `__rseq_offset` and `__rseq_size` in a static executable, where
+        /// there is no dynamic symbol table to look them up in; null where the libc that was linked
+        /// has none.
+        pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
+            let [offset, size] = OF_LIBC;
+            (core::ptr::with_exposed_provenance(offset), core::ptr::with_exposed_provenance(size))
+        }
+    }
+    _ => {
+        /// As in a static executable, but this is none: nobody asks.
+        pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
+            (core::ptr::null(), core::ptr::null())
+        }
+    }
+}
+
 /// Notes that the section that is open is left here. No instruction.
 #[inline(always)]
 pub(crate) fn leaves() {

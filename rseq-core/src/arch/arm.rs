@@ -50,28 +50,3 @@ pub(super) fn from_thread_pointer(distance: isize) -> usize {
     }
     address
 }
-
-/// The addresses of glibc's `__rseq_offset` and `__rseq_size` in a static executable, where there is no dynamic symbol table
-/// to look them up in; null where the libc that was linked has none.
-pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
-    let (offset, size);
-    // SAFETY: loads two addresses from the global offset table, which the linker sets to 0 for an undefined weak symbol.
-    unsafe {
-        asm!(
-            ".weak __rseq_offset",
-            ".weak __rseq_size",
-            "ldr {offset}, 63f",                                   // offset = the distance of its entry
-            "61: ldr {offset}, [pc, {offset}]",                    // offset = &__rseq_offset
-            "ldr {size}, 64f",                                     // size = the distance of its entry
-            "62: ldr {size}, [pc, {size}]",                        // size = &__rseq_size
-            "b 65f",                                               // around the distances
-            "63: .long __rseq_offset(GOT_PREL) - ((61b + 8) - .)", // from the load at 61
-            "64: .long __rseq_size(GOT_PREL) - ((62b + 8) - .)",   // from the load at 62
-            "65:",
-            offset = out(reg) offset,
-            size = out(reg) size,
-            options(nostack, readonly, preserves_flags),
-        );
-    }
-    (offset, size)
-}

@@ -75,7 +75,7 @@ macro_rules! by_stores {
         pub use image::FAST;
         pub(crate) use image::is_of_image;
         use by_stores::define_image;
-        pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, leaves, starts_again, valued};
+        pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, leaves, linked_libc_symbols, starts_again, valued};
         use by_stores::abort_handler;
         pub(crate) use by_stores::{
             anchor, area_for_attempts, area_for_windows, arm, arm as arm_slowly, blocks_are_known, disarm, find_areas, is_distance, locate, locate_quickly, of_block, own_distance, some_block, thread_block,
@@ -118,7 +118,7 @@ cfg_select! {
         pub use image::FAST;
         pub(crate) use image::is_of_image;
         use x86_64::define_image;
-        pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, leaves, starts_again, valued};
+        pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, leaves, linked_libc_symbols, starts_again, valued};
         pub(crate) use x86_64::*;
         pub(crate) use x86_64::locate as locate_quickly;
         #[cfg_attr(feature = "audit", path = "../audit/mod.rs")]

@@ -48,29 +48,3 @@ pub(super) fn from_thread_pointer(distance: isize) -> usize {
     }
     address
 }
-
-/// The addresses of glibc's `__rseq_offset` and `__rseq_size` in a static executable, where there is no dynamic symbol table
-/// to look them up in; null where the libc that was linked has none.
-pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
-    let (offset, size);
-    // SAFETY: loads two addresses from the global offset table, which the linker sets to 0 for an undefined weak symbol.
-    unsafe {
-        asm!(
-            ".weak __rseq_offset",
-            ".weak __rseq_size",
-            "bcl 20, 31, 22f",                            // lr = the next instruction
-            "22: mflr {size}",                            // size = that instruction
-            "addis {size}, {size}, .TOC. - 22b@ha",       // size = the TOC pointer, but for the lower half of the distance
-            "addi {size}, {size}, .TOC. - 22b@l",         // size = the TOC pointer
-            "addis {offset}, {size}, __rseq_offset@got@ha", // offset = its entry, but for the lower half of the distance
-            "ld {offset}, __rseq_offset@got@l({offset})", // offset = &__rseq_offset
-            "addis {size}, {size}, __rseq_size@got@ha",   // size = its entry, but for the lower half of the distance
-            "ld {size}, __rseq_size@got@l({size})",       // size = &__rseq_size
-            offset = out(reg_nonzero) offset,
-            size = out(reg_nonzero) size,
-            out("lr") _,
-            options(nostack, readonly),
-        );
-    }
-    (offset, size)
-}

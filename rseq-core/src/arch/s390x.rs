@@ -38,22 +38,3 @@ pub(super) const SELECTS: bool = true;
 pub(super) fn from_thread_pointer(distance: isize) -> usize {
     thread_pointer().wrapping_add_signed(distance)
 }
-
-/// The addresses of glibc's `__rseq_offset` and `__rseq_size` in a static executable, where there is no dynamic symbol table
-/// to look them up in; null where the libc that was linked has none.
-pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
-    let (offset, size);
-    // SAFETY: loads two addresses from the global offset table, which the linker sets to 0 for an undefined weak symbol.
-    unsafe {
-        asm!(
-            ".weak __rseq_offset",
-            ".weak __rseq_size",
-            "lgrl {offset}, __rseq_offset@GOT", // offset = &__rseq_offset
-            "lgrl {size}, __rseq_size@GOT",     // size = &__rseq_size
-            offset = out(reg) offset,
-            size = out(reg) size,
-            options(nostack, readonly, preserves_flags),
-        );
-    }
-    (offset, size)
-}

@@ -130,25 +130,6 @@ pub(crate) fn thread_pointer() -> usize {
     pointer
 }
 
-/// The addresses of glibc's `__rseq_offset` and `__rseq_size` in a static executable, where there is no dynamic symbol table
-/// to look them up in; null where the libc that was linked has none.
-pub(crate) fn linked_libc_symbols() -> (*const isize, *const u32) {
-    let (offset, size);
-    // SAFETY: loads two addresses from the global offset table, which the linker sets to 0 for an undefined weak symbol.
-    unsafe {
-        asm!(
-            ".weak __rseq_offset",
-            ".weak __rseq_size",
-            "mov {offset}, [rip + __rseq_offset@GOTPCREL]",  // offset = &__rseq_offset
-            "mov {size}, [rip + __rseq_size@GOTPCREL]",      // size = &__rseq_size
-            offset = out(reg) offset,
-            size = out(reg) size,
-            options(nostack, readonly, preserves_flags),
-        );
-    }
-    (offset, size)
-}
-
 /// What the distances in `FAST` are from, as a distance from the thread pointer: in an executable
 /// that of a thread's block, which is negative; else a number that isn't.
 #[inline(always)]
