@@ -24,7 +24,8 @@ use super::{AllocError, Stack};
 /// assert_eq!(BUFFERS.idle(), 1);
 /// ```
 ///
-/// *Memory*: objects lie in boxes. There are never more than `N` for each CPU that aren't in use: one that is returned where there is no room is dropped.
+/// *Memory*: objects lie in boxes. There are never more than `N` for each CPU that aren't in use: one that is returned where there is no room is dropped. That is so only where
+/// [a push](Stack::push) is refused, so a CPU had `N`; and one is made only where [a pop](Stack::pop) finds none.
 ///
 /// *Handlers of signals*: [`Pool::take`] makes an object where there is none, and dropping a [`Pooled`] drops the object where there is no room. Both may call the
 /// allocator, on top of which a handler may be. There, [`Pool::try_take`] and [`Pooled::try_return`] do the same without it:
@@ -83,7 +84,7 @@ impl<T, const N: usize, F> Pool<T, N, F> {
 impl<T: Send, const N: usize, F: Fn() -> T> Pool<T, N, F> {
     /// An object, as its last user left it, or a new one. It returns when what this gives is dropped.
     ///
-    /// Not async-signal-safe: it may call `make`, and allocate. [`Pool::try_take`] is.
+    /// Not async-signal-safe: see [`Pool::try_take`].
     ///
     /// # Panics
     /// When `make` does; and if this is the first use, [`Pool::allocate`] wasn't called, and there is no memory.

@@ -3,12 +3,17 @@
 //! Nothing lost means: items are taken, changed by who took them without any protection, and put back; then each is there once and was
 //! changed as often as it was taken. There are controls that must fail: the same types, compiled once more with windows that aren't armed.
 #![cfg(target_os = "linux")]
+#![allow(clippy::duplicate_mod, reason = "once as they are, and once with each way to get it wrong")]
+
+extern crate alloc;
 
 #[path = "support/items.rs"]
 #[allow(unused_macros, reason = "lists and slabs are for the operations")]
 mod items;
 #[path = "types/plain.rs"]
 mod plain;
+#[path = "types/shelves.rs"]
+mod shelves;
 mod support;
 
 use std::mem::forget;
@@ -38,6 +43,59 @@ mod unarmed {
 
     pub use ring::Ring;
     pub use stack::Stack;
+}
+
+/// The types with another way to deal with CPUs that are stopped.
+macro_rules! draining {
+    ($name:ident: $($drain:tt)*) => {
+        #[allow(dead_code, unused_imports, reason = "not every method is used")]
+        #[path = "../src"]
+        mod $name {
+            use ::rseq::{__private, AllocError, CpuId, PerCpu, rseq};
+
+            mod drain {
+                use std::sync::atomic::AtomicUsize;
+
+                use ::rseq::CpuId;
+                pub use ::rseq::drain::{MOST, StopError, Stopped, insist};
+
+                $($drain)*
+            }
+
+            #[path = "cells.rs"]
+            mod cells;
+            #[path = "pool.rs"]
+            mod pool;
+            #[path = "stack/mod.rs"]
+            mod stack;
+
+            pub use pool::Pool;
+            pub use stack::Stack;
+        }
+    };
+}
+
+draining! { hasty:
+    /// A CPU that is stopped is taken for one that is full ..
+    pub const STOPPED: usize = usize::MAX;
+
+    /// .. or empty.
+    pub fn stop(number: &AtomicUsize, cpu: CpuId) -> Result<Stopped<'_>, StopError> {
+        ::rseq::drain::stop(number, cpu).map_err(|_| StopError::Crowded)
+    }
+}
+
+draining! { interrupted:
+    pub use ::rseq::drain::STOPPED;
+
+    /// Something happens to a thread that has stopped a CPU.
+    pub fn stop(number: &AtomicUsize, cpu: CpuId) -> Result<Stopped<'_>, StopError> {
+        ::rseq::drain::stop_by(number, || {
+            ::rseq::fence::cpu(cpu)?;
+            crate::shelves::happens();
+            Ok(())
+        })
+    }
 }
 
 /// An item that travels as a word, and one that is copied. Each leads to the count of its changes.
@@ -650,6 +708,9 @@ const IN_EVERY_MODE: &[&str] = &[
     "a_ring_is_full_until_somebody_drains",
     "forgotten_guards",
     "a_forked_child_has_its_own",
+    "shelves::neither_is_refused_nor_destroyed_with_room",
+    "shelves::children_go_on_whatever_is_under_way",
+    "shelves::a_push_that_panics_drops_its_item",
 ];
 
 #[test]

@@ -26,14 +26,21 @@ use super::{AllocError, CpuId, PerCpu, rseq};
 ///
 /// Items may be of any type that can be sent. One that is no larger than a pointer travels in a register; a larger one is copied in the window, so it had better be small.
 ///
-/// It may be used from everywhere, signal handlers included, but not in the `prepare` of a section: that one would never commit. No operation waits without end for another thread.
+/// It may be used from everywhere, but not in the `prepare` of a section: that one would never commit.
 ///
-/// *Order*: items of one CPU are taken latest first; there is no order among CPUs.
+/// *Handlers of signals*: pushing and popping are async-signal-safe once the stack has its memory ([`Stack::allocate`]; without it the first use makes system calls, and panics if there is
+/// none). So is everything else but dropping it.
+///
+/// *Other threads*: no operation waits for one without end. Where a thread has stopped a CPU, to take its items, and doesn't get on (it was preempted or ended, a handler runs on top of it, or
+/// this is a child of `fork`, which doesn't have it), others wait for some microseconds and then go on without it. So [a push](Stack::push) is only ever refused by a CPU that is full, and what lies
+/// there [is found](Stack::pop).
+///
+/// *Order*: items of one CPU are taken latest first; there is no order among CPUs. Those that come from another CPU come in reverse.
 ///
 /// *Memory*: `N` items and a word for each CPU that pushes, rounded up to pages for all small `PerCpu`s together; see [`PerCpu`].
 ///
-/// *Dropping* it drops the items that it holds. A child of `fork` has a copy of each. Where another thread was just taking a CPU's items away, these
-/// stay out of reach in the child, until it drops the stack; the one that was on its way isn't among them.
+/// *Dropping* it drops the items that it holds. If the drop of one panics, the others are dropped on the way out. A child of `fork` has a copy of each. What other threads were just pushing, had
+/// popped, or had in their hands (one item each) isn't among them.
 pub struct Stack<T, const N: usize = 64> {
     shelves: PerCpu<Shelf<T, N>>,
     /// How many items were taken from one CPU to another, wrapping.

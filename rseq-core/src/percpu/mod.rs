@@ -490,7 +490,7 @@ struct Rest<T>(NonNull<T>, core::ops::Range<usize>);
 
 impl<T> Rest<T> {
     fn drop_each(&mut self) {
-        while let Some(index) = self.1.next() {
+        for index in self.1.by_ref() {
             // SAFETY: its maker's: the slot holds a value, and nobody else refers to it.
             unsafe { slot(self.0, index).drop_in_place() };
         }
