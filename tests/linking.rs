@@ -4,11 +4,13 @@
 #[path = "support/fixture.rs"]
 mod fixture;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fixture::{Fixture, Linker, linkers, print_of};
 use object::elf::{PF_W, R_X86_64_DTPMOD64, R_X86_64_DTPOFF64, R_X86_64_TLSDESC, R_X86_64_TPOFF64};
+use object::read::archive::ArchiveFile;
 use object::{Object, ObjectSegment, ObjectSymbol, RelocationFlags, SegmentFlags};
 
 /// Builds and runs the fixture; returns what it printed.
@@ -264,4 +266,62 @@ other_machines! {
     on_riscv64 "riscv64gc-unknown-linux-gnu" "riscv64-linux-gnu-gcc" "qemu-riscv64"
     on_s390x "s390x-unknown-linux-gnu" "s390x-linux-gnu-gcc" "qemu-s390x"
     on_powerpc64 "powerpc64le-unknown-linux-gnu" "powerpc64le-linux-gnu-gcc" "qemu-ppc64le"
+}
+
+/// What isn't libc's: names of Rust's and of this crate's, what a compiler calls for itself, and two
+/// numbers of libc's.
+const NOT_OF_LIBC: [&str; 11] = [
+    "_ZN",
+    "_R",
+    "anon.",
+    "__rseq_",
+    "__rust",
+    "rust_",
+    "_Unwind_",
+    "__aeabi_",
+    "__aarch64_",
+    "_GLOBAL_OFFSET_TABLE_",
+    ".",
+];
+
+/// The functions of libc's that a library of Rust's asks for.
+fn functions_of_libc(library: &Path) -> BTreeSet<String> {
+    let bytes = std::fs::read(library).expect("it was just built");
+    let archive = ArchiveFile::parse(&*bytes).expect("an archive");
+    let mut functions = BTreeSet::new();
+    for member in archive.members() {
+        let member = member.and_then(|member| member.data(&*bytes)).expect("it is whole");
+        let Ok(file) = object::File::parse(member) else { continue };
+        let undefined = file.symbols().filter(object::ObjectSymbol::is_undefined);
+        let names = undefined.filter_map(|symbol| symbol.name().ok().map(str::to_owned));
+        functions
+            .extend(names.filter(|name| !name.is_empty() && !NOT_OF_LIBC.iter().any(|start| name.starts_with(start))));
+    }
+    functions
+}
+
+/// What sections, types and handlers reach of libc's is what docs/soundness.md argues for, and
+/// nothing stands there that they don't.
+#[test]
+fn functions_of_libc_are_those_of_the_table() {
+    let page = include_str!("../docs/soundness.md");
+    let table = page.split("<!-- functions of libc -->").nth(1).expect("the page has the table");
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
+    let listed: BTreeSet<String> = rows
+        .flat_map(|row| row.split(" |").next().unwrap_or("").split(", ").map(|name| name.trim_matches('`').to_owned()))
+        .collect();
+    let mut found = BTreeSet::new();
+    for target in [X86_64, "x86_64-unknown-linux-musl", "i686-unknown-linux-gnu"] {
+        if !fixture::is_installed(target) {
+            println!("skipped: {target} isn't installed");
+            continue;
+        }
+        for options in [&[][..], &["--no-default-features"]] {
+            let crates = Fixture::new("images").crates_for(target, options);
+            let functions = crates.iter().flat_map(|krate| functions_of_libc(krate)).collect();
+            assert_eq!(&functions - &listed, BTreeSet::new(), "{target}: not in docs/soundness.md");
+            found.extend(functions);
+        }
+    }
+    assert_eq!(&listed - &found, BTreeSet::new(), "in docs/soundness.md, and nowhere else");
 }

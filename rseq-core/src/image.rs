@@ -2,7 +2,7 @@
 //! words of its own that its sections load (`arch/image.rs`), and they are opened when the mode is
 //! decided. Which are there is known from their constructors.
 
-#![allow(dead_code, reason = "where no area is addressed all sections have the same words")]
+#![allow(dead_code, reason = "no image has words of its own where no area is addressed")]
 
 use core::ffi::c_void;
 use core::iter::successors;
@@ -10,7 +10,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, Ordering::Acquire, Ordering::Relaxed, Ordering::SeqCst, fence};
 
 use crate::thread::{FAST, Fast};
-use crate::{arch, mode, sys};
+use crate::{arch, mode, portable, register, sys};
 
 /// The first of those that aren't the image of this code; each knows the next one.
 static OTHERS: AtomicPtr<Fast> = AtomicPtr::new(null_mut());
@@ -21,8 +21,11 @@ pub(crate) extern "C" fn begins() {
     join(&FAST, arch::anchor());
 }
 
-/// The constructor of the image that this crate is linked into.
+/// The constructor of the image that this crate is linked into. It does what takes a lock of libc's,
+/// or its memory: a section may be a handler's, on top of who has them.
 pub(crate) extern "C" fn begins_here() {
+    register::prepare();
+    portable::prepare_for_forks();
     begins();
 }
 

@@ -125,7 +125,6 @@ fn open(words: &Fast, anchor: isize, registrar: Registrar) {
 }
 
 /// The same for an image that comes later than the decision, if it does.
-#[allow(dead_code, reason = "where no area is addressed none comes")]
 pub(crate) fn open_late(words: &Fast) {
     if let Some(Mode::Rseq(registrar)) = decided() {
         open(words, words.anchor.load(Relaxed), registrar);

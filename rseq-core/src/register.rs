@@ -41,10 +41,17 @@ pub(crate) fn libc_area() -> Option<LibcArea> {
     place_of_libc().filter(|area| area.active > 0)
 }
 
+/// Asks libc for what it gives under locks alone, or with memory: where its areas are; and, if it has
+/// none, for the end of threads.
+pub(crate) fn prepare() {
+    if arch::SUPPORTED && place_of_libc().is_none() && own_distance().is_some() {
+        let _threads_are_refused = sys::at_thread_exits(unregister);
+    }
+}
+
 /// Where libc keeps areas, or would if it had registered any: it leaves them to whoever does.
 ///
-/// It is asked once, before sections are restartable: symbols are looked up under a lock, which a
-/// handler may interrupt.
+/// It is asked once, by [`prepare`] or who comes ahead of that.
 fn place_of_libc() -> Option<LibcArea> {
     static OFFSET: AtomicIsize = AtomicIsize::new(0);
     static ACTIVE: AtomicU32 = AtomicU32::new(UNASKED);

@@ -115,13 +115,23 @@ impl Fixture {
     /// Builds its library for a target, and says where the crate is that it uses: for who compiles
     /// more by [`rustc`].
     pub fn uses_for(&self, target: &str) -> PathBuf {
+        let [_, krate] = self.crates_for(target, &[]);
+        krate
+    }
+
+    /// The same with these options of cargo's: rseq-core, and the crate itself.
+    pub fn crates_for(&self, target: &str, options: &[&str]) -> [PathBuf; 2] {
         let _turn = turn();
         let (mut cargo, _) = self.cargo("build");
-        let artifacts = print_of(cargo.args(["--lib", "--target", target, "--message-format", "json"]));
-        let is_it = |line: &&str| line.contains(r#""name":"rseq""#) && line.contains(r#""compiler-artifact""#);
-        let artifact = artifacts.lines().find(is_it).expect("it uses the crate");
-        let mut words = artifact.split('"');
-        words.find(|word| word.ends_with(".rlib")).expect("the crate is a library").into()
+        cargo.args(["--lib", "--target", target, "--message-format", "json"]);
+        let artifacts = print_of(cargo.args(options));
+        ["rseq_core", "rseq"].map(|name| {
+            let name = format!("\"name\":\"{name}\"");
+            let mut artifacts = artifacts.lines().filter(|line| line.contains("\"compiler-artifact\""));
+            let artifact = artifacts.find(|line| line.contains(&name)).expect("it uses the crate");
+            let mut words = artifact.split('"');
+            words.find(|word| word.ends_with(".rlib")).expect("the crate is a library").into()
+        })
     }
 
     /// Where its sources are.

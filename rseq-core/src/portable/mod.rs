@@ -249,8 +249,8 @@ static AHEAD: extern "C" fn() = {
 };
 
 /// Sees to it that a child of `fork` frees the slots that other threads held: they don't exist in
-/// it.
-fn prepare_for_forks() {
+/// it. The image's constructor does it; who comes ahead of that does it as well.
+pub(crate) fn prepare_for_forks() {
     static PREPARED: AtomicBool = AtomicBool::new(false);
     unsafe extern "C" fn in_child() {
         let this = sys::thread_id();

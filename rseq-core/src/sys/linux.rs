@@ -128,7 +128,7 @@ pub(crate) fn die(words: &str) -> ! {
 /// An entry of the auxiliary vector, 0 if there is none.
 pub(crate) fn auxiliary(entry: u32) -> usize {
     // SAFETY: has no precondition.
-    unsafe { libc::getauxval(libc::c_ulong::from(entry)) as usize }
+    keeping_errno(|| unsafe { libc::getauxval(libc::c_ulong::from(entry)) as usize })
 }
 
 /// Where the executable is loaded: its program headers follow its ELF header.
@@ -253,21 +253,34 @@ impl Drop for File {
     }
 }
 
-/// Whether the process was started with the environment variable set to exactly this value; `None`
-/// if the kernel doesn't say. Its copy, unlike libc's, is changed by no other thread.
-pub(super) fn started_with(name: &CStr, value: &CStr) -> Option<bool> {
-    keeping_errno(|| {
-        let file = File::open(c"/proc/self/environ")?;
-        let mut search = Search::of(name, value);
-        let mut buffer = [0; 512];
-        loop {
-            match file.read(&mut buffer)? {
-                [] => return Some(false),
-                bytes if bytes.iter().any(|byte| search.finds(*byte)) => return Some(true),
-                _ => {}
-            }
+/// Whether the process was started with the environment variable set to exactly this value, as the
+/// kernel says. Its copy, unlike libc's, is changed by no other thread.
+pub(crate) fn environment_says(name: &CStr, value: &CStr) -> bool {
+    keeping_errno(|| started_with(name, value)).unwrap_or(false)
+}
+
+/// The same; `None` if the kernel doesn't say it.
+fn started_with(name: &CStr, value: &CStr) -> Option<bool> {
+    let file = File::open(c"/proc/self/environ")?;
+    let mut search = Search::of(name, value);
+    let mut buffer = [0; 512];
+    loop {
+        match file.read(&mut buffer)? {
+            [] => return Some(false),
+            bytes if bytes.iter().any(|byte| search.finds(*byte)) => return Some(true),
+            _ => {}
         }
-    })
+    }
+}
+
+/// Unmaps memory. (musl's function waits for the end of what its thread may just be doing: for who
+/// unlocks a mutex that processes share.)
+///
+/// # Safety
+/// As of `munmap`.
+pub(super) unsafe fn unmap(memory: NonNull<u8>, length: usize) {
+    // SAFETY: the caller's.
+    unsafe { libc::syscall(libc::SYS_munmap, memory.as_ptr(), length) };
 }
 
 /// A search for a variable with a value among entries that each end with a zero, byte by byte.
@@ -294,22 +307,38 @@ impl<'s> Search<'s> {
     }
 }
 
+/// More CPU ids than these the kernel can't report.
+pub(super) fn counted_cpus() -> u32 {
+    listed_cpus().or_else(cpus_of_masks).unwrap_or(1)
+}
+
 /// One more than the highest possible CPU id, as the kernel lists them.
-pub(super) fn listed_cpus() -> Option<u32> {
+fn listed_cpus() -> Option<u32> {
     end_of_list(File::open(c"/sys/devices/system/cpu/possible")?.read(&mut [0; 256])?)
 }
 
+/// The bits of the kernel's sets of CPUs, some more than it knows (`sched_getaffinity` in
+/// `kernel/sched/syscalls.c`). For where `/sys` isn't mounted. Not `sysconf`, which may allocate
+/// (glibc before 2.35).
+fn cpus_of_masks() -> Option<u32> {
+    let mut set = [0_usize; (1 << 16) / usize::BITS as usize];
+    // SAFETY: writes no more than the set has bytes, and says how many.
+    let bytes = unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, size_of_val(&set), set.as_mut_ptr()) };
+    u32::try_from(bytes).ok().filter(|bytes| *bytes > 0).map(|bytes| (8 * bytes).min(MOST_CPUS))
+}
+
+/// So many that the numbers which say "not registered" are no ids of CPUs, in a window's multiplication either. (Linux has 8192 at most.)
+const MOST_CPUS: u32 = (1 << 16) - 2;
+
 /// One more than the highest number of a list such as `0-3,8-11`; `None` if it isn't such a list.
 fn end_of_list(list: &[u8]) -> Option<u32> {
-    // So many that the numbers which say "not registered" are no ids of CPUs, in a window's multiplication either. (Linux has 8192 at most.)
-    const MOST: u32 = (1 << 16) - 2;
     let list = core::str::from_utf8(list).ok()?.trim_ascii();
     let mut end = 0;
     for range in list.split(',') {
         let last = range.rsplit('-').next()?;
         end = end.max(last.parse::<u32>().ok()?.checked_add(1)?);
     }
-    (end <= MOST).then_some(end)
+    (end <= MOST_CPUS).then_some(end)
 }
 
 #[cfg(test)]

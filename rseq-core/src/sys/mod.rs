@@ -32,7 +32,7 @@ cfg_select! {
 
 /// One more than the highest CPU id that the kernel can report; at least 1.
 pub(crate) fn possible_cpus() -> u32 {
-    keeping_errno(|| listed_cpus().unwrap_or(0).max(configured_cpus()))
+    keeping_errno(counted_cpus)
 }
 
 /// Waits in round `round` of a loop: first busily, then by giving the processor away, then asleep, so that a thread of any

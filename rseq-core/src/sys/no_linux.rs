@@ -42,10 +42,20 @@ pub(super) fn keeping_errno<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Not to be had.
+/// Whatever it says, sections are portable here.
 #[cfg(all(unix, not(miri)))]
-pub(super) fn started_with(_name: &core::ffi::CStr, _value: &core::ffi::CStr) -> Option<bool> {
-    None
+pub(crate) fn environment_says(_name: &core::ffi::CStr, _value: &core::ffi::CStr) -> bool {
+    false
+}
+
+/// Unmaps memory.
+///
+/// # Safety
+/// As of `munmap`.
+#[cfg(all(unix, not(miri)))]
+pub(super) unsafe fn unmap(memory: core::ptr::NonNull<u8>, length: usize) {
+    // SAFETY: the caller's.
+    unsafe { libc::munmap(memory.as_ptr().cast(), length) };
 }
 
 /// Nobody has to.
@@ -61,8 +71,8 @@ pub(super) const RESERVED: libc::c_int = 0;
 #[cfg(all(unix, not(miri)))]
 pub(super) fn refuse_huge_pages(_memory: core::ptr::NonNull<u8>, _length: usize) {}
 
-pub(super) fn listed_cpus() -> Option<u32> {
-    None
+pub(super) fn counted_cpus() -> u32 {
+    super::configured_cpus()
 }
 
 /// Unknown.

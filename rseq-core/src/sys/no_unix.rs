@@ -18,6 +18,16 @@ pub(crate) fn at_thread_exit(
     Err(NO_SUCH_CALL)
 }
 
+/// The same.
+pub(crate) fn at_thread_exits(_destructor: unsafe extern "C" fn(*mut c_void)) -> Result<(), Errno> {
+    Err(NO_SUCH_CALL)
+}
+
+/// Nothing is ever unloaded.
+pub(crate) fn keep_loaded(_address: *const c_void) -> Result<(), Errno> {
+    Ok(())
+}
+
 pub(crate) fn environment_says(_name: &CStr, _value: &CStr) -> bool {
     false
 }

@@ -68,7 +68,7 @@ impl Drop for Rival {
                     && *libc::__errno_location() == libc::EINTR
                 {}
             }
-            libc::munmap(self.word.as_ptr().cast(), PAGE);
+            super::unmap(self.word.cast(), PAGE);
         }
     }
 }

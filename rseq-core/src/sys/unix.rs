@@ -6,7 +6,7 @@ use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
 use core::time::Duration;
 
-use super::{Errno, RESERVED, executable_base, refuse_huge_pages, roots, started_with};
+use super::{Errno, RESERVED, executable_base, refuse_huge_pages, roots, unmap};
 
 /// The address of a dynamic symbol of the whole program, null if there is none.
 pub(crate) fn symbol(name: &CStr) -> *const c_void {
@@ -25,6 +25,11 @@ pub(crate) fn at_thread_exit(
         0 => Ok(()),
         errno => Err(errno),
     }
+}
+
+/// Prepares for the first of them, under locks of libc's.
+pub(crate) fn at_thread_exits(destructor: unsafe extern "C" fn(*mut c_void)) -> Result<(), Errno> {
+    exit_key(destructor).map(drop)
 }
 
 /// The key whose destructor that is, created once.
@@ -70,20 +75,8 @@ pub(crate) fn keep_loaded(address: *const c_void) -> Result<(), Errno> {
     if handle.is_null() { Err(libc::ENOENT) } else { Ok(()) }
 }
 
-/// Whether the environment variable is set to exactly this value: when the process started, if the
-/// system says that, since another thread may be changing it now.
-pub(crate) fn environment_says(name: &CStr, value: &CStr) -> bool {
-    started_with(name, value).unwrap_or_else(|| is_set(name, value))
-}
-
-fn is_set(name: &CStr, value: &CStr) -> bool {
-    // SAFETY: the name is a C string.
-    let found = unsafe { libc::getenv(name.as_ptr()) };
-    // SAFETY: not null, so it is a C string of the environment, which nobody may change while others read it.
-    !found.is_null() && unsafe { CStr::from_ptr(found) } == value
-}
-
 /// The number of CPUs that the C library knows of; at least 1.
+#[cfg(not(target_os = "linux"))]
 pub(super) fn configured_cpus() -> u32 {
     // SAFETY: has no precondition.
     unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) }.clamp(1, (1 << 16) - 2) as u32
@@ -192,7 +185,7 @@ pub(crate) unsafe fn unreserve(memory: NonNull<u8>, length: usize) {
     // SAFETY: the caller's.
     unsafe {
         roots::remove(memory, length);
-        libc::munmap(memory.as_ptr().cast(), length);
+        unmap(memory, length);
     }
 }
 
