@@ -52,8 +52,9 @@
 //!
 //! A function whose documentation says *async-signal-safe* may be called in a handler that comes in
 //! between anywhere, the same function and the allocator included; others say what keeps them from it.
-//! Those are few: [`Pool::take`], which [`Pool::try_take`] is there for, and snapshots. Sections are
-//! as safe as what their `prepare` does. (`docs/handlers.md` has a table.)
+//! Those are few: [`Pool::take`] and dropping what it gave, which [`Pool::try_take`] and
+//! [`Pooled::try_return`] are there for, and snapshots. Sections are as safe as what their `prepare`
+//! does. (`docs/handlers.md` has a table.)
 //!
 //! # Auditing sections
 //!

@@ -392,7 +392,7 @@ fn what_allocates_over_allocations() {
         let mut before = usize::MAX;
         while before != TAKEN.load(SeqCst) {
             before = TAKEN.load(SeqCst);
-            thread::sleep(Duration::from_millis(500) * slowness());
+            thread::sleep(Duration::from_secs(1) * slowness());
         }
         // SAFETY: ends the process, whatever others are at.
         unsafe { libc::_exit(1) };
