@@ -214,7 +214,8 @@ fn a_family_has_a_member_for_each_set_of_attributes() {
     REQUESTS.get(&[a.clone(), b.clone()]).add(1);
     REQUESTS.get(&[b.clone(), a.clone()]).add(10);
     // The last one of a key counts.
-    REQUESTS.get(&[KeyValue::new("a", "not this"), b.clone(), a.clone()]).add(100);
+    REQUESTS.get(&[KeyValue::new("a", "not this"), b.clone(), a.clone()]).add(50);
+    REQUESTS.get(&[KeyValue::new("a", "not this"), a.clone(), b.clone()]).add(50);
     REQUESTS.get(&[]).add(1000);
     REQUESTS.get(&[KeyValue::new("a", 1.0), b]).add(10_000);
     assert_eq!((REQUESTS.len(), REQUESTS.is_empty()), (3, false));
@@ -471,49 +472,76 @@ proptest! {
     }
 }
 
-/// The buckets and the sum of a point are of one moment, also where two readers collect at the same time, and the differences add up to all.
-#[test]
-fn histograms_are_of_one_moment_while_threads_record() {
-    static SIZES: Histogram = Histogram::new();
+/// What readers of these temporalities saw of `size`, `hits` and the sum of both counters while threads recorded so many values of 3, and hit as often.
+fn seen_while_threads_record(temporalities: &[Temporality]) -> (u64, Vec<Vec<(Seen, u64)>>) {
+    let (sizes, hits) = (recorded::<32>([]), Arc::new(Counter::new()));
     let (recorded, end) = (AtomicU64::new(0), AtomicBool::new(false));
-    let exporters = [Temporality::Delta, Temporality::Cumulative]
-        .map(|temporality| InMemoryMetricExporterBuilder::new().with_temporality(temporality).build());
+    let exporter =
+        |temporality: &Temporality| InMemoryMetricExporterBuilder::new().with_temporality(*temporality).build();
+    let exporters: Vec<_> = temporalities.iter().map(exporter).collect();
     let reader = |exporter: &InMemoryMetricExporter| {
         PeriodicReader::builder(exporter.clone()).with_interval(Duration::from_millis(1)).build()
     };
-    let [delta, cumulative] = &exporters;
-    let builder = SdkMeterProvider::builder().with_reader(reader(delta)).with_reader(reader(cumulative));
-    let provider = builder.build();
-    histogram(&provider.meter("test"), "size", &SIZES).with_bounds([0, 1, 3]).build();
+    let readers = exporters.iter().map(reader);
+    let provider = readers.fold(SdkMeterProvider::builder(), |builder, reader| builder.with_reader(reader)).build();
+    let meter = provider.meter("test");
+    histogram(&meter, "size", Arc::clone(&sizes)).with_bounds([0, 1, 3]).build();
+    meter.u64_observable_counter("hits").with_callback(sums(Arc::clone(&hits))).build();
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !end.load(Relaxed) {
-                    SIZES.record(3);
+                    sizes.record(3);
+                    hits.inc();
                     recorded.fetch_add(1, Relaxed);
                 }
             });
         }
-        (0..100).for_each(|_| provider.force_flush().expect("it exports"));
+        (0..60).for_each(|_| provider.force_flush().expect("it exports"));
         end.store(true, Relaxed);
     });
     provider.force_flush().expect("it exports");
-    let counts = exporters.map(|exporter| {
-        let exported = exporter.get_finished_metrics().expect("nobody panicked");
-        let counts = exported.iter().map(|exported| {
-            let mut request = ExportMetricsServiceRequest::from(exported);
-            assert_eq!(assemble(&mut request), 1);
-            let seen = assembled(&request).pop().expect("one");
-            // All values are 3.
-            assert_eq!(seen.sum, 3.0 * seen.counts[2] as f64, "{seen:?}");
-            seen.counts[2]
-        });
-        counts.collect::<Vec<_>>()
-    });
-    println!("{} and {} collections", counts[0].len(), counts[1].len());
-    assert!(counts[1].is_sorted());
-    let recorded = recorded.into_inner();
-    assert_eq!((counts[0].iter().sum(), counts[1].last()), (recorded, Some(&recorded)));
+    let read = |exported: &ResourceMetrics| {
+        let mut request = ExportMetricsServiceRequest::from(exported);
+        let assembled_metrics = assemble(&mut request);
+        // What was registered last: without it a reader was too early.
+        let Some(Data::Sum(hits)) = &metrics(&request).find(|metric| metric.name == "hits")?.data else { return None };
+        let Some(number_data_point::Value::AsInt(hits)) = hits.data_points[0].value else { return None };
+        assert_eq!(assembled_metrics, 1, "{request:#?}");
+        Some((assembled(&request).pop()?, hits.cast_unsigned()))
+    };
+    let finished = |exporter: InMemoryMetricExporter| exporter.get_finished_metrics().expect("nobody panicked");
+    (
+        recorded.into_inner(),
+        exporters.into_iter().map(|exporter| finished(exporter).iter().filter_map(read).collect()).collect(),
+    )
+}
+
+/// The buckets and the sum of a point are of one moment, and the differences add up to all.
+#[test]
+fn histograms_are_of_one_moment_while_threads_record() {
+    for temporality in [Temporality::Delta, Temporality::Cumulative] {
+        let (recorded, seen) = seen_while_threads_record(&[temporality]);
+        let [seen] = seen.try_into().expect("of one reader");
+        assert!(seen.iter().all(|(seen, _)| seen.sum == 3.0 * seen.counts[2] as f64), "{seen:?}");
+        let counts = || seen.iter().map(|(seen, hits)| [seen.counts[2], *hits]);
+        let total = match temporality {
+            Temporality::Delta => counts().fold([0; 2], |sum, counts| [sum[0] + counts[0], sum[1] + counts[1]]),
+            _ => counts().next_back().expect("some"),
+        };
+        assert_eq!(total, [recorded; 2]);
+    }
+}
+
+/// Where readers collect at the same time, each sees all, and nothing falls.
+#[test]
+fn several_readers_lose_nothing() {
+    let (recorded, seen) = seen_while_threads_record(&[Temporality::Delta, Temporality::Cumulative]);
+    let counts = |reader: usize| seen[reader].iter().map(|(seen, hits)| [seen.counts[2], *hits]).collect::<Vec<_>>();
+    println!("{} and {} collections", seen[0].len(), seen[1].len());
+    let total = counts(0).iter().fold([0; 2], |sum, counts| [sum[0] + counts[0], sum[1] + counts[1]]);
+    assert_eq!((total, counts(1).last()), ([recorded; 2], Some(&[recorded; 2])));
+    assert!(counts(1).windows(2).all(|pair| pair[0][0] <= pair[1][0] && pair[0][1] <= pair[1][1]));
 }
 
 // What views and limits leave.
@@ -568,10 +596,11 @@ fn what_exceeds_the_sdks_limit_is_left_as_it_is() {
 fn a_dropped_provider_reads_no_more() {
     let (counter, sizes) = (Arc::new(Counter::new()), recorded::<32>([1]));
     let memory = Memory::new(Temporality::Cumulative);
-    drop(memory.meter().u64_observable_counter("it").with_callback(sums(Arc::clone(&counter))).build());
+    // What the SDK returns is no more than a name.
+    memory.meter().u64_observable_counter("it").with_callback(sums(Arc::clone(&counter))).build();
     histogram(&memory.meter(), "size", Arc::clone(&sizes)).build();
     counter.inc();
-    assert_eq!(memory.read()["it"], expected([("", 1.0)]), "a handle that is dropped changes nothing");
+    assert_eq!(memory.read()["it"], expected([("", 1.0)]));
     assert_eq!((Arc::strong_count(&counter), Arc::strong_count(&sizes)), (2, 2));
     memory.provider.shutdown().expect("it ends");
     drop(memory);
@@ -659,11 +688,14 @@ impl HttpClient for Client {
     }
 }
 
-/// A collector on this machine: each request's path and body.
+/// A collector on this machine.
 struct Collector {
     address: SocketAddr,
-    received: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    received: Arc<Mutex<Vec<Received>>>,
 }
+
+/// A request's path and body.
+type Received = (String, Vec<u8>);
 
 impl Collector {
     fn new() -> Self {
@@ -674,15 +706,17 @@ impl Collector {
         // It ends with the process.
         thread::spawn(move || {
             for connection in listener.incoming() {
-                let request = Self::receive(connection.expect("somebody connects"));
+                let mut connection = BufReader::new(connection.expect("somebody connects"));
+                let request = Self::receive(&mut connection);
                 requests.lock().expect("nobody panicked").push(request);
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                connection.into_inner().write_all(answer).expect("somebody waits");
             }
         });
         Self { address, received }
     }
 
-    fn receive(connection: TcpStream) -> (String, Vec<u8>) {
-        let mut reader = BufReader::new(connection);
+    fn receive(reader: &mut impl BufRead) -> Received {
         let mut line = || {
             let mut line = String::new();
             reader.read_line(&mut line).expect("there is more");
@@ -699,7 +733,6 @@ impl Collector {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).expect("so many bytes");
-        reader.into_inner().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").expect("somebody waits");
         (path, body)
     }
 

@@ -17,6 +17,7 @@ mod lists;
 mod memory;
 mod pools;
 mod queues;
+mod telemetry;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -53,7 +54,7 @@ struct Structure {
     contenders: fn(&Others) -> Vec<Contender>,
 }
 
-const STRUCTURES: [Structure; 10] = [
+const STRUCTURES: [Structure; 12] = [
     Structure { name: "counter", operation: "add to one, over and over", contenders: counters::one },
     Structure { name: "counters", operation: "add to 64 in turn", contenders: counters::in_turn },
     Structure { name: "list", operation: "pop and push", contenders: lists::contenders },
@@ -62,6 +63,8 @@ const STRUCTURES: [Structure; 10] = [
     Structure { name: "pool", operation: "take and return", contenders: pools::one },
     Structure { name: "pool-four", operation: "take four and return them", contenders: pools::four },
     Structure { name: "ring", operation: "push 16 and take them", contenders: queues::contenders },
+    Structure { name: "otel-counter", operation: "add to a metric", contenders: telemetry::counters },
+    Structure { name: "otel-histogram", operation: "record to a metric", contenders: telemetry::histograms },
     Structure { name: "aborts", operation: "sections with longer and longer prepares", contenders: aborts::contenders },
     Structure {
         name: "aborts-signals",

@@ -1,5 +1,6 @@
 //! Metrics that are told apart by attributes.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -40,8 +41,8 @@ const LIMIT: usize = 2000;
 /// Members stay as long as the family, and there is a limit to their number: attributes that come too late share one member, whose only attribute is
 /// `otel.metric.overflow` = `true`, as OpenTelemetry wants it. So hostile values take no more memory than that.
 ///
-/// To look a member up is to hash the attributes and to compare them with those of some others; it takes no lock, so no child of `fork` finds one taken. It isn't fit for signal
-/// handlers, since it allocates; using the member that it returned is.
+/// To look a member up is to hash the attributes and to compare them with those of some others, which is about what the SDK does for each update: members are to be kept. It takes no lock, so no child of `fork` finds one taken. It isn't fit for signal
+/// handlers, since it may allocate; using the member that it returned is.
 pub struct Family<M> {
     lists: [AtomicPtr<Member<M>>; LISTS],
     len: AtomicUsize,
@@ -112,15 +113,16 @@ impl<M> Family<M> {
 impl<M: Default> Family<M> {
     /// The member with these attributes.
     pub fn get(&self, attributes: &[KeyValue]) -> &M {
-        self.find_or_add(canonical(attributes), self.limit.saturating_sub(1)).unwrap_or_else(|| {
-            let others = alloc::vec![KeyValue::new("otel.metric.overflow", true)];
-            self.find_or_add(others, usize::MAX).expect("there is room for it always")
+        let found = self.find_or_add(&canonical(attributes), self.limit.saturating_sub(1));
+        found.unwrap_or_else(|| {
+            let others = [KeyValue::new("otel.metric.overflow", true)];
+            self.find_or_add(&others, usize::MAX).expect("there is room for it always")
         })
     }
 
     /// `None` if there is no member with these attributes, but so many others.
-    fn find_or_add(&self, attributes: Vec<KeyValue>, limit: usize) -> Option<&M> {
-        let mut place = self.list(&attributes);
+    fn find_or_add(&self, attributes: &[KeyValue], limit: usize) -> Option<&M> {
+        let mut place = self.list(attributes);
         while let Some(member) = at(place) {
             if member.attributes == attributes {
                 return Some(&member.metric);
@@ -129,8 +131,11 @@ impl<M: Default> Family<M> {
         }
         let one_more = |len: usize| (len < limit).then_some(len + 1);
         self.len.fetch_update(Relaxed, Relaxed, one_more).ok()?;
-        let new =
-            Box::into_raw(Box::new(Member { attributes, metric: M::default(), next: AtomicPtr::new(null_mut()) }));
+        let new = Box::into_raw(Box::new(Member {
+            attributes: attributes.to_vec(),
+            metric: M::default(),
+            next: AtomicPtr::new(null_mut()),
+        }));
         // Others may have come before.
         loop {
             match place.compare_exchange(null_mut(), new, AcqRel, Acquire) {
@@ -138,8 +143,7 @@ impl<M: Default> Family<M> {
                 Ok(_) => return Some(unsafe { &(*new).metric }),
                 Err(_) => {
                     let member = at(place).expect("it isn't null, and never will be");
-                    // SAFETY: still ours alone.
-                    if member.attributes == unsafe { &*new }.attributes {
+                    if member.attributes == attributes {
                         // SAFETY: made by `into_raw`, and nobody has seen it.
                         drop(unsafe { Box::from_raw(new) });
                         self.len.fetch_sub(1, Relaxed);
@@ -159,11 +163,14 @@ fn at<M>(place: &AtomicPtr<Member<M>>) -> Option<&Member<M>> {
 }
 
 /// In the order of the keys; of equal ones the last.
-fn canonical(attributes: &[KeyValue]) -> Vec<KeyValue> {
+fn canonical(attributes: &[KeyValue]) -> Cow<'_, [KeyValue]> {
+    if attributes.is_sorted_by(|one, next| one.key < next.key) {
+        return Cow::Borrowed(attributes);
+    }
     let mut sorted: Vec<KeyValue> = attributes.iter().rev().cloned().collect();
     sorted.sort_by(|one, other| one.key.cmp(&other.key));
     sorted.dedup_by(|one, before| one.key == before.key);
-    sorted
+    Cow::Owned(sorted)
 }
 
 impl<M> Drop for Family<M> {

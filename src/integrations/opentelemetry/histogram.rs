@@ -6,8 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use std::sync::{Mutex, PoisonError};
-use std::thread::{self, ThreadId};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ::opentelemetry::KeyValue;
 use ::opentelemetry::metrics::{AsyncInstrument, Meter};
@@ -32,7 +31,7 @@ pub(super) const INFINITY: &str = "+Inf";
 /// | `{name}.bucket` | how many values are up to a bound, which is the attribute `le`; up to `+Inf` are all |
 /// | `{name}.sum` | their sum, with [`Snapshot::sum`]'s precision |
 ///
-/// Both are of one moment. They are what Prometheus makes of a histogram, so its functions (`histogram_quantile`) know what to do with them; for collectors they become
+/// Both are of one moment, unless several readers of a provider collect at the same time: the SDK mixes what these see. They are what Prometheus makes of a histogram, so its functions (`histogram_quantile`) know what to do with them; for collectors they become
 /// a histogram again: see
 #[cfg_attr(feature = "opentelemetry-otlp", doc = "[`WithHistograms`](super::WithHistograms).")]
 #[cfg_attr(not(feature = "opentelemetry-otlp"), doc = "`WithHistograms` (feature `opentelemetry-otlp`).")]
@@ -148,8 +147,9 @@ struct Shown {
     bounds: Vec<(String, u64)>,
     per_unit: f64,
     each: Box<Each>,
-    /// The sums of those whose buckets the same thread has just shown.
-    sums: Mutex<Option<(ThreadId, Sums)>>,
+    /// The sums that belong to the buckets that were shown last, until they are shown. Held while histograms are read and shown: so the SDK, which hands what one of its readers
+    /// sees to all (`register_callback` in `metrics/pipeline.rs`), gets nothing old behind something new.
+    sums: Mutex<Option<Sums>>,
 }
 
 type Sums = Vec<(Vec<KeyValue>, f64)>;
@@ -163,31 +163,38 @@ impl Shown {
     }
 
     fn observe_buckets(&self, instrument: &dyn AsyncInstrument<u64>) {
-        let mut sums = Sums::new();
-        (self.each)(&mut |seen, attributes| {
-            let mut attributes: Vec<KeyValue> = attributes.iter().cloned().map(without_bound).collect();
-            sums.push((attributes.clone(), seen.sum() / self.per_unit));
+        let mut sums = self.lock();
+        *sums = Some(self.read(|seen, attributes| {
             let mut observe = |written: &str, count| {
                 attributes.push(KeyValue::new(BOUND, written.to_string()));
-                instrument.observe(Number::of(count), &attributes);
+                instrument.observe(Number::of(count), attributes);
                 attributes.pop();
             };
             self.bounds.iter().for_each(|(written, bound)| observe(written, seen.count_up_to(*bound)));
             observe(INFINITY, seen.count());
-        });
-        *self.sums.lock().unwrap_or_else(PoisonError::into_inner) = Some((thread::current().id(), sums));
+        }));
     }
 
-    /// Each collection calls this behind the other. Another reader may have come in between, or a view may have dropped the buckets: then histograms are read once more.
+    /// Each collection calls this behind the other. Alone, if a view has dropped the buckets.
     fn observe_sums(&self, instrument: &dyn AsyncInstrument<f64>) {
-        let read = self.sums.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match read.filter(|(reader, _)| *reader == thread::current().id()) {
-            Some((_, sums)) => sums.iter().for_each(|(attributes, sum)| instrument.observe(*sum, attributes)),
-            None => (self.each)(&mut |seen, attributes| {
-                let attributes: Vec<KeyValue> = attributes.iter().cloned().map(without_bound).collect();
-                instrument.observe(seen.sum() / self.per_unit, &attributes);
-            }),
-        }
+        let mut sums = self.lock();
+        let sums = sums.take().unwrap_or_else(|| self.read(|_, _| {}));
+        sums.iter().for_each(|(attributes, sum)| instrument.observe(*sum, attributes));
+    }
+
+    /// Reads all histograms, shows each, with attributes of which none is taken for a bound, and returns the sums.
+    fn read(&self, mut show: impl FnMut(&Snapshot, &mut Vec<KeyValue>)) -> Sums {
+        let mut sums = Sums::new();
+        (self.each)(&mut |seen, attributes| {
+            let mut attributes = attributes.iter().cloned().map(without_bound).collect();
+            show(&seen, &mut attributes);
+            sums.push((attributes, seen.sum() / self.per_unit));
+        });
+        sums
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Sums>> {
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

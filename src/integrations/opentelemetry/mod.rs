@@ -58,6 +58,7 @@ mod otlp;
 
 use alloc::sync::Arc;
 use core::ops::Deref;
+use std::sync::{Mutex, PoisonError};
 
 use ::opentelemetry::KeyValue;
 use ::opentelemetry::metrics::AsyncInstrument;
@@ -178,5 +179,10 @@ impl Number for f64 {
 ///
 /// Shown by an instrument of `u64`, a counter isn't to wrap at 2^64: what falls is no counter to the SDK.
 pub fn sums<T: Number>(counters: impl Series<Counter>) -> impl Fn(&dyn AsyncInstrument<T>) + Send + Sync + 'static {
-    move |instrument| counters.each(&mut |counter, attributes| instrument.observe(T::of(counter.sum()), attributes))
+    // The SDK hands what one of its readers sees to all, which mustn't be something old behind something new.
+    let one_at_a_time = Mutex::new(());
+    move |instrument| {
+        let _one = one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        counters.each(&mut |counter, attributes| instrument.observe(T::of(counter.sum()), attributes));
+    }
 }
