@@ -56,7 +56,7 @@ const fn memory(name: &'static str, run: fn(Plan) -> Vec<f64>) -> Pattern {
     Pattern { name, unit: MEGABYTES, run, is_time: false }
 }
 
-const PATTERNS: [Pattern; 12] = [
+const PATTERNS: [Pattern; 13] = [
     time("one", |plan| times::bursts(plan, 1)),
     time("burst-100", |plan| times::bursts(plan, 100)),
     time("burst-1000", |plan| times::bursts(plan, 1_000)),
@@ -65,7 +65,8 @@ const PATTERNS: [Pattern; 12] = [
     time("churn", times::churn),
     time("pass", times::pass),
     time("pass-round", times::pass_round),
-    memory("threads", memory::threads),
+    memory("threads-20", |plan| memory::threads(plan, 20)),
+    memory("threads-2000", |plan| memory::threads(plan, 2_000)),
     memory("in-order", |plan| memory::freed(plan, memory::Order::First)),
     memory("in-reverse", |plan| memory::freed(plan, memory::Order::Last)),
     memory("at-random", |plan| memory::freed(plan, memory::Order::Random)),

@@ -54,28 +54,34 @@ pub fn freed(plan: Plan, order: Order) -> Vec<f64> {
     left(most)
 }
 
-/// Threads that are there at once, with 500 objects each of many sizes, and end: 2,000 of them for ten million objects.
-pub fn threads(plan: Plan) -> Vec<f64> {
+/// Threads that begin, allocate objects of many sizes, wait for each other, free them, and end: so many of them at once, and 2,000 of them in all for ten million objects.
+pub fn threads(plan: Plan, at_once: usize) -> Vec<f64> {
     let threads = plan.objects / 5_000;
+    let mut most = 0.0;
+    for _ in 0..threads.div_ceil(at_once) {
+        most = f64::max(most, group(plan, at_once.min(threads)));
+    }
+    left(most)
+}
+
+/// What is in memory when all of them have allocated.
+fn group(plan: Plan, threads: usize) -> f64 {
     let all = Barrier::new(threads + 1);
-    let most = thread::scope(|scope| {
+    thread::scope(|scope| {
         for number in 0..threads {
             let all = &all;
-            thread::Builder::new()
-                .stack_size(64 << 10)
-                .spawn_scoped(scope, move || {
-                    let layouts = (1..=500).map(|step| layout(1 + (number * 7 + step * 13) % (8 * plan.size)));
-                    let objects: Vec<(Object, Layout)> = layouts.map(|layout| (Object::new(layout), layout)).collect();
-                    all.wait();
-                    all.wait();
-                    objects.into_iter().for_each(|(object, layout)| object.free(layout));
-                })
-                .expect("there may be as many threads");
+            let begun = thread::Builder::new().stack_size(64 << 10).spawn_scoped(scope, move || {
+                let layouts = (1..=1_000).map(|step| layout(1 + (number * 7 + step * 13) % (8 * plan.size)));
+                let objects: Vec<(Object, Layout)> = layouts.map(|layout| (Object::new(layout), layout)).collect();
+                all.wait();
+                all.wait();
+                objects.into_iter().for_each(|(object, layout)| object.free(layout));
+            });
+            begun.expect("there may be as many threads");
         }
         all.wait();
         let most = resident();
         all.wait();
         most
-    });
-    left(most)
+    })
 }
