@@ -136,10 +136,16 @@ impl Class {
             if behind.cells.take(&self.pile, &mut batch) { BATCH } else { self.ask(&mut batch, &behind.backend) };
         let [rest @ .., object] = &batch[BATCH - taken..] else { return null_mut() };
         stack::open(&self.stacks);
-        if !stack::push_batch(&self.stacks, rest) {
-            // SAFETY: just taken, and nobody has them.
-            unsafe { self.give_back(rest, &behind.backend) };
+        if stack::push_batch(&self.stacks, rest) {
+            return *object;
         }
+        // The stack is being drained; in a child of `fork` for good, if it was by a thread that isn't there.
+        if taken == BATCH && behind.cells.put(&self.pile, &batch, self.wanted.load(Relaxed)) {
+            // SAFETY: the size isn't zero.
+            return unsafe { behind.backend.alloc(self.layout()) };
+        }
+        // SAFETY: just taken, and nobody has them.
+        unsafe { self.give_back(rest, &behind.backend) };
         *object
     }
 
@@ -155,6 +161,7 @@ impl Class {
             }
             taken += 1;
         }
+        // For the next time.
         let more = |wanted: usize| (wanted < self.most_wanted()).then(|| wanted + 1);
         let _enough = self.wanted.fetch_update(Relaxed, Relaxed, more);
         taken
@@ -167,15 +174,16 @@ impl Class {
     #[cold]
     #[inline(never)]
     unsafe fn spill(&self, object: *mut u8, behind: &Behind<impl GlobalAlloc>) {
-        let mut batch: Batch = [null_mut(); BATCH];
-        let popped = stack::pop_batch(&self.stacks, &mut batch);
-        if popped && !behind.cells.put(&self.pile, &batch, self.wanted.load(Relaxed)) {
+        let batch = stack::pop_batch(&self.stacks);
+        if let Some(batch) = &batch
+            && !behind.cells.put(&self.pile, batch, self.wanted.load(Relaxed))
+        {
             // SAFETY: what is in the stacks is in use no more.
-            unsafe { self.shrink(&batch, behind) };
+            unsafe { self.shrink(batch, behind) };
         }
-        // By others the class may have been asked for some since this stack was closed.
         let open = self.wanted.load(Relaxed) > 0;
-        if open && !popped {
+        if open && batch.is_none() {
+            // Others have asked for some since this CPU's stack was closed.
             stack::open(&self.stacks);
         }
         if !open || !stack::push(&self.stacks, object) {

@@ -10,6 +10,7 @@
 //! then; by the [tier](super::tier); and by [`Stacks::drain`], whose fence interrupts that CPU or finds that the kernel has switched there.
 
 use core::alloc::{GlobalAlloc, Layout};
+use core::mem::MaybeUninit;
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicPtr, AtomicUsize};
@@ -114,24 +115,26 @@ pub fn push(stacks: &Stacks, item: *mut u8) -> bool {
     }
 }
 
-/// Takes a whole batch, of those that were freed last. Says whether there were as many; if not, the batch says nothing.
-pub fn pop_batch(stacks: &Stacks, batch: &mut Batch) -> bool {
+/// Takes a whole batch, of those that were freed last, if there are as many.
+pub fn pop_batch(stacks: &Stacks) -> Option<Batch> {
     if stacks.most() == 0 {
-        return false;
+        return None;
     }
     let slots = &stacks.slots;
+    let mut batch = MaybeUninit::<Batch>::uninit();
     let to = batch.as_mut_ptr();
-    // SAFETY: `rest` is below the capacity, and was computed from a number of no more than that: a batch lies behind it.
+    // SAFETY: `rest` is below the capacity, and was computed from a number of no more than that: a
+    // batch lies behind it. Where that isn't so, the batch isn't looked at.
     unsafe {
         rseq! {
             critical |cpu| {
                 let count = load(&slots[cpu].count);
                 let rest = count - BATCH;
-                if rest >= CAPACITY { exit false }
+                if rest >= CAPACITY { exit None }
                 copy(&raw const slots[cpu].items[rest], to, BATCH_BYTES);
             }
             commit store(&slots[cpu].count, rest)
-            => true
+            => Some(batch.assume_init())
         }
     }
 }

@@ -21,6 +21,16 @@ use rseq::PerCpu;
 use rseq::drain::StopError;
 use rseq_allocator::PerCpuAlloc;
 
+#[allow(dead_code, reason = "not all of it is used")]
+#[path = "../src/class.rs"]
+mod class;
+use class::SIZES;
+
+/// What a class keeps at most, in bytes, on a CPU and for all of them, as the documentation has it; and so many objects are asked for at once.
+const CPU_BYTES: usize = 64 << 10;
+const TIER_BYTES: usize = 2 << 20;
+const BATCH: usize = 32;
+
 /// What is asked of the allocator. Objects are selected among those that are there.
 #[derive(Clone, Debug)]
 enum Request {
@@ -164,16 +174,138 @@ proptest! {
         model.end();
     }
 
-    /// What is kept is bounded, however much is freed.
+}
+
+proptest! {
+    #![proptest_config(Config { failure_persistence: None, cases: 20, ..Config::default() })]
+
+    /// What is kept is bounded in bytes, on each CPU and between them, at every moment.
     #[test]
-    fn little_is_kept(layout in layout(), count in 0..1_000_usize) {
+    fn little_is_kept(layout in layout(), count in 0..40_000_usize) {
         let mut model = Model::new();
-        (0..count).for_each(|_| model.alloc(layout));
-        model.answer(&Request::DeallocAll);
-        let (kept, _) = model.allocator.backend().outstanding();
-        prop_assert!(kept <= 255 * rseq::slots() as i64, "{kept} objects are kept");
+        // No more than a class has: memory for what isn't touched is free.
+        let count = count.min((32 << 20) / layout.size());
+        let outstanding = |model: &Model| model.allocator.backend().outstanding().1;
+        // SAFETY: no size is zero.
+        let objects: Vec<_> = (0..count).map(|_| unsafe { model.allocator.alloc(layout) }).collect();
+        let class = SIZES.into_iter().find(|size| *size >= layout.size() && layout.align() <= 16);
+        let bytes = class.unwrap_or(layout.size());
+        let bound = CPU_BYTES * rseq::slots() + TIER_BYTES + BATCH * bytes;
+        for (place, object) in objects.iter().enumerate() {
+            // SAFETY: allocated above.
+            unsafe { model.allocator.dealloc(*object, layout) };
+            let kept = outstanding(&model) - ((count - place - 1) * bytes) as i64;
+            prop_assert!(kept <= bound as i64, "{kept} bytes are kept, where {bound} may be");
+        }
+        model.answer(&Request::Trim);
+        prop_assert_eq!(outstanding(&model), 0);
         model.end();
     }
+}
+
+/// Nothing is kept of what is freed in a row, in whatever order, if it is much more than may be kept: also on another CPU than the one that frees. But what is asked for again and again is.
+#[test]
+fn what_is_freed_in_a_row_is_given_back() {
+    if skipped_where_nothing_is_kept() {
+        return;
+    }
+    let cpus = support::available_cpus();
+    for size in [16, 64, 200, 1024] {
+        let layout = Layout::from_size_align(size, 8).expect("a small layout");
+        // Twice what is kept, and what it takes until it isn't.
+        let count = 2 * (255 + 2 * (512 * BATCH).min(TIER_BYTES / size));
+        for order in 0..3 {
+            let allocator = PerCpuAlloc::new(Ledger::new());
+            // SAFETY: no size is zero.
+            let allocate = |count| (0..count).map(|_| Address(unsafe { allocator.alloc(layout) })).collect::<Vec<_>>();
+            // SAFETY: of `allocate`, and freed once.
+            let free = |objects: &[Address]| objects.iter().for_each(|one| unsafe { allocator.dealloc(one.0, layout) });
+            let mut objects = support::on(cpus[0], || allocate(count));
+            match order {
+                0 => {}
+                1 => objects.reverse(),
+                _ => {
+                    let (left, right) = objects.split_at(count / 2);
+                    objects = left.iter().zip(right).flat_map(|(one, other)| [*one, *other]).collect();
+                }
+            }
+            let (some, rest) = objects.split_at(100);
+            support::on(cpus[cpus.len() - 1], || free(some));
+            support::on(cpus[0], || free(rest));
+            assert_eq!(allocator.backend().outstanding(), (0, 0), "{size}, {order}");
+            support::on(cpus[0], || free(&allocate(100)));
+            assert_ne!(allocator.backend().outstanding(), (0, 0), "what is asked for once more is kept");
+        }
+    }
+}
+
+/// An object that a thread may hand on.
+#[derive(Clone, Copy)]
+struct Address(*mut u8);
+
+// SAFETY: memory that is nobody's but the holder's.
+unsafe impl Send for Address {}
+// SAFETY: as above.
+unsafe impl Sync for Address {}
+
+/// What one CPU frees is what another one gets: the backend isn't asked again.
+#[test]
+fn cpus_hand_on_what_they_free() {
+    if skipped_where_nothing_is_kept() {
+        return;
+    }
+    let cpus = support::available_cpus();
+    let (one, other) = (cpus[0], cpus[cpus.len() - 1]);
+    let allocator = PerCpuAlloc::new(Ledger::new());
+    let layout = Layout::new::<[u64; 8]>();
+    let round = || {
+        // SAFETY: no size is zero.
+        let objects = support::on(one, || (0..5_000).map(|_| Address(unsafe { allocator.alloc(layout) })).collect());
+        support::on(other, || {
+            // SAFETY: allocated above, and freed once.
+            Vec::into_iter(objects).for_each(|one: Address| unsafe { allocator.dealloc(one.0, layout) });
+        });
+    };
+    round();
+    // What the other CPU keeps for itself is missing once.
+    round();
+    let before = allocator.backend().outstanding();
+    (0..20).for_each(|_| round());
+    assert_eq!(allocator.backend().outstanding(), before);
+    allocator.trim().expect("there are fences");
+    assert_eq!(allocator.backend().outstanding(), (0, 0));
+}
+
+/// Where sections run under locks, the allocator is its backend.
+#[test]
+fn portable_mode_hands_on() {
+    let allocator = PerCpuAlloc::new(Ledger::new());
+    let layout = Layout::new::<[u64; 4]>();
+    // SAFETY: no size is zero; each is freed once.
+    unsafe {
+        let object = allocator.alloc(layout);
+        let (out, _) = allocator.backend().outstanding();
+        allocator.dealloc(object, layout);
+        let (kept, _) = allocator.backend().outstanding();
+        let keeps = matches!(support::mode(), rseq::Mode::Rseq(_));
+        assert_eq!((out, kept), if keeps { (BATCH as i64, BATCH as i64) } else { (1, 0) }, "{:?}", support::mode());
+    }
+    allocator.trim().expect("there are fences");
+    assert_eq!(allocator.backend().outstanding(), (0, 0));
+}
+
+#[test]
+fn portable_mode_hands_on_where_it_is_forced() {
+    support::in_processes(support::forced_portable, &["portable_mode_hands_on"]);
+}
+
+/// Says that it is skipped.
+fn skipped_where_nothing_is_kept() -> bool {
+    let keeps = matches!(support::mode(), rseq::Mode::Rseq(_));
+    if !keeps {
+        println!("skipped: nothing is kept in portable mode");
+    }
+    !keeps
 }
 
 /// Keeps this thread on one CPU, where it finds again what it freed.
@@ -234,9 +366,12 @@ fn a_dropped_allocator_keeps_nothing() {
     }
     let allocator = PerCpuAlloc::new(Shared);
     let layout = Layout::new::<[u64; 4]>();
-    // SAFETY: of this layout, and freed once.
-    unsafe { allocator.dealloc(allocator.alloc(layout), layout) };
-    assert_ne!(LEDGER.outstanding(), (0, 0));
+    // SAFETY: of this layout, each freed once.
+    unsafe {
+        let objects: [_; 1000] = array::from_fn(|_| allocator.alloc(layout));
+        objects.iter().for_each(|object| allocator.dealloc(*object, layout));
+    }
+    assert!(skipped_where_nothing_is_kept() || LEDGER.outstanding() != (0, 0));
     drop(allocator);
     assert_eq!(LEDGER.outstanding(), (0, 0));
 }

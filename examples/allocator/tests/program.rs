@@ -101,3 +101,16 @@ fn what_is_wrong_is_refused() {
         assert!(String::from_utf8_lossy(&output.stderr).contains(named), "{output:?}");
     }
 }
+
+/// Each pattern of allocation, by each allocator, at least once.
+#[test]
+fn patterns_are_compared() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_patterns"));
+    let output = command.args(["compare", "--runs", "1", "--objects", "10000"]).output().expect("the program starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let rows = |name: &str| text.lines().filter(|line| line.trim_start().starts_with(name)).count();
+    let patterns = text.lines().filter(|line| line.contains(": ns ") || line.contains(": MB ")).count();
+    assert_eq!((rows("system "), rows("percpu ")), (patterns, patterns), "{text}");
+    assert!(patterns >= 10, "{text}");
+}

@@ -17,20 +17,30 @@ use std::env;
 use std::error::Error;
 use std::process::Command;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use choice::{Choice, NAMES, VARIABLE};
 
 #[global_allocator]
 static ALLOCATOR: Choice = Choice::new();
 
+/// What is allocated.
+#[derive(Args, Clone, Copy)]
+struct Plan {
+    /// The bytes of an object
+    #[arg(long, default_value_t = 64)]
+    size: usize,
+    /// How many objects are allocated, about
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(5_000..))]
+    objects: usize,
+}
+
 /// A way to allocate and free.
 struct Pattern {
     name: &'static str,
     /// What the numbers are.
     unit: &'static str,
-    /// Takes a size in bytes.
-    run: fn(usize) -> Vec<f64>,
+    run: fn(Plan) -> Vec<f64>,
     /// Times are compared; bytes are told.
     is_time: bool,
 }
@@ -38,27 +48,28 @@ struct Pattern {
 const NANOSECONDS: &str = "ns an object by the clock and of processors, and their ratios";
 const MEGABYTES: &str = "MB at most, after all is freed, after `trim`, after `malloc_trim`";
 
-const fn time(name: &'static str, run: fn(usize) -> Vec<f64>) -> Pattern {
+const fn time(name: &'static str, run: fn(Plan) -> Vec<f64>) -> Pattern {
     Pattern { name, unit: NANOSECONDS, run, is_time: true }
 }
 
-const fn memory(name: &'static str, run: fn(usize) -> Vec<f64>) -> Pattern {
+const fn memory(name: &'static str, run: fn(Plan) -> Vec<f64>) -> Pattern {
     Pattern { name, unit: MEGABYTES, run, is_time: false }
 }
 
-const PATTERNS: [Pattern; 12] = [
-    time("one", |size| times::bursts(size, 1)),
-    time("burst-100", |size| times::bursts(size, 100)),
-    time("burst-1000", |size| times::bursts(size, 1_000)),
-    time("burst-10000", |size| times::bursts(size, 10_000)),
-    time("burst-100000", |size| times::bursts(size, 100_000)),
+const PATTERNS: [Pattern; 13] = [
+    time("one", |plan| times::bursts(plan, 1)),
+    time("burst-100", |plan| times::bursts(plan, 100)),
+    time("burst-1000", |plan| times::bursts(plan, 1_000)),
+    time("burst-10000", |plan| times::bursts(plan, 10_000)),
+    time("burst-100000", |plan| times::bursts(plan, 100_000)),
     time("churn", times::churn),
     time("pass", times::pass),
     time("pass-round", times::pass_round),
-    memory("threads", memory::threads),
-    memory("in-order", |size| memory::freed(size, memory::Order::First)),
-    memory("in-reverse", |size| memory::freed(size, memory::Order::Last)),
-    memory("at-random", |size| memory::freed(size, memory::Order::Random)),
+    memory("threads-20", |plan| memory::threads(plan, 20)),
+    memory("threads-2000", |plan| memory::threads(plan, 2_000)),
+    memory("in-order", |plan| memory::freed(plan, memory::Order::First)),
+    memory("in-reverse", |plan| memory::freed(plan, memory::Order::Last)),
+    memory("at-random", |plan| memory::freed(plan, memory::Order::Random)),
 ];
 
 /// Measures patterns of allocation by several allocators.
@@ -74,9 +85,8 @@ enum Action {
     Run {
         #[arg(value_parser = names())]
         pattern: String,
-        /// The bytes of an object
-        #[arg(long, default_value_t = 64)]
-        size: usize,
+        #[command(flatten)]
+        plan: Plan,
     },
     /// Does them by all allocators in turn, and prints the medians
     Compare {
@@ -86,9 +96,8 @@ enum Action {
         /// Patterns, separated by commas [default: all]
         #[arg(long, value_delimiter = ',', value_parser = names())]
         only: Vec<String>,
-        /// The bytes of an object
-        #[arg(long, default_value_t = 64)]
-        size: usize,
+        #[command(flatten)]
+        plan: Plan,
     },
 }
 
@@ -98,29 +107,29 @@ fn names() -> Vec<&'static str> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     match Arguments::parse().command {
-        Action::Run { pattern, size } => {
+        Action::Run { pattern, plan } => {
             let pattern = PATTERNS.iter().find(|one| one.name == pattern).expect("one of the names");
-            let numbers: Vec<String> = (pattern.run)(size).iter().map(|number| format!("{number:.2}")).collect();
+            let numbers: Vec<String> = (pattern.run)(plan).iter().map(|number| format!("{number:.2}")).collect();
             println!("{}", numbers.join(" "));
             eprintln!("{}, {}", ALLOCATOR.name(), pattern.unit);
             Ok(())
         }
-        Action::Compare { runs, only, size } => {
+        Action::Compare { runs, only, plan } => {
             let chosen = PATTERNS.iter().filter(|one| only.is_empty() || only.iter().any(|name| one.name == name));
-            chosen.into_iter().try_for_each(|pattern| compare(pattern, runs, size))
+            chosen.into_iter().try_for_each(|pattern| compare(pattern, runs, plan))
         }
     }
 }
 
 /// Prints the medians of a pattern by each allocator.
-fn compare(pattern: &Pattern, runs: u32, size: usize) -> Result<(), Box<dyn Error>> {
+fn compare(pattern: &Pattern, runs: u32, plan: Plan) -> Result<(), Box<dyn Error>> {
     let mut found = [const { Vec::new() }; NAMES.len()];
     for _ in 0..runs {
         for (name, found) in NAMES.iter().zip(&mut found) {
-            found.push(in_process(pattern, name, size)?);
+            found.push(in_process(pattern, name, plan)?);
         }
     }
-    println!("{}: {}, of {size} bytes", pattern.name, pattern.unit);
+    println!("{}: {}, of {} bytes", pattern.name, pattern.unit, plan.size);
     let medians = found.map(medians);
     for (name, numbers) in NAMES.iter().zip(&medians) {
         let columns: Vec<String> = numbers.iter().map(|number| format!("{number:>10.2}")).collect();
@@ -132,9 +141,10 @@ fn compare(pattern: &Pattern, runs: u32, size: usize) -> Result<(), Box<dyn Erro
 }
 
 /// The numbers that a run prints.
-fn in_process(pattern: &Pattern, allocator: &str, size: usize) -> Result<Vec<f64>, Box<dyn Error>> {
+fn in_process(pattern: &Pattern, allocator: &str, plan: Plan) -> Result<Vec<f64>, Box<dyn Error>> {
     let mut command = Command::new(env::current_exe()?);
-    command.env(VARIABLE, allocator).args(["run", pattern.name, "--size", &size.to_string()]);
+    command.env(VARIABLE, allocator).args(["run", pattern.name]);
+    command.args(["--size", &plan.size.to_string(), "--objects", &plan.objects.to_string()]);
     let output = command.output()?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);

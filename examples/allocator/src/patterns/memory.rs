@@ -4,8 +4,8 @@ use std::alloc::Layout;
 use std::sync::Barrier;
 use std::{fs, thread};
 
-use super::ALLOCATOR;
 use super::times::{Object, layout};
+use super::{ALLOCATOR, Plan};
 
 /// In which order objects are freed.
 pub enum Order {
@@ -39,10 +39,10 @@ fn left(most: f64) -> Vec<f64> {
     vec![most, freed, trimmed, resident()]
 }
 
-/// Some 500 MB of objects of one size.
-pub fn freed(size: usize, order: Order) -> Vec<f64> {
-    let layout = layout(size);
-    let mut objects: Vec<_> = (0..500_000_000 / layout.size()).map(|_| Object::new(layout)).collect();
+/// A fifth of the plan's objects, all at once.
+pub fn freed(plan: Plan, order: Order) -> Vec<f64> {
+    let layout = layout(plan.size);
+    let mut objects: Vec<_> = (0..plan.objects / 5).map(|_| Object::new(layout)).collect();
     let most = resident();
     match order {
         Order::First => {}
@@ -54,28 +54,34 @@ pub fn freed(size: usize, order: Order) -> Vec<f64> {
     left(most)
 }
 
-/// 2,000 threads that are there at once, with 500 objects each of many sizes, and end.
-pub fn threads(size: usize) -> Vec<f64> {
-    const THREADS: usize = 2_000;
-    let all = Barrier::new(THREADS + 1);
-    let most = thread::scope(|scope| {
-        for number in 0..THREADS {
+/// Threads that begin, allocate objects of many sizes, wait for each other, free them, and end: so many of them at once, and 2,000 of them in all for ten million objects.
+pub fn threads(plan: Plan, at_once: usize) -> Vec<f64> {
+    let threads = plan.objects / 5_000;
+    let mut most = 0.0;
+    for _ in 0..threads.div_ceil(at_once) {
+        most = f64::max(most, group(plan, at_once.min(threads)));
+    }
+    left(most)
+}
+
+/// What is in memory when all of them have allocated.
+fn group(plan: Plan, threads: usize) -> f64 {
+    let all = Barrier::new(threads + 1);
+    thread::scope(|scope| {
+        for number in 0..threads {
             let all = &all;
-            thread::Builder::new()
-                .stack_size(64 << 10)
-                .spawn_scoped(scope, move || {
-                    let layouts = (1..=500).map(|step| layout(1 + (number * 7 + step * 13) % (8 * size)));
-                    let objects: Vec<(Object, Layout)> = layouts.map(|layout| (Object::new(layout), layout)).collect();
-                    all.wait();
-                    all.wait();
-                    objects.into_iter().for_each(|(object, layout)| object.free(layout));
-                })
-                .expect("there may be as many threads");
+            let begun = thread::Builder::new().stack_size(64 << 10).spawn_scoped(scope, move || {
+                let layouts = (1..=1_000).map(|step| layout(1 + (number * 7 + step * 13) % (8 * plan.size)));
+                let objects: Vec<(Object, Layout)> = layouts.map(|layout| (Object::new(layout), layout)).collect();
+                all.wait();
+                all.wait();
+                objects.into_iter().for_each(|(object, layout)| object.free(layout));
+            });
+            begun.expect("there may be as many threads");
         }
         all.wait();
         let most = resident();
         all.wait();
         most
-    });
-    left(most)
+    })
 }

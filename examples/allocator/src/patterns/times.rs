@@ -5,6 +5,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Instant;
 
+use super::Plan;
+
 /// Objects on their way to another thread at once.
 const LOAD: usize = 1_000;
 
@@ -52,9 +54,9 @@ fn processor_time() -> f64 {
 }
 
 /// So many objects are allocated, and then freed in the same order; and so on.
-pub fn bursts(size: usize, count: usize) -> Vec<f64> {
-    let layout = layout(size);
-    let rounds = 10_000_000 / count;
+pub fn bursts(plan: Plan, count: usize) -> Vec<f64> {
+    let layout = layout(plan.size);
+    let rounds = (plan.objects / count).max(1);
     let mut objects = Vec::with_capacity(count);
     measure(rounds * count, || {
         for _ in 0..rounds {
@@ -65,15 +67,14 @@ pub fn bursts(size: usize, count: usize) -> Vec<f64> {
 }
 
 /// Of many objects one or the other is replaced by a new one, of any size up to four times that.
-pub fn churn(size: usize) -> Vec<f64> {
+pub fn churn(plan: Plan) -> Vec<f64> {
     const OBJECTS: usize = 20_000;
-    const TURNS: usize = 10_000_000;
     let mut random = fastrand::Rng::with_seed(1);
-    let mut next = || layout(random.usize(1..=4 * size));
+    let mut next = || layout(random.usize(1..=4 * plan.size));
     let mut objects: Vec<_> = (0..OBJECTS).map(|_| next()).map(|layout| (Object::new(layout), layout)).collect();
     let mut random = fastrand::Rng::with_seed(2);
-    let times = measure(TURNS, || {
-        for _ in 0..TURNS {
+    let times = measure(plan.objects, || {
+        for _ in 0..plan.objects {
             let layout = next();
             let place = &mut objects[random.usize(..OBJECTS)];
             let (old, old_layout) = std::mem::replace(place, (Object::new(layout), layout));
@@ -85,9 +86,9 @@ pub fn churn(size: usize) -> Vec<f64> {
 }
 
 /// One thread allocates, and another one frees.
-pub fn pass(size: usize) -> Vec<f64> {
-    const LOADS: usize = 10_000;
-    let layout = layout(size);
+pub fn pass(plan: Plan) -> Vec<f64> {
+    let layout = layout(plan.size);
+    let loads = plan.objects / LOAD;
     let (to, from) = sync_channel::<Vec<Object>>(8);
     let (empty_to, empty_from) = sync_channel::<Vec<Object>>(16);
     (0..10).for_each(|_| empty_to.send(Vec::with_capacity(LOAD)).expect("there is room"));
@@ -98,8 +99,8 @@ pub fn pass(size: usize) -> Vec<f64> {
                 let _ended = empty_to.send(load);
             }
         });
-        measure(LOADS * LOAD, move || {
-            for _ in 0..LOADS {
+        measure(loads * LOAD, move || {
+            for _ in 0..loads {
                 let mut load = empty_from.recv().expect("the other thread gives them back");
                 load.extend((0..LOAD).map(|_| Object::new(layout)));
                 to.send(load).expect("the other thread receives");
@@ -109,16 +110,16 @@ pub fn pass(size: usize) -> Vec<f64> {
 }
 
 /// Each of four threads allocates for the next one, and frees what the one before allocated.
-pub fn pass_round(size: usize) -> Vec<f64> {
+pub fn pass_round(plan: Plan) -> Vec<f64> {
     const THREADS: usize = 4;
-    const LOADS: usize = 3_000;
-    let layout = layout(size);
-    measure(THREADS * LOADS * LOAD, || {
+    let layout = layout(plan.size);
+    let loads = plan.objects / THREADS / LOAD;
+    measure(THREADS * loads * LOAD, || {
         let (senders, mut receivers): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| sync_channel(4)).unzip();
         receivers.rotate_left(1);
         thread::scope(|scope| {
             for (to, from) in senders.into_iter().zip(receivers) {
-                scope.spawn(move || hand_on(layout, LOADS, &to, &from));
+                scope.spawn(move || hand_on(layout, loads, &to, &from));
             }
         });
     })
