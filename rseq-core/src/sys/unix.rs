@@ -6,7 +6,7 @@ use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
 use core::time::Duration;
 
-use super::{Errno, RESERVED, executable_base, lock_what_is_touched, refuse_huge_pages, roots, started_with, unmap};
+use super::{Errno, RESERVED, executable_base, lock_what_is_touched, refuse_huge_pages, roots, unmap};
 
 /// The address of a dynamic symbol of the whole program, null if there is none.
 pub(crate) fn symbol(name: &CStr) -> *const c_void {
