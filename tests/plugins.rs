@@ -5,6 +5,7 @@
 #[path = "support/fixture.rs"]
 mod fixture;
 #[path = "fixtures/plugin/src/plugins.rs"]
+#[allow(dead_code, reason = "programs alone load copies into namespaces")]
 mod plugins;
 mod support;
 
