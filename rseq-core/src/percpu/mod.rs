@@ -58,6 +58,9 @@ use heap as memory;
 /// the memory that is nearest to that CPU. Other values are stored by the thread that uses them first. Values of more than 64 KiB have address space of their own, with the
 /// distance between slots rounded up to a power of two.
 ///
+/// On machines that do loads in any order (Arm, RISC-V, PowerPC, LoongArch) the first window that uses the values has the kernel put a barrier into each thread, by
+/// `membarrier(2)` (Linux 4.14). Where that is refused, windows take the slot that is [shared](slots), under a lock.
+///
 /// Dropping a `PerCpu` drops its values and leaves the memory to those that are made later.
 ///
 /// A child of `fork` has a copy of the values as they were, as of all memory; what parent and child change from then on is their own.
