@@ -82,6 +82,9 @@ use heap as memory;
 /// no memory ([`AllocError`]). `MCL_CURRENT` makes every slot resident that is reserved when it is called, unless it comes with `MCL_ONFAULT`.
 /// (Linux 4.4 has both.)
 ///
+/// On machines that do loads in any order (Arm, RISC-V, PowerPC, LoongArch) the first window that uses the values has the kernel put a barrier into each thread, by
+/// `membarrier(2)` (Linux 4.14). Where that is refused, windows take the slot that is [shared](slots), under a lock.
+///
 /// Dropping a `PerCpu` drops its values and leaves the memory to those that are made later. When a
 /// shared object is unloaded (by glibc: musl never does), its slots' memory is given back, behind
 /// its last destructor.
