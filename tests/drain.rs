@@ -154,7 +154,7 @@ impl Drained<'_> {
 
     fn set_count(&mut self, count: usize) {
         match self {
-            Self::Rightly(stopped) => stopped.set_count(count),
+            Self::Rightly(stopped) => assert!(stopped.set_count(count), "nobody resumes it"),
             Self::Blindly(_, before) => *before = count,
         }
     }
