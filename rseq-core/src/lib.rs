@@ -56,7 +56,7 @@ pub mod expansion {
     pub use crate::percpu::{Opening, slot_bytes, slot_power};
     pub use crate::place::{Raw, Shared, Target, WORDS_MAY_HAVE_GAPS, target, valued};
     pub use crate::section::{
-        Prepared, Section, area, area_for_attempts, area_for_windows, count, give_way, window_aborted, window_repeated,
+        Prepared, Section, area, area_for_attempts, area_for_windows, count, window_aborted, window_repeated,
         with_operands,
     };
     pub use crate::thread::{CPUS_OFFSET, FAST, Fast};

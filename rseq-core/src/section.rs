@@ -372,11 +372,6 @@ fn thread_is_registered() -> bool {
     unsafe { (*arch::locate().area).cpu_id.load(Relaxed).cast_signed() >= 0 }
 }
 
-/// Gives the processor away once.
-pub fn give_way() {
-    sys::yield_now();
-}
-
 /// Makes sure that no section which the calling thread is inside of can commit. For what `prepare` may do only at this price: the
 /// section starts again and finds it done.
 pub(crate) fn disarm_this_thread() {

@@ -99,7 +99,7 @@ impl<T: Send, const N: usize> Stack<T, N> {
     /// Async-signal-safe.
     ///
     /// # Errors
-    /// Gives it back if the CPU had `N` at a moment when the call ran there. (Others may have room.)
+    /// Gives it back if a CPU on which the call ran had `N` at some moment of the call. (Others may have room.)
     ///
     /// # Panics
     /// If this is the first use, [`Stack::allocate`] wasn't called, and there is no memory. The item is dropped.
