@@ -21,13 +21,26 @@ pub(crate) extern "C" fn begins() {
     join(&FAST, arch::anchor());
 }
 
-/// The constructor of the image that this crate is linked into. It does what takes a lock of libc's,
-/// or its memory: a section may be a handler's, on top of who has them.
+/// The same, if it is the image that this crate is linked into.
 pub(crate) extern "C" fn begins_here() {
-    register::prepare();
-    portable::prepare_for_forks();
     begins();
 }
+
+/// What this crate's code does once, ahead of `main` or when it is loaded: what takes a lock of
+/// libc's, or its memory, because a section may be a handler's, on top of who has them; and it reads
+/// the environment, which others may change later.
+extern "C" fn prepare() {
+    if arch::SUPPORTED {
+        mode::is_forced();
+        register::prepare();
+    }
+    portable::prepare_for_forks();
+}
+
+#[cfg(all(target_os = "linux", not(miri)))]
+#[used]
+#[unsafe(link_section = ".init_array.00001")]
+static PREPARE: extern "C" fn() = prepare;
 
 /// An image with these words begins, and with this [`anchor`](arch::anchor): the sections of its
 /// threads are served by this code from now on.

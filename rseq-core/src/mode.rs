@@ -64,6 +64,20 @@ impl fmt::Display for Reason {
 /// Set to `portable` when a program starts, it keeps that off restartable sequences.
 const VARIABLE: &CStr = c"RSEQ_MODE";
 
+/// Whether it is set so. Asked by the image's constructor, or by who comes ahead of that.
+pub(crate) fn is_forced() -> bool {
+    static IS_FORCED: AtomicU32 = AtomicU32::new(UNASKED);
+    const UNASKED: u32 = 2;
+    match IS_FORCED.load(Relaxed) {
+        UNASKED => {
+            let is_forced = sys::environment_says(VARIABLE, c"portable");
+            IS_FORCED.store(is_forced.into(), Relaxed);
+            is_forced
+        }
+        known => known == true.into(),
+    }
+}
+
 /// The decision, encoded; 0 before it is made. (`gdb/rseq.py` reads it as well.)
 pub(crate) static DECISION: AtomicU32 = AtomicU32::new(0);
 
@@ -144,7 +158,7 @@ fn probe() -> Mode {
     if !arch::SUPPORTED {
         return Mode::Portable(Reason::NotBuilt);
     }
-    if sys::environment_says(VARIABLE, c"portable") {
+    if is_forced() {
         return Mode::Portable(Reason::Forced);
     }
     match register() {

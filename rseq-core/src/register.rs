@@ -41,10 +41,10 @@ pub(crate) fn libc_area() -> Option<LibcArea> {
     place_of_libc().filter(|area| area.active > 0)
 }
 
-/// Asks libc for what it gives under locks alone, or with memory: where its areas are; and, if it has
-/// none, for the end of threads.
+/// Asks libc for what it gives under locks alone, or with memory: where its areas are; and, if it
+/// registers none, for the end of threads.
 pub(crate) fn prepare() {
-    if arch::SUPPORTED && place_of_libc().is_none() && own_distance().is_some() {
+    if libc_area().is_none() && own_distance().is_some() && !own_is_of_libc() {
         let _threads_are_refused = sys::at_thread_exits(unregister);
     }
 }

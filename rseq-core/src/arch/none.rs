@@ -16,12 +16,6 @@ pub(crate) const SIGNATURE: u32 = 0;
 // SAFETY: atomics, of which 0 is a value.
 pub static FAST: Fast = unsafe { core::mem::zeroed() };
 
-/// The constructor of the image.
-#[cfg(all(target_os = "linux", not(miri)))]
-#[used]
-#[unsafe(link_section = ".init_array")]
-static BEGINS: extern "C" fn() = crate::image::begins_here;
-
 /// All images have the same.
 #[inline(always)]
 pub(crate) fn is_of_image() {}

@@ -215,13 +215,21 @@ impl Drop for File {
     }
 }
 
-/// Whether the process was started with the environment variable set to exactly this value, as the
-/// kernel says. Its copy, unlike libc's, is changed by no other thread.
+/// Whether the environment variable is set to exactly this value: when the process started, if the
+/// system says that, since another thread may be changing it now.
 pub(crate) fn environment_says(name: &CStr, value: &CStr) -> bool {
-    keeping_errno(|| started_with(name, value)).unwrap_or(false)
+    keeping_errno(|| started_with(name, value)).unwrap_or_else(|| is_set(name, value))
 }
 
-/// The same; `None` if the kernel doesn't say it.
+fn is_set(name: &CStr, value: &CStr) -> bool {
+    // SAFETY: the name is a C string.
+    let found = unsafe { libc::getenv(name.as_ptr()) };
+    // SAFETY: not null, so it is a C string of the environment, which nobody may change while others read it.
+    !found.is_null() && unsafe { CStr::from_ptr(found) } == value
+}
+
+/// Whether the process was started with the environment variable set to exactly this value; `None`
+/// if the kernel doesn't say. Its copy, unlike libc's, is changed by no other thread.
 fn started_with(name: &CStr, value: &CStr) -> Option<bool> {
     let file = File::open(c"/proc/self/environ")?;
     let mut search = Search::of(name, value);
