@@ -154,7 +154,8 @@ impl Drained<'_> {
 
     fn set_count(&mut self, count: usize) {
         match self {
-            Self::Rightly(stopped) => stopped.set_count(count),
+            // (A control without a fence doesn't look whether it still is the drainer's.)
+            Self::Rightly(stopped) => _ = stopped.set_count(count),
             Self::Blindly(_, before) => *before = count,
         }
     }

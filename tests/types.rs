@@ -69,7 +69,7 @@ macro_rules! draining {
             #[path = "stack/mod.rs"]
             mod stack;
 
-            pub use pool::Pool;
+            pub use pool::{Pool, Pooled};
             pub use stack::Stack;
         }
     };

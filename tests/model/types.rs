@@ -22,8 +22,9 @@ pub const TAKEN_FROM: &str = "stack, always with items and room, taken from";
 /// Each is searched when its turn comes.
 pub fn searched() -> impl Iterator<Item = Searched> {
     type Stacked = fn(&Stacks);
-    let stacks: [(_, _, _, [Stacked; 3]); 5] = [
+    let stacks: [(_, _, _, [Stacked; 3]); 6] = [
         (TAKEN_FROM, MANY, 1, [Stacks::pop_and_push; 3]),
+        ("stack, from which others move what is looked for", ITEMS, 1, [Stacks::keep; 3]),
         ("stack", ITEMS, 0, [Stacks::move_here; 3]),
         (
             "stack, taken from while its CPU pops and pushes",
@@ -52,8 +53,10 @@ struct Stacks {
     /// How often each was taken.
     moves: Vec<Cell<u64>>,
     moved: Cell<u64>,
-    /// Those for which there was no room where they came to.
+    /// Those for which there was no room where they came to, or that weren't put back.
     kept: RefCell<Vec<usize>>,
+    /// Pops that found none.
+    missed: Cell<usize>,
 }
 
 impl Stacks {
@@ -61,8 +64,11 @@ impl Stacks {
         super::COUNTS.allocate().expect("there is memory");
         let stack = Stack::new();
         stack.allocate().expect("there is memory");
+        // So the next one that looks through the CPUs begins with the other one.
+        assert_eq!(stack.pop(), None);
         (0..items).for_each(|item| assert!(stack.push_here(item).is_ok()));
-        Self { stack, moves: vec![Cell::default(); items], moved: Cell::new(0), kept: RefCell::default() }
+        let moves = vec![Cell::default(); items];
+        Self { stack, moves, moved: Cell::new(0), kept: RefCell::default(), missed: Cell::new(0) }
     }
 
     /// Takes an item from this CPU and puts it back.
@@ -76,6 +82,14 @@ impl Stacks {
         self.moves[item].set(self.moves[item].get() + 1);
         self.moved.set(self.moved.get() + 1);
         assert_eq!(self.stack.push(item), Ok(()), "there is room");
+    }
+
+    /// Takes an item from any CPU and keeps it.
+    fn keep(&self) {
+        match self.stack.pop() {
+            Some(item) => self.kept.borrow_mut().push(item),
+            None => self.missed.set(self.missed.get() + 1),
+        }
     }
 
     /// Takes an item from any CPU and puts it back here.
@@ -93,8 +107,11 @@ impl Stacks {
         }
     }
 
-    fn check(&self, _: Done) {
+    fn check(&self, done: Done) {
         let mut items = self.kept.take();
+        if items.len() + self.missed.get() == done.all() {
+            assert_eq!(self.missed.get(), done.all().saturating_sub(self.moves.len()), "pops found none too early");
+        }
         // More than there were, if some are there twice.
         items.extend(std::iter::from_fn(|| self.stack.pop()).take(2 * MANY));
         items.sort_unstable();

@@ -8,7 +8,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
-use rseq::{Pool, Pooled, Ring, Stack};
+use rseq::{Pool, Ring, Stack};
 
 use super::support::{
     Steps, available_cpus, in_child, in_processes, mode, must_fail, restartable, run_on, several_cpus, shorter,
@@ -150,12 +150,17 @@ fn whoever_is_on_top_of_a_pop_from_another_cpu_pushes_and_pops() {
 #[test]
 fn children_go_on_whatever_is_under_way() {
     const ITEMS: usize = 40;
-    static WORDS: Stack<usize, 64> = Stack::new();
-    static COPIES: Stack<[usize; 3], 64> = Stack::new();
-    static POOL: Pool<usize, 64> = Pool::new(|| 7);
+    static WORDS: interrupted::Stack<usize, 64> = interrupted::Stack::new();
+    static COPIES: interrupted::Stack<[usize; 3], 64> = interrupted::Stack::new();
+    static POOL: interrupted::Pool<usize, 64> = interrupted::Pool::new(|| 7);
 
-    fn turn() {
+    /// Takes what lies on the other CPU, and brings it back.
+    fn turn(cpus: &[usize]) {
+        run_on(&cpus[1..2]);
+        // So that CPUs are stopped most of the time.
+        HAPPENS.set(Some(|| thread::sleep(Duration::from_micros(100))));
         let (word, copy, object) = (WORDS.pop(), COPIES.pop(), POOL.try_take());
+        run_on(&cpus[..1]);
         word.map(|item| WORDS.push(item)).transpose().expect("there is room");
         copy.map(|item| COPIES.push(item)).transpose().expect("there is room");
         drop(object);
@@ -167,12 +172,12 @@ fn children_go_on_whatever_is_under_way() {
         (ITEMS - 4..=ITEMS).contains(&lie) && all && (0..64).all(|_| push()) && !push() && pop().is_some() && push()
     }
     fn goes_on() -> bool {
-        let mut objects: [Option<Pooled<'_, usize, 64>>; ITEMS] = [const { None }; ITEMS];
+        let mut objects: [Option<interrupted::Pooled<'_, usize, 64>>; ITEMS] = [const { None }; ITEMS];
         let lie = POOL.idle();
         objects[..lie].iter_mut().for_each(|object| *object = POOL.try_take());
         let has_objects = ITEMS - 4 <= lie && POOL.try_take().is_none() && objects[..lie].iter().all(Option::is_some);
         has_objects
-            && objects.into_iter().flatten().all(|object| Pooled::try_return(object).is_ok())
+            && objects.into_iter().flatten().all(|object| interrupted::Pooled::try_return(object).is_ok())
             && has(WORDS.len(), || WORDS.pop(), || WORDS.push(1).is_ok())
             && has(COPIES.len(), || COPIES.pop(), || COPIES.push([1; 3]).is_ok())
     }
@@ -187,16 +192,17 @@ fn children_go_on_whatever_is_under_way() {
     let steps = Steps::default();
     thread::scope(|scope| {
         let _end = steps.until_dropped();
-        for number in 0..4 {
-            let steps = &steps;
-            pinned(scope, number, move || {
+        let cpus = available_cpus().repeat(2);
+        for _ in 0..4 {
+            let (steps, cpus) = (&steps, cpus.clone());
+            scope.spawn(move || {
                 while !steps.has_ended() {
-                    turn();
+                    turn(&cpus);
                 }
             });
         }
         let children = (200 / shorter()).max(10);
-        pinned(scope, 0, move || (0..children).for_each(|_| assert_eq!(in_child(goes_on), 0)));
+        on_cpu(0, || (0..children).for_each(|_| assert_eq!(in_child(goes_on), 0)));
     });
 }
 
