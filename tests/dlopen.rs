@@ -244,6 +244,8 @@ fn left_of_a_plugin_in_process() {
         let use_all: extern "C" fn() -> usize = unsafe { mem::transmute(plugin.symbol("plugin_use_all")) };
         assert_eq!(use_all(), 3 * rseq::slots(), "each is a plugin of its own");
         plugin.unload();
+        // SAFETY: nobody else asks.
+        assert!(unsafe { libc::dlerror() }.is_null());
     };
     round();
     if is_mapped(&path) {

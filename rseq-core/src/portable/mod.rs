@@ -236,18 +236,6 @@ fn spread(thread: usize) -> usize {
     (thread as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(32) as usize
 }
 
-/// Ahead of all sections where there are constructors, because handlers mustn't do it: the C library
-/// takes a lock of its own for it, which whoever is just forking may hold.
-#[cfg(all(target_os = "linux", not(miri)))]
-#[used]
-#[unsafe(link_section = ".init_array")]
-static AHEAD: extern "C" fn() = {
-    extern "C" fn begins() {
-        prepare_for_forks();
-    }
-    begins
-};
-
 /// Sees to it that a child of `fork` frees the slots that other threads held: they don't exist in
 /// it. The image's constructor does it; who comes ahead of that does it as well.
 pub(crate) fn prepare_for_forks() {
@@ -258,7 +246,7 @@ pub(crate) fn prepare_for_forks() {
     }
     // Each thread that comes before it is done does it as well: to wait for the first would be to
     // wait below a handler, and to go on would be to lock a slot that a child would find locked.
-    // No handler may come in between, either: see above.
+    // The C library takes a lock of its own for it, so no handler may come in between.
     if !PREPARED.load(Acquire) {
         sys::without_signals(|| sys::at_fork_in_child(in_child));
         PREPARED.store(true, Release);

@@ -8,8 +8,13 @@ pub(crate) type Errno = i32;
 cfg_select! {
     all(target_os = "linux", not(miri)) => {
         mod linux;
+        #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+        mod loader;
         mod rival;
         pub(crate) use linux::*;
+        #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+        #[allow(unused_imports, reason = "machines without asm don't ask")]
+        pub(crate) use loader::is_being_unloaded;
         pub(crate) use rival::Rival;
     }
     _ => {
