@@ -111,7 +111,7 @@ fn stacks_have_the_room_that_they_are_given() {
         assert!(!stack::push(&stacks, object(1)), "there are none yet");
         assert!(stacks.make(room));
         // Threads that are moved find other stacks.
-        let pushed = (1..10_000).filter(|number| stack::push(&stacks, object(*number))).count();
+        let pushed = (1..600).filter(|number| stack::push(&stacks, object(*number))).count();
         let whole = room.min(CAPACITY);
         assert!(pushed >= whole && pushed <= whole * rseq::slots(), "{pushed} of {room}");
     }
@@ -240,7 +240,8 @@ mod piles {
 
     #[test]
     fn without_versions_some_are() {
-        let found = wrong_without_versions(Thread::Takes, 2, 3);
+        // An exchange may fail for no reason, and then the thread looks once more.
+        let found = (0..100).find_map(|_| wrong_without_versions(Thread::Takes, 2, 3));
         assert!(found.is_some(), "the control isn't seen");
     }
 
