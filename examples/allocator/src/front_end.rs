@@ -36,13 +36,15 @@ struct Class {
     size: usize,
     /// Batches for all CPUs.
     pile: Pile,
-    /// How many batches are worth keeping there: those that the backend was asked for, less those that it was given because there were too many, but [`Class::most_wanted`] at most. At 0, the
+    /// How many batches are worth keeping there: those that the backend was asked for, less those
+    /// that it was given because there were too many, but [`Class::most_wanted`] at most. At 0, the
     /// class keeps nothing, and its stacks are closed.
     wanted: AtomicUsize,
 }
 
 impl<A: GlobalAlloc> PerCpuAlloc<A> {
-    /// An allocator that keeps nothing yet. It has address space for what it keeps, and that only once it is used.
+    /// An allocator that keeps nothing yet. It has address space for what it keeps, and that only
+    /// once it is used.
     #[must_use]
     pub const fn new(backend: A) -> Self {
         let mut classes = [const { Class::new() }; _];
@@ -54,17 +56,21 @@ impl<A: GlobalAlloc> PerCpuAlloc<A> {
         Self { classes, behind: Behind { cells: Cells::new(), backend } }
     }
 
-    /// Gives all objects that are kept back to the backend: those on all CPUs and those between them. Gives their number.
+    /// Gives all objects that are kept back to the backend: those on all CPUs and those between
+    /// them. Gives their number.
     ///
-    /// Threads go on meanwhile: what they free on a CPU that was looked at already is kept. For each class that a CPU keeps objects of, this takes a
-    /// [fence](rseq::fence), some microseconds, during which that CPU's requests go to the backend.
+    /// Threads go on meanwhile: what they free on a CPU that was looked at already is kept. For
+    /// each class that a CPU keeps objects of, this takes a [fence](rseq::fence), some
+    /// microseconds, during which that CPU's requests go to the backend.
     ///
-    /// What the backend does with them is its affair. That of glibc returns to the system what is free at the end of its heap, and keeps what lies between objects in use until
-    /// `malloc_trim` is called: so where memory is to be returned, call this, and then that.
+    /// What the backend does with them is its affair. That of glibc returns to the system what is
+    /// free at the end of its heap, and keeps what lies between objects in use until `malloc_trim`
+    /// is called: so where memory is to be returned, call this, and then that.
     ///
     /// # Errors
-    /// If a stack couldn't be [stopped](rseq::drain::stop): it was being trimmed by another thread (in a child of `fork`, by one that the child doesn't have), or there are no
-    /// fences (before Linux 5.10). Whatever could be stopped is empty even so.
+    /// If a stack couldn't be [stopped](rseq::drain::stop): it was being trimmed by another thread
+    /// (in a child of `fork`, by one that the child doesn't have), or there are no fences (before
+    /// Linux 5.10). Whatever could be stopped is empty even so.
     pub fn trim(&self) -> Result<usize, StopError> {
         sum(self.classes.iter().map(|class| class.empty(&self.behind, Then::GoOn)))
     }
@@ -123,7 +129,8 @@ impl Class {
         Ok(batches * BATCH + on_stacks?)
     }
 
-    /// Takes a batch from the tier or from the backend, of which one object is the caller's; null if the backend has none. Where nothing is kept, it is one that the backend makes.
+    /// Takes a batch from the tier or from the backend, of which one object is the caller's; null
+    /// if the backend has none. Where nothing is kept, it is one that the backend makes.
     #[cold]
     #[inline(never)]
     fn refill(&self, behind: &Behind<impl GlobalAlloc>) -> *mut u8 {
@@ -139,7 +146,8 @@ impl Class {
         if stack::push_batch(&self.stacks, rest) {
             return *object;
         }
-        // The stack is being drained; in a child of `fork` for good, if it was by a thread that isn't there.
+        // The stack is being drained; in a child of `fork` for good, if it was by a thread that
+        // isn't there.
         if taken == BATCH && behind.cells.put(&self.pile, &batch, self.wanted.load(Relaxed)) {
             // SAFETY: the size isn't zero.
             return unsafe { behind.backend.alloc(self.layout()) };
@@ -149,7 +157,8 @@ impl Class {
         *object
     }
 
-    /// Takes a batch from the backend, if that has as many objects. Gives their number: they are the last of the batch.
+    /// Takes a batch from the backend, if that has as many objects. Gives their number: they are
+    /// the last of the batch.
     fn ask(&self, batch: &mut Batch, backend: &impl GlobalAlloc) -> usize {
         let mut taken = 0;
         // From the back, so that they are popped in the order in which the backend gave them.
@@ -167,7 +176,8 @@ impl Class {
         taken
     }
 
-    /// Makes room for this object, and for those that come next, by giving a batch of others to the tier; or gives it to the backend, where nothing is kept.
+    /// Makes room for this object, and for those that come next, by giving a batch of others to the
+    /// tier; or gives it to the backend, where nothing is kept.
     ///
     /// # Safety
     /// As for [`Class::free`].
@@ -192,8 +202,9 @@ impl Class {
         }
     }
 
-    /// Gives to the backend a batch that isn't wanted. If so many are freed and none is asked for, in the end nothing is wanted, and all is given back: so what was used once doesn't
-    /// stay, nor keep the backend from returning what lies around it.
+    /// Gives to the backend a batch that isn't wanted. If so many are freed and none is asked for,
+    /// in the end nothing is wanted, and all is given back: so what was used once doesn't stay, nor
+    /// keep the backend from returning what lies around it.
     ///
     /// # Safety
     /// The batch's objects are this class's, and in use no more.
@@ -238,9 +249,10 @@ impl<A: GlobalAlloc> Drop for PerCpuAlloc<A> {
     }
 }
 
-// SAFETY: what it hands out is the backend's, has at least the size and alignment that were asked for, and is nobody else's until it is freed: a pop's section
-// commits only if no other took the same object. A layout always has the same class, so what was taken from a class is given back to it, and the backend gets
-// its objects back by the layout that it made them for.
+// SAFETY: what it hands out is the backend's, has at least the size and alignment that were asked
+// for, and is nobody else's until it is freed: a pop's section commits only if no other took the
+// same object. A layout always has the same class, so what was taken from a class is given back to
+// it, and the backend gets its objects back by the layout that it made them for.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for PerCpuAlloc<A> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

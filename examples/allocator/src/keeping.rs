@@ -8,10 +8,12 @@ const UNDECIDED: u8 = 0;
 const KEEPS: u8 = 1;
 const HANDS_ON: u8 = 2;
 
-/// Whether sections run restartably, which is decided once for the whole process. Where they run under locks, the backend does as well by itself.
+/// Whether sections run restartably, which is decided once for the whole process. Where they run
+/// under locks, the backend does as well by itself.
 ///
-/// Nothing was kept before the first answer, and it stays what it is: so no object is kept that isn't found again. The first answer needs no memory, so it may be asked for
-/// while any is allocated.
+/// Nothing was kept before the first answer, and it stays what it is: so no object is kept that
+/// isn't found again. The first answer needs no memory, so it may be asked for while any is
+/// allocated.
 #[inline]
 pub fn keeps() -> bool {
     static ANSWER: AtomicU8 = AtomicU8::new(UNDECIDED);

@@ -1,13 +1,18 @@
 //! Stacks of free objects, one per CPU: arrays of pointers that nobody looks behind.
 //!
-//! The sections keep the rules of [`rseq::drain`]: each loads the number of objects in its window, takes a stopped one (which is huge) for a stack that is full or has too few,
-//! and commits by storing a number that it computed. Comparisons are with what the stack would be left with, so one of them does for both.
+//! The sections keep the rules of [`rseq::drain`]: each loads the number of objects in its window,
+//! takes a stopped one (which is huge) for a stack that is full or has too few, and commits by
+//! storing a number that it computed. Comparisons are with what the stack would be left with, so
+//! one of them does for both.
 //!
 //! # Order
 //!
-//! What a thread wrote to an object before it freed it is to be seen by whoever has it next. Through the stack of one CPU that is a thread on the same CPU, and the kernel's switch
-//! from one to the other is a barrier (in portable mode, the stack's lock). From CPU to CPU objects come in three ways only: by the program, which has them synchronised
-//! then; by the [tier](super::tier); and by [`Stacks::drain`], whose fence interrupts that CPU or finds that the kernel has switched there.
+//! What a thread wrote to an object before it freed it is to be seen by whoever has it next.
+//! Through the stack of one CPU that is a thread on the same CPU, and the kernel's switch from one
+//! to the other is a barrier (in portable mode, the stack's lock). From CPU to CPU objects come in
+//! three ways only: by the program, which has them synchronised then; by the [tier](super::tier);
+//! and by [`Stacks::drain`], whose fence interrupts that CPU or finds that the kernel has switched
+//! there.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::mem::MaybeUninit;
@@ -18,7 +23,8 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize};
 use rseq::drain::{MOST, StopError};
 use rseq::{CpuId, PerCpu};
 
-// Not those of `rseq`: the tests compile this file once more with sections that lose updates, and with a drain that stops nobody.
+// Not those of `rseq`: the tests compile this file once more with sections that lose updates, and
+// with a drain that stops nobody.
 use super::{drain, keeps, rseq};
 
 /// The most objects that a stack holds.
@@ -61,7 +67,8 @@ impl Stacks {
         self.most.load(Acquire)
     }
 
-    /// Gives each CPU room for so many objects, or for as many as the capacity. Says whether there is any: not where nothing is to be kept, nor without memory.
+    /// Gives each CPU room for so many objects, or for as many as the capacity. Says whether there
+    /// is any: not where nothing is to be kept, nor without memory.
     pub fn make(&self, most: usize) -> bool {
         if self.most() == 0 && keeps() && self.slots.allocate().is_ok() {
             self.most.store(most.min(CAPACITY), Release);
@@ -185,7 +192,8 @@ pub enum Then {
 }
 
 impl Stacks {
-    /// Gives the objects on the stacks of all CPUs back to the backend. Gives a number or an error for each.
+    /// Gives the objects on the stacks of all CPUs back to the backend. Gives a number or an error
+    /// for each.
     ///
     /// # Safety
     /// What they hold are objects of the backend of this layout.
@@ -207,7 +215,8 @@ impl Stacks {
     pub unsafe fn free_all(&self, backend: &impl GlobalAlloc, layout: Layout) {
         for stack in self.slots.made().into_iter().flatten() {
             let count = stack.count.load(Relaxed);
-            // In a child of `fork` it may have been stopped by a thread that isn't there, and which had freed who knows how many.
+            // In a child of `fork` it may have been stopped by a thread that isn't there, and which
+            // had freed who knows how many.
             if count <= CAPACITY {
                 // SAFETY: the caller's.
                 unsafe { stack.free(count, backend, layout) };

@@ -1,18 +1,25 @@
-//! The tier between the CPUs: whole batches of free objects, which any CPU puts and takes by atomic instructions alone.
+//! The tier between the CPUs: whole batches of free objects, which any CPU puts and takes by atomic
+//! instructions alone.
 //!
-//! A batch lies in a *cell*, and cells lie on *piles*: one for each class, and one of those that are empty. A pile is a stack by the book (Treiber, 1986): a word says which cell is
-//! on top, each cell which one is under it, and a compare-and-exchange puts or takes the one on top. What is taken while another thread is about to take the same cell may be back by
-//! then, on top of other cells (ABA), so each change of the word gives it another *version*: 48 bits, which don't come round in a thousand years of a change each 100 ns.
+//! A batch lies in a *cell*, and cells lie on *piles*: one for each class, and one of those that
+//! are empty. A pile is a stack by the book (Treiber, 1986): a word says which cell is on top, each
+//! cell which one is under it, and a compare-and-exchange puts or takes the one on top. What is
+//! taken while another thread is about to take the same cell may be back by then, on top of other
+//! cells (ABA), so each change of the word gives it another *version*: 48 bits, which don't come
+//! round in a thousand years of a change each 100 ns.
 //!
-//! Nothing is locked. A thread that stops halfway, or that a child of `fork` doesn't have, leaves the piles whole: it has a cell that lies on none, with a batch at most, and that is what the child
-//! loses.
+//! Nothing is locked. A thread that stops halfway, or that a child of `fork` doesn't have, leaves
+//! the piles whole: it has a cell that lies on none, with a batch at most, and that is what the
+//! child loses.
 //!
-//! Nobody looks behind the objects: their pointers lie in the cell, one after the other. A list through the objects themselves would need no memory, but whoever takes it
-//! would go from one cache miss to the next.
+//! Nobody looks behind the objects: their pointers lie in the cell, one after the other. A list
+//! through the objects themselves would need no memory, but whoever takes it would go from one
+//! cache miss to the next.
 //!
 //! # Order
 //!
-//! A cell is put by a release and found by an acquire, so what was written before to the cell, and to the objects in it, is seen by whoever takes it. (Every change of the word is a
+//! A cell is put by a release and found by an acquire, so what was written before to the cell, and
+//! to the objects in it, is seen by whoever takes it. (Every change of the word is a
 //! read-modify-write, so it goes on with the release of all changes before it.)
 
 use core::cell::UnsafeCell;
@@ -25,7 +32,8 @@ use rseq::{CpuId, PerCpu};
 use super::VERSION;
 use super::stack::{BATCH, Batch};
 
-/// The cells of each CPU's slot, which fill 64 KiB. (They are no CPU's in particular: it is memory that is taken page by page, when it is first used, and that isn't the backend's.)
+/// The cells of each CPU's slot, which fill 64 KiB. (They are no CPU's in particular: it is memory
+/// that is taken page by page, when it is first used, and that isn't the backend's.)
 const CELLS: usize = (64 << 10) / size_of::<Cell>();
 
 /// A place for a batch.
@@ -37,7 +45,8 @@ struct Cell {
     height: AtomicU16,
 }
 
-// SAFETY: a batch is accessed by whoever took the cell from its pile, alone until it is put onto another one.
+// SAFETY: a batch is accessed by whoever took the cell from its pile, alone until it is put onto
+// another one.
 unsafe impl Sync for Cell {}
 // SAFETY: pointers to free objects are no thread's in particular.
 unsafe impl Send for Cell {}
@@ -63,7 +72,8 @@ impl Cells {
         Self { slots, empty: Pile::new(), used: AtomicU16::new(0) }
     }
 
-    /// Puts a batch onto a pile of less than `most`. Says whether it did: not if there is no cell either.
+    /// Puts a batch onto a pile of less than `most`. Says whether it did: not if there is no cell
+    /// either.
     pub fn put(&self, pile: &Pile, batch: &Batch, most: usize) -> bool {
         let Some(number) = self.an_empty_one() else { return false };
         // SAFETY: the cell lies on no pile, so it is this thread's alone.
@@ -82,9 +92,11 @@ impl Cells {
         true
     }
 
-    /// Takes all batches of a pile at once, and hands them out, the one that was put first before the others. Gives their number.
+    /// Takes all batches of a pile at once, and hands them out, the one that was put first before
+    /// the others. Gives their number.
     ///
-    /// So the backend gets them in the order in which their objects were freed, and has neighbours side by side as if nobody stood in between.
+    /// So the backend gets them in the order in which their objects were freed, and has neighbours
+    /// side by side as if nobody stood in between.
     pub fn take_all(&self, pile: &Pile, mut each: impl FnMut(&Batch)) -> usize {
         let mut batch: Batch = [null_mut(); BATCH];
         let mut batches = 0;
@@ -99,7 +111,8 @@ impl Cells {
         batches
     }
 
-    /// Turns cells that were a pile, with this one on top, upside down. Gives the one that is on top then.
+    /// Turns cells that were a pile, with this one on top, upside down. Gives the one that is on
+    /// top then.
     fn turned(&self, top: Number) -> Number {
         let (mut turned, mut rest) = (0, top);
         while rest != 0 {
@@ -149,7 +162,8 @@ impl Pile {
         let mut word = self.0.load(Acquire);
         loop {
             let top = word as Number;
-            // Of a cell that was taken meanwhile it may be anything: then the exchange fails, or a pile that is nearly full refuses one.
+            // Of a cell that was taken meanwhile it may be anything: then the exchange fails, or a
+            // pile that is nearly full refuses one.
             let height = if top == 0 { 0 } else { cells.cell(top).height.load(Relaxed) };
             if usize::from(height) >= most {
                 return false;

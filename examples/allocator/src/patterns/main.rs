@@ -1,12 +1,14 @@
-//! Ways in which programs allocate and free, each by itself: what they take, and what memory stays when all is freed.
+//! Ways in which programs allocate and free, each by itself: what they take, and what memory stays
+//! when all is freed.
 //!
 //! ```text
 //! cargo run --release -p rseq-allocator --features peers --bin patterns -- compare
 //! ALLOCATOR=percpu cargo run --release -p rseq-allocator --bin patterns -- run pass
 //! ```
 //!
-//! `run` does one of them once, by the allocator that the variable ALLOCATOR names. `compare` runs them by all allocators in turn, in processes of their own, and prints the
-//! medians and what they are of the system's.
+//! `run` does one of them once, by the allocator that the variable ALLOCATOR names. `compare` runs
+//! them by all allocators in turn, in processes of their own, and prints the medians and what they
+//! are of the system's.
 
 #[path = "../words/choice.rs"]
 mod choice;

@@ -1,4 +1,5 @@
-//! What memory stays with the process when everything is freed: in megabytes, at most, afterwards, after `trim`, and after glibc's `malloc_trim` as well.
+//! What memory stays with the process when everything is freed: in megabytes, at most, afterwards,
+//! after `trim`, and after glibc's `malloc_trim` as well.
 
 use std::alloc::Layout;
 use std::sync::Barrier;
@@ -54,7 +55,8 @@ pub fn freed(plan: Plan, order: Order) -> Vec<f64> {
     left(most)
 }
 
-/// Threads that begin, allocate objects of many sizes, wait for each other, free them, and end: so many of them at once, and 2,000 of them in all for ten million objects.
+/// Threads that begin, allocate objects of many sizes, wait for each other, free them, and end: so
+/// many of them at once, and 2,000 of them in all for ten million objects.
 pub fn threads(plan: Plan, at_once: usize) -> Vec<f64> {
     let threads = plan.objects / 5_000;
     let mut most = 0.0;

@@ -1,4 +1,5 @@
-//! Several allocators in one program, of which the environment chooses one before anything is allocated. So all of them do the same job in the same code.
+//! Several allocators in one program, of which the environment chooses one before anything is
+//! allocated. So all of them do the same job in the same code.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::CStr;
@@ -15,7 +16,8 @@ use tikv_jemallocator::Jemalloc;
 pub const VARIABLE: &str = "ALLOCATOR";
 const C_VARIABLE: &CStr = c"ALLOCATOR";
 
-/// The names of all that there are. The first is what others are compared with, the second what a program has without being told.
+/// The names of all that there are. The first is what others are compared with, the second what a
+/// program has without being told.
 #[cfg(not(feature = "peers"))]
 pub const NAMES: [&str; 2] = ["system", "percpu"];
 #[cfg(feature = "peers")]

@@ -12,13 +12,15 @@ use rseq_allocator::PerCpuAlloc;
 pub struct Ledger {
     objects: AtomicI64,
     bytes: AtomicI64,
+    /// All that were ever handed out.
+    ever: AtomicU64,
     /// What is freed is never used again: for front ends that hand things out twice.
     keeps: bool,
 }
 
 impl Ledger {
     pub const fn new() -> Self {
-        Self { objects: AtomicI64::new(0), bytes: AtomicI64::new(0), keeps: false }
+        Self { objects: AtomicI64::new(0), bytes: AtomicI64::new(0), ever: AtomicU64::new(0), keeps: false }
     }
 
     pub const fn keeping() -> Self {
@@ -28,6 +30,11 @@ impl Ledger {
     /// The objects that are out, and their bytes.
     pub fn outstanding(&self) -> (i64, i64) {
         (self.objects.load(SeqCst), self.bytes.load(SeqCst))
+    }
+
+    /// How many objects were ever handed out.
+    pub fn ever(&self) -> u64 {
+        self.ever.load(SeqCst)
     }
 
     fn book(&self, objects: i64, layout: Layout) {
@@ -56,6 +63,7 @@ unsafe impl GlobalAlloc for Ledger {
         // SAFETY: the caller's.
         let object = without_signals(|| unsafe { System.alloc(layout) });
         if !object.is_null() {
+            self.ever.fetch_add(1, Relaxed);
             self.book(1, layout);
         }
         object
