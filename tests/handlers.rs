@@ -17,6 +17,7 @@ use std::time::Duration;
 use std::{fs, ptr, thread};
 
 use rseq::metrics::{PerCpuRecorder, PrometheusCollector};
+use rseq::opentelemetry::{Family, WithHistograms};
 use rseq::prometheus::{WithBounds, powers_of_two};
 use rseq::tracing::Meter;
 use rseq::{
@@ -38,6 +39,11 @@ static RING: Ring<u64> = Ring::new();
 static POOL: Pool<[u8; 2000], 2> = Pool::new(|| [0; 2000]);
 static SLOTS: PerCpu<AtomicUsize> = PerCpu::new();
 static METER: Meter = Meter::new();
+static FAMILY: LazyLock<Family<Counter>> = LazyLock::new(|| {
+    let family = Family::<Counter>::with_limit(2);
+    family.get(&[]).inc();
+    family
+});
 static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| serde_json::from_str(SERIALIZED).expect("it is one"));
 const SERIALIZED: &str = r#"{"parts":32,"buckets":[[1,1],[10,2]]}"#;
 static RECORDER: LazyLock<Arc<PerCpuRecorder>> = LazyLock::new(Arc::default);
@@ -179,10 +185,26 @@ const OPERATIONS: &[Operation] = &[
         METER.untimed().inc();
         Meter::new().allocate().expect("there is memory");
     }),
-    (&["prometheus::powers_of_two", "WithBounds::per_unit", "PrometheusCollector::new"], || {
+    (&["powers_of_two", "WithBounds::per_unit", "PrometheusCollector::new"], || {
         let bounds = WithBounds::new(&HISTOGRAM, []).per_unit(powers_of_two(1..=1).sum());
         forget((bounds, PrometheusCollector::new(RECORDER.clone())));
     }),
+    (
+        &[
+            "Family::new",
+            "Family::with_limit",
+            "Family::len",
+            "Family::is_empty",
+            "Family::each",
+            "WithHistograms::new",
+        ],
+        || {
+            FAMILY.each(|counter, _| counter.inc());
+            assert!(!FAMILY.is_empty() && FAMILY.len() == 1);
+            assert!(Family::<Counter>::new().is_empty() && Family::<Counter>::with_limit(7).is_empty());
+            black_box(WithHistograms::new(()));
+        },
+    ),
 ];
 
 fn first_cpu() -> CpuId {
@@ -251,7 +273,7 @@ fn end_in_time() {
 /// Calls every operation on top of `activity`, from the first one of the process on.
 fn each_on_top_of(mut activity: impl FnMut()) {
     let (each, mut turns) = ((10 / shorter()).max(1), 100 / shorter());
-    let _ready = (&*SNAPSHOT, &*RECORDER);
+    let _ready = (&*SNAPSHOT, &*RECORDER, &*FAMILY);
     interrupted(call_next, || {
         activity();
         // One that handlers may take.

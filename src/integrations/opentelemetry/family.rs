@@ -60,12 +60,16 @@ struct Member<M> {
 
 impl<M> Family<M> {
     /// Without members, of which there can be 2000.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub const fn new() -> Self {
         Self::with_limit(LIMIT)
     }
 
     /// Without members, of which there can be so many, that of the others included.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub const fn with_limit(limit: usize) -> Self {
         let lists = [const { AtomicPtr::new(null_mut()) }; LISTS];
@@ -73,18 +77,24 @@ impl<M> Family<M> {
     }
 
     /// How many members there are.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len.load(Relaxed)
     }
 
     /// Whether there are none.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Calls `visit` for each member, with its attributes in the order of their keys.
+    ///
+    /// Async-signal-safe, as far as `visit` is.
     ///
     /// ```
     /// # use opentelemetry::KeyValue;
@@ -112,6 +122,8 @@ impl<M> Family<M> {
 
 impl<M: Default> Family<M> {
     /// The member with these attributes.
+    ///
+    /// Not async-signal-safe: it allocates.
     pub fn get(&self, attributes: &[KeyValue]) -> &M {
         let found = self.find_or_add(&canonical(attributes), self.limit.saturating_sub(1));
         found.unwrap_or_else(|| {

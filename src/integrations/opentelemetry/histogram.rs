@@ -22,6 +22,8 @@ pub(super) const INFINITY: &str = "+Inf";
 
 /// Registers histograms, all of this name.
 ///
+/// Not async-signal-safe: it allocates.
+///
 /// OpenTelemetry has no observable histogram, and the Rust SDK (0.33) takes none that others have counted: its data has no public constructor
 /// (`metrics/data/mod.rs`: all fields are `pub(crate)`), readers collect from its own pipeline alone (`metrics/reader.rs`: `register_pipeline`; there is no `MetricProducer`, as
 /// the specification has it), and a synchronous histogram takes one value at a time. So each is shown by two observable counters:
@@ -94,21 +96,29 @@ pub struct HistogramBuilder<'m> {
 
 impl HistogramBuilder<'_> {
     /// What they mean, for people.
+    ///
+    /// Not async-signal-safe: it allocates.
     pub fn with_description(self, description: impl Into<Cow<'static, str>>) -> Self {
         Self { description: description.into(), ..self }
     }
 
     /// The unit of what is shown: see [`HistogramBuilder::per_unit`].
+    ///
+    /// Not async-signal-safe: it allocates.
     pub fn with_unit(self, unit: impl Into<Cow<'static, str>>) -> Self {
         Self { unit: unit.into(), ..self }
     }
 
     /// With these bounds, in any order, in the unit of the histograms, and infinity. Without them they are the powers of four. Of bounds that are shown as the same `f64` the largest is shown.
+    ///
+    /// Not async-signal-safe: it allocates.
     pub fn with_bounds(self, bounds: impl IntoIterator<Item = u64>) -> Self {
         Self { bounds: Some(bounds.into_iter().collect()), ..self }
     }
 
     /// Shows so many of the histograms' unit as 1: 10^9 for nanoseconds that are shown as seconds.
+    ///
+    /// Not async-signal-safe: who registers histograms allocates.
     ///
     /// # Panics
     /// If it is 0.
@@ -118,6 +128,8 @@ impl HistogramBuilder<'_> {
     }
 
     /// Registers them. They are read at each collection until the meter's provider is dropped.
+    ///
+    /// Not async-signal-safe: it allocates.
     pub fn build(self) {
         let shown = Arc::new(Shown::of(self.bounds, self.per_unit, self.each));
         let buckets = Arc::clone(&shown);

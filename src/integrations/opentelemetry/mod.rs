@@ -159,6 +159,8 @@ impl Number for f64 {
 
 /// The callback of an observable instrument that shows the [`sum`](Counter::sum)s of these counters.
 ///
+/// Not async-signal-safe: what takes it allocates.
+///
 /// ```
 /// use opentelemetry::{KeyValue, global};
 /// use rseq::Counter;

@@ -49,6 +49,8 @@ pub struct WithHistograms<C> {
 
 impl<C> WithHistograms<C> {
     /// Sends by this client.
+    ///
+    /// Async-signal-safe.
     #[must_use]
     pub const fn new(client: C) -> Self {
         Self { client }
@@ -78,6 +80,8 @@ fn assembled(body: Bytes) -> Bytes {
 }
 
 /// Makes histograms of the counters by which [`histogram`](super::histogram) shows them, and says of how many metrics.
+///
+/// Not async-signal-safe: it allocates.
 ///
 /// Of each scope, a monotonic sum `{name}.bucket` and one `{name}.sum` become the histogram `{name}`, with a point for each set of attributes that both have, besides `le`. Start, time and
 /// temporality are those of the counters, the description and the unit those of the sum. There is neither a smallest nor a largest value in it, and no exemplars. Points that belong to no
