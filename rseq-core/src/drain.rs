@@ -207,8 +207,8 @@ pub fn stop_by(
 pub fn resume(number: &AtomicUsize) {
     let mark = number.load(Relaxed);
     if mark >= STOPPED {
-        // Where it fails, somebody else did it, or took an item and gets on.
-        let _ = number.compare_exchange(mark, mark & MOST, Release, Relaxed);
+        // Acquired: what the caller stores from now on comes after what the other one read of its items. Where it fails, somebody else did it, or took an item and gets on.
+        let _ = number.compare_exchange(mark, mark & MOST, AcqRel, Relaxed);
     }
 }
 
