@@ -272,7 +272,7 @@ other_machines! {
 
 /// What isn't libc's: names of Rust's and of this crate's, what a compiler calls for itself, and two
 /// numbers of libc's.
-const NOT_OF_LIBC: [&str; 11] = [
+const NOT_OF_LIBC: [&str; 12] = [
     "_ZN",
     "_R",
     "anon.",
@@ -281,6 +281,7 @@ const NOT_OF_LIBC: [&str; 11] = [
     "rust_",
     "_Unwind_",
     "__aeabi_",
+    "__float",
     "__aarch64_",
     "_GLOBAL_OFFSET_TABLE_",
     ".",

@@ -1,7 +1,7 @@
 //! What a histogram held at some time.
 
 use alloc::vec::Vec;
-use core::fmt;
+use core::fmt::{self, Write as _};
 
 use super::bucket::Bucket;
 #[cfg(feature = "serde")]
@@ -273,11 +273,41 @@ fn saturating(number: u128) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
+/// The shortest decimal number that means a part, with an exponent. On the stack: a handler may ask.
+struct Written {
+    bytes: [u8; Self::LONGEST],
+    length: usize,
+}
+
+impl Written {
+    /// There are at most 17 digits, a point, and the exponent.
+    const LONGEST: usize = "1.2345678901234567e-308".len();
+
+    fn of(part: f64) -> Self {
+        let mut written = Self { bytes: [0; Self::LONGEST], length: 0 };
+        write!(written, "{part:e}").expect("there is room for the longest");
+        written
+    }
+
+    fn text(&self) -> &str {
+        str::from_utf8(&self.bytes[..self.length]).expect("what was written is text")
+    }
+}
+
+impl fmt::Write for Written {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.bytes[self.length..].get_mut(..text.len()).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.length += text.len();
+        Ok(())
+    }
+}
+
 /// The least whole number that is at least this part of so many, where the part is the shortest decimal number that means this `f64`.
 fn share(part: f64, of: u128) -> u128 {
     // "2.8e-1": each digit is worth a tenth of the one before it, the first 10^-1 here.
-    let written = alloc::format!("{part:e}");
-    let (digits, exponent) = written.split_once('e').expect("it has an exponent");
+    let written = Written::of(part);
+    let (digits, exponent) = written.text().split_once('e').expect("it has an exponent");
     let zeroes = exponent.strip_prefix('-').map_or(0, |zeroes| zeroes.parse().expect("it is a number"));
     let digits = digits.bytes().filter(u8::is_ascii_digit).map(|digit| u128::from(digit - b'0'));
     // From the last digit on. A part of 1 that is cut off stays one to the end, so all that matters is whether there was any.

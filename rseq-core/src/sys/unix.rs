@@ -178,7 +178,7 @@ pub(crate) fn reserve(length: usize) -> Option<NonNull<u8>> {
     // SAFETY: mapped above, and nobody else knows of it.
     unsafe {
         if libc::mprotect(memory.as_ptr().cast(), length, libc::PROT_READ | libc::PROT_WRITE) != 0 {
-            libc::munmap(memory.as_ptr().cast(), length);
+            unmap(memory, length);
             return None;
         }
     }
