@@ -1,6 +1,7 @@
 //! Room for items of any type in a slot, and how items travel through windows.
 //!
-//! A window knows words of up to 64 bits, and bytes. So an item that fits into a pointer travels as one, in a register, and a larger one is copied.
+//! A window knows words of up to 64 bits, and bytes. So an item that fits into a pointer travels as
+//! one, in a register, and a larger one is copied.
 
 use core::cell::UnsafeCell;
 use core::mem::{ManuallyDrop, MaybeUninit};
@@ -59,15 +60,18 @@ impl<T, const N: usize> Cells<T, N> {
         }
     }
 
-    /// What lies at this place: an item if there is one and nobody took or changed it until this was over, else anything.
+    /// What lies at this place: an item if there is one and nobody took or changed it until this
+    /// was over, else anything.
     ///
     /// # Safety
     /// The place is below `N`.
     pub unsafe fn peek(&self, at: usize) -> MaybeUninit<T> {
         // SAFETY: the caller's.
         let cell = unsafe { self.first().add(at) };
-        // SAFETY: room for an item; a word is one, whatever its value, and has bytes enough. Others may be writing there: to words atomically, as this reads them. What
-        // is read of a larger item meanwhile is looked at by nobody. (As with every lock that readers only look back at, the language has no word for such a copy.)
+        // SAFETY: room for an item; a word is one, whatever its value, and has bytes enough. Others
+        // may be writing there: to words atomically, as this reads them. What is read of a larger
+        // item meanwhile is looked at by nobody. (As with every lock that readers only look back
+        // at, the language has no word for such a copy.)
         unsafe {
             if const { is_word::<T>() } {
                 let word = AtomicPtr::from_ptr(&raw mut (*cell).word).load(Relaxed);
@@ -79,8 +83,8 @@ impl<T, const N: usize> Cells<T, N> {
     }
 }
 
-/// Pushes an item by one of two sections, each of which says whether there was room: as a word, or as a copy of where it lies. Gives it back if there was none, and drops it if the
-/// section panics.
+/// Pushes an item by one of two sections, each of which says whether there was room: as a word, or
+/// as a copy of where it lies. Gives it back if there was none, and drops it if the section panics.
 #[inline(always)]
 pub fn push<T>(item: T, word: impl FnOnce(*mut ()) -> bool, copy: impl FnOnce(*const T) -> bool) -> Result<(), T> {
     if const { is_word::<T>() } {
@@ -117,7 +121,8 @@ impl<F: FnMut()> Drop for Held<F> {
     }
 }
 
-/// Drops each item. If the drop of one panics the others are dropped on the way out, as of a slice; if another one does then, the process is aborted.
+/// Drops each item. If the drop of one panics the others are dropped on the way out, as of a slice;
+/// if another one does then, the process is aborted.
 pub fn drop_all<T>(take: impl FnMut() -> Option<T>) {
     struct All<T, F: FnMut() -> Option<T>>(F);
     impl<T, F: FnMut() -> Option<T>> Drop for All<T, F> {
@@ -133,7 +138,8 @@ pub fn drop_all<T>(take: impl FnMut() -> Option<T>) {
     }
 }
 
-/// Whether items travel as words. Bytes of theirs may have no value (padding), which not every target can pass on.
+/// Whether items travel as words. Bytes of theirs may have no value (padding), which not every
+/// target can pass on.
 pub const fn is_word<T>() -> bool {
     WORDS_MAY_HAVE_GAPS && size_of::<T>() <= size_of::<*mut ()>() && align_of::<T>() <= align_of::<*mut ()>()
 }

@@ -11,8 +11,10 @@ use crate::{AllocError, PerCpu};
 
 /// A number that many threads add to and few read.
 ///
-/// An addition is one plain instruction on the CPU's own part, in a section; reading it sums up all parts. (On machines of 32 bits, which have no such instruction for the
-/// 64 bits of a part, it is an atomic one on the same part, so it is slower there, though CPUs still don't wait for each other.)
+/// An addition is one plain instruction on the CPU's own part, in a section; reading it sums up all
+/// parts. (On machines of 32 bits, which have no such instruction for the 64 bits of a part, it is
+/// an atomic one on the same part, so it is slower there, though CPUs still don't wait for each
+/// other.)
 ///
 /// ```
 /// use rseq::Counter;
@@ -27,9 +29,11 @@ use crate::{AllocError, PerCpu};
 /// assert_eq!(REQUESTS.sum(), 8000);
 /// ```
 ///
-/// It may be added to from everywhere, signal handlers and allocators included, but not in the `prepare` of a section: that one would never commit.
+/// It may be added to from everywhere, signal handlers and allocators included, but not in the
+/// `prepare` of a section: that one would never commit.
 ///
-/// *Memory*: 8 bytes of each CPU that adds to it, side by side with those of other counters (see [`PerCpu`]). It doesn't depend on the number of threads.
+/// *Memory*: 8 bytes of each CPU that adds to it, side by side with those of other counters (see
+/// [`PerCpu`]). It doesn't depend on the number of threads.
 ///
 /// With the feature `serde` it is serialised as its [`sum`](Counter::sum).
 #[derive(Default)]
@@ -84,8 +88,9 @@ impl Counter {
         self.parts[current::cpu()].fetch_add(number, Relaxed);
     }
 
-    /// All that was added: at least what every thread had added before whose additions this thread knows of (by joining it, say, or by a message), and
-    /// never less than an earlier sum, unless it wrapped.
+    /// All that was added: at least what every thread had added before whose additions this thread
+    /// knows of (by joining it, say, or by a message), and never less than an earlier sum, unless
+    /// it wrapped.
     ///
     /// Async-signal-safe.
     #[must_use]

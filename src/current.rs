@@ -1,11 +1,12 @@
-//! The index of the CPU that a thread runs on, for what no section does: to store 64 bits on a machine
-//! of 32, and to look at a slot that is stopped.
+//! The index of the CPU that a thread runs on, for what no section does: to store 64 bits on a
+//! machine of 32, and to look at a slot that is stopped.
 
 use core::sync::atomic::AtomicUsize;
 
 use super::{CpuId, rseq};
 
-/// The CPU that the thread ran on just now. It may run on another one by the time that this is used, so what is done to that slot is done atomically.
+/// The CPU that the thread ran on just now. It may run on another one by the time that this is
+/// used, so what is done to that slot is done atomically.
 #[inline]
 pub fn cpu() -> CpuId {
     let nowhere = AtomicUsize::new(0);

@@ -7,10 +7,12 @@ use core::ops::{Deref, DerefMut};
 
 use super::{AllocError, Stack};
 
-/// Objects that are used again and again, each by one user at a time: buffers, parsers, connections.
+/// Objects that are used again and again, each by one user at a time: buffers, parsers,
+/// connections.
 ///
-/// One that isn't in use lies with the CPU that returned it last, at most `N` with each. To take it and to return it are a section each. Where a CPU has none, half of another's
-/// come to it; if none has any, one is made.
+/// One that isn't in use lies with the CPU that returned it last, at most `N` with each. To take it
+/// and to return it are a section each. Where a CPU has none, half of another's come to it; if none
+/// has any, one is made.
 ///
 /// ```
 /// use rseq::Pool;
@@ -24,11 +26,14 @@ use super::{AllocError, Stack};
 /// assert_eq!(BUFFERS.idle(), 1);
 /// ```
 ///
-/// *Memory*: objects lie in boxes. There are never more than `N` for each CPU that aren't in use: one that is returned where there is no room is dropped. That is so only where
-/// [a push](Stack::push) is refused, so a CPU had `N`; and one is made only where [a pop](Stack::pop) finds none.
+/// *Memory*: objects lie in boxes. There are never more than `N` for each CPU that aren't in use:
+/// one that is returned where there is no room is dropped. That is so only where [a
+/// push](Stack::push) is refused, so a CPU had `N`; and one is made only where [a pop](Stack::pop)
+/// finds none.
 ///
-/// *Handlers of signals*: [`Pool::take`] makes an object where there is none, and dropping a [`Pooled`] drops the object where there is no room. Both may call the
-/// allocator, on top of which a handler may be. There, [`Pool::try_take`] and [`Pooled::try_return`] do the same without it:
+/// *Handlers of signals*: [`Pool::take`] makes an object where there is none, and dropping a
+/// [`Pooled`] drops the object where there is no room. Both may call the allocator, on top of which
+/// a handler may be. There, [`Pool::try_take`] and [`Pooled::try_return`] do the same without it:
 ///
 /// ```
 /// use rseq::{Pool, Pooled};
@@ -47,7 +52,8 @@ use super::{AllocError, Stack};
 /// assert_eq!(BUFFERS.idle(), 1);
 /// ```
 ///
-/// Neither taking nor returning may happen in the `prepare` of a section: that one would never commit.
+/// Neither taking nor returning may happen in the `prepare` of a section: that one would never
+/// commit.
 pub struct Pool<T, const N: usize = 64, F = fn() -> T> {
     idle: Stack<Box<T>, N>,
     make: F,
@@ -62,7 +68,8 @@ impl<T, const N: usize, F> Pool<T, N, F> {
         Self { idle: Stack::new(), make }
     }
 
-    /// Takes the memory for lists of objects now, so that taking and returning never panic for want of it. (Objects still need some when they are made.)
+    /// Takes the memory for lists of objects now, so that taking and returning never panic for want
+    /// of it. (Objects still need some when they are made.)
     ///
     /// Async-signal-safe.
     ///
@@ -82,12 +89,14 @@ impl<T, const N: usize, F> Pool<T, N, F> {
 }
 
 impl<T: Send, const N: usize, F: Fn() -> T> Pool<T, N, F> {
-    /// An object, as its last user left it, or a new one. It returns when what this gives is dropped.
+    /// An object, as its last user left it, or a new one. It returns when what this gives is
+    /// dropped.
     ///
     /// Not async-signal-safe: it may call `make`, and allocate. [`Pool::try_take`] is.
     ///
     /// # Panics
-    /// When `make` does; and if this is the first use, [`Pool::allocate`] wasn't called, and there is no memory.
+    /// When `make` does; and if this is the first use, [`Pool::allocate`] wasn't called, and there
+    /// is no memory.
     #[inline]
     pub fn take(&self) -> Pooled<'_, T, N> {
         let object = self.idle.pop_here().unwrap_or_else(|| self.take_elsewhere());
@@ -124,12 +133,14 @@ pub struct Pooled<'p, T: Send, const N: usize = 64> {
 }
 
 impl<T: Send, const N: usize> Pooled<'_, T, N> {
-    /// Returns the object, as dropping this does, unless there is no room for it: see [`Stack::push`].
+    /// Returns the object, as dropping this does, unless there is no room for it: see
+    /// [`Stack::push`].
     ///
     /// It drops nothing and gives no memory back: async-signal-safe.
     ///
     /// # Errors
-    /// If there is no room; then it is in use as before. A handler of signals mustn't drop it, but may keep it for later or [forget](core::mem::forget) it.
+    /// If there is no room; then it is in use as before. A handler of signals mustn't drop it, but
+    /// may keep it for later or [forget](core::mem::forget) it.
     ///
     /// ```
     /// use rseq::{Pool, Pooled};

@@ -1,4 +1,5 @@
-//! What windows take for a constant was found ahead of `main`, and what takes locks of libc's was done there. The only test of this program, so that no section has run.
+//! What windows take for a constant was found ahead of `main`, and what takes locks of libc's was
+//! done there. The only test of this program, so that no section has run.
 #![cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 
 use std::ffi::{c_int, c_void};

@@ -1,5 +1,6 @@
-//! The machine code of the hot paths, in `tests/codegen`: `BLESS=1 cargo test --test codegen` writes it anew, to be read
-//! before it is committed. Whatever compiler is used, the fast path must make no call, no system call and use no lock.
+//! The machine code of the hot paths, in `tests/codegen`: `BLESS=1 cargo test --test codegen`
+//! writes it anew, to be read before it is committed. Whatever compiler is used, the fast path must
+//! make no call, no system call and use no lock.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 #[path = "support/fixture.rs"]
@@ -58,7 +59,8 @@ fn check(name: &str) -> Vec<Instruction> {
     path
 }
 
-/// The same of a section that copies, with all that lies between arming and disarming: the shortest way leaves out what few bytes are copied by.
+/// The same of a section that copies, with all that lies between arming and disarming: the shortest
+/// way leaves out what few bytes are copied by.
 fn check_copying(name: &str, most: usize) {
     let all = code(name).all();
     let arm = all.iter().position(arms).expect("it arms");
@@ -82,13 +84,14 @@ fn check_instructions(name: &str, path: &[Instruction]) {
     compare(&format!("{name}.x86-64"), &found);
 }
 
-/// A store to a field behind two words of a structure: of the descriptor's address, or of NULL, to `rseq_cs`.
+/// A store to a field behind two words of a structure: of the descriptor's address, or of NULL, to
+/// `rseq_cs`.
 fn arms(one: &Instruction) -> bool {
     one.mnemonic() == Mnemonic::Mov && one.op0_kind() == OpKind::Memory && one.memory_displacement64() == 8
 }
 
-/// A section that is all window has at most so many instructions from the one that takes its descriptor to its end, and none of them uses memory for
-/// what has no place there.
+/// A section that is all window has at most so many instructions from the one that takes its
+/// descriptor to its end, and none of them uses memory for what has no place there.
 fn check_window(name: &str, most: usize) {
     let path = check_section(name, most);
     assert!(!path.iter().any(|one| one.mnemonic() == Mnemonic::Push), "spilled:\n{}", text(&path));
@@ -106,8 +109,9 @@ fn check_section(name: &str, most: usize) -> Vec<Instruction> {
     path
 }
 
-/// What a function's fast path takes: its instructions, those of them from the first arming to the last disarming, and the bytes of the whole function.
-/// `None` if it is never armed. Of a copy, the shortest way has that of many bytes, which is one instruction: see [`check_copying`].
+/// What a function's fast path takes: its instructions, those of them from the first arming to the
+/// last disarming, and the bytes of the whole function. `None` if it is never armed. Of a copy, the
+/// shortest way has that of many bytes, which is one instruction: see [`check_copying`].
 fn counts(code: &Code) -> [Option<usize>; 3] {
     let path = code.fast_path();
     let mut stores = path.iter().enumerate().filter(|(_, one)| arms(one)).map(|(at, _)| at);
@@ -167,7 +171,8 @@ fn array_push() {
     check("array_push");
 }
 
-/// The area is found once for several windows, but for each attempt where the section's own code repeats the window: there it would have to be kept.
+/// The area is found once for several windows, but for each attempt where the section's own code
+/// repeats the window: there it would have to be kept.
 #[test]
 fn where_the_area_is_found() {
     let loads = |name| check(name).iter().filter(|one| finds_area(one)).count();

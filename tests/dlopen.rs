@@ -95,7 +95,8 @@ fn is_mapped(path: &Path) -> bool {
     maps.contains(&*path.to_string_lossy())
 }
 
-/// Uses the plugin from threads that stay alive when it is unloaded, several times. Returns whether it was unmapped in the end.
+/// Uses the plugin from threads that stay alive when it is unloaded, several times. Returns whether
+/// it was unmapped in the end.
 fn load_use_unload(path: &Path, restartable: bool) -> bool {
     const THREADS: u64 = 4;
     const EACH: u64 = 20_000;
@@ -119,7 +120,8 @@ fn load_use_unload(path: &Path, restartable: bool) -> bool {
                 let mut step = 0;
                 while let Some(next) = steps.after(step) {
                     step = next;
-                    // In every other step the plugin is unloaded, and the thread goes on to be preempted in sections of the executable.
+                    // In every other step the plugin is unloaded, and the thread goes on to be
+                    // preempted in sections of the executable.
                     let add =
                         (step % 2 == 1).then(|| add.lock().expect("nobody panics with it").expect("it is loaded"));
                     (0..EACH).for_each(|_| {
@@ -176,7 +178,8 @@ fn sections_of_a_plugin_with_blocks_of_its_own() {
     assert!(load_use_unload(&path, restartable), "the plugin is still there, so nothing is proven");
 }
 
-/// Two copies of the crate can't both register a thread: the plugin's goes portable, beside the executable's.
+/// Two copies of the crate can't both register a thread: the plugin's goes portable, beside the
+/// executable's.
 #[test]
 #[ignore = "run by `a_plugin_beside_own_registration` in a process without libc's registration"]
 fn beside_own_registration_in_process() {
@@ -205,7 +208,8 @@ fn own_registration_in_plugin_in_process() {
         scope.spawn(|| {
             add();
             used.store(true, SeqCst);
-            // Ends with the plugin's area registered, and the plugin unloaded as far as anybody asked.
+            // Ends with the plugin's area registered, and the plugin unloaded as far as anybody
+            // asked.
             while !steps.has_ended() {
                 thread::yield_now();
             }

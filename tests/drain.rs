@@ -1,5 +1,6 @@
-//! The drain protocol: items move between per-CPU stacks while other threads drain all of them, and none is lost or there twice. And what a fence says of memory
-//! that sections follow pointers to. As in `exact`, each test has a control that must fail.
+//! The drain protocol: items move between per-CPU stacks while other threads drain all of them, and
+//! none is lost or there twice. And what a fence says of memory that sections follow pointers to.
+//! As in `exact`, each test has a control that must fail.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -118,7 +119,8 @@ impl Items {
         }
     }
 
-    /// What was counted, if every item is there once. Nobody moves any meanwhile but drainers, who wait.
+    /// What was counted, if every item is there once. Nobody moves any meanwhile but drainers, who
+    /// wait.
     fn sum(&self) -> u64 {
         let _alone = self.draining.write().unwrap_or_else(PoisonError::into_inner);
         let mut found = [0_u64; ITEMS];
@@ -186,7 +188,8 @@ fn without_a_second_look(number: &AtomicUsize, cpu: CpuId) -> Option<Drained<'_>
     })
 }
 
-/// A module whose threads move items by stacks that are stopped by `$stop`, with a push that commits by `$commit`.
+/// A module whose threads move items by stacks that are stopped by `$stop`, with a push that
+/// commits by `$commit`.
 macro_rules! stacks {
     ($name:ident: $stop:ident, |$stack:ident, $longer:ident| $($commit:tt)*) => {
         mod $name {
@@ -197,7 +200,8 @@ macro_rules! stacks {
             pub fn push(item: u8, spin: u32) -> bool {
                 let mut to = [0_u8; BYTES * TURNS];
                 let (from, to, length) = (FROM.as_ptr(), to.as_mut_ptr(), BYTES * spin as usize);
-                // SAFETY: `len` is below the number of items, and `length` no more than each of the two arrays has.
+                // SAFETY: `len` is below the number of items, and `length` no more than each of the
+                // two arrays has.
                 unsafe {
                     rseq! {
                         prepare |cpu| { let $stack = &ITEMS.stacks[cpu]; }
@@ -340,7 +344,8 @@ fn stop_all(stacks: &PerCpu<Stack>) -> impl Iterator<Item = Result<usize, StopEr
     cpus.map(|cpu| drain::stop(&stacks[cpu].len, cpu).map(|stopped| stopped.count()))
 }
 
-/// A handler that drains on top of a drain finds that slot busy, the others not, and waits for nobody.
+/// A handler that drains on top of a drain finds that slot busy, the others not, and waits for
+/// nobody.
 #[test]
 #[ignore = "run by `in_processes_of_their_own`"]
 fn a_drain_on_top_of_a_drain_is_busy() {
@@ -394,7 +399,8 @@ fn no_slot_counts_further_than_half_a_word() {
     stopped.set_count(MOST + 1);
 }
 
-/// A child that is forked while others drain goes on. What they were draining stays stopped in it, so nothing is found twice.
+/// A child that is forked while others drain goes on. What they were draining stays stopped in it,
+/// so nothing is found twice.
 #[test]
 fn a_forked_child_finds_nothing_twice() {
     stacks!(forked: rightly, |stack, longer| store_release(&stack.len, longer));
@@ -498,7 +504,8 @@ impl Nodes {
         self.protect(libc::PROT_NONE);
     }
 
-    /// Gives them back, each behind the one before; returns the first, with which all lists may begin.
+    /// Gives them back, each behind the one before; returns the first, with which all lists may
+    /// begin.
     fn give_back(&self) -> *mut Node {
         self.protect(libc::PROT_READ | libc::PROT_WRITE);
         // SAFETY: mapped, and nobody else uses them.
@@ -514,7 +521,8 @@ static LISTS: PerCpu<AtomicPtr<Node>> = PerCpu::new();
 static STOPPING: AtomicBool = AtomicBool::new(false);
 static CHASES: AtomicU64 = AtomicU64::new(0);
 
-/// Takes the first node of a list, and more time on the way than it takes to take the nodes away. Follows the pointer in the window.
+/// Takes the first node of a list, and more time on the way than it takes to take the nodes away.
+/// Follows the pointer in the window.
 fn pop_in_window() {
     const LENGTH: usize = 1 << 20;
     static FROM: [u8; LENGTH] = [1; LENGTH];
@@ -582,7 +590,8 @@ fn unlink_and_take_away(pop: fn(), fence: fn(), rounds: usize) {
     });
 }
 
-/// A window that had read the pointer never goes on: else this process would be ended by the memory that isn't there.
+/// A window that had read the pointer never goes on: else this process would be ended by the memory
+/// that isn't there.
 #[test]
 fn windows_follow_no_pointer_after_a_fence() {
     println!("mode: {:?}", mode());
@@ -632,7 +641,8 @@ fn prepare_follows_pointers_after_a_fence() {
     must_end_by_a_pointer("chase_in_prepare");
 }
 
-/// The same without luck: `prepare` goes on for as long as it likes with what it read before the fence, and only then starts again.
+/// The same without luck: `prepare` goes on for as long as it likes with what it read before the
+/// fence, and only then starts again.
 #[test]
 fn prepare_runs_on_after_a_fence() {
     static SLOTS: PerCpu<AtomicUsize> = PerCpu::new();

@@ -1,4 +1,5 @@
-//! What the first section does beside others: beside who changes the environment, and who holds locks.
+//! What the first section does beside others: beside who changes the environment, and who holds
+//! locks.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -33,8 +34,8 @@ fn a_first_section_while_the_environment_changes() {
     thread::scope(|scope| {
         scope.spawn(|| {
             begin.wait();
-            // SAFETY: only the standard library reads the environment here, which takes its lock, and
-            // the section beside this, which is what is asked.
+            // SAFETY: only the standard library reads the environment here, which takes its lock,
+            // and the section beside this, which is what is asked.
             (0..2000).for_each(|number| unsafe { std::env::set_var(format!("V{number}"), "x") });
         });
         scope.spawn(|| {

@@ -26,13 +26,15 @@ mod slab;
 use librseq::{Pair, Record, Table, WORDS};
 use slab::Slab;
 
-/// Runs an operation that changes a number into the next one with each number in turn, until it was the right one.
+/// Runs an operation that changes a number into the next one with each number in turn, until it was
+/// the right one.
 fn next(from_to: impl Fn(usize, usize) -> bool) {
     const NUMBERS: usize = 8;
     while !(0..NUMBERS).any(|number| from_to(number, number + 1)) {}
 }
 
-/// Explores an operation that counts in its CPU's slot; the operation that must not get lost is the same.
+/// Explores an operation that counts in its CPU's slot; the operation that must not get lost is the
+/// same.
 fn counts<I: Iterator<Item = u64>>(name: &str, count: fn(), slots: fn() -> I) {
     let check = move |ran: &Ran<'_, (), ()>| is_counted(slots(), ran);
     Explored { name, section: &count, conflict: &count, check: &check }.must_be_exact();
@@ -149,7 +151,8 @@ impl Numbers {
     }
 }
 
-/// Explores an operation on items, of which each slot has some. What was given or put must be there once, unless somebody took it.
+/// Explores an operation on items, of which each slot has some. What was given or put must be there
+/// once, unless somebody took it.
 fn moves(
     name: &str,
     section: &(dyn Fn() -> Done + Sync),
@@ -260,7 +263,8 @@ fn slabs() {
     moves("slab pop_batch", &pop_two, &push_two, &push, &found);
 }
 
-/// The sections of the crate's stacks and rings, with items that travel as words and such that are copied.
+/// The sections of the crate's stacks and rings, with items that travel as words and such that are
+/// copied.
 #[path = "../src"]
 mod types {
     use std::ptr::without_provenance_mut;

@@ -1,5 +1,6 @@
-//! The machine code of the canonical sections on other architectures, in `tests/codegen/<architecture>`: `BLESS=1 cargo test --test goldens` writes it anew, to be read before
-//! it is committed. (`tests/codegen.rs` has x86-64's, and looks closer.)
+//! The machine code of the canonical sections on other architectures, in
+//! `tests/codegen/<architecture>`: `BLESS=1 cargo test --test goldens` writes it anew, to be read
+//! before it is committed. (`tests/codegen.rs` has x86-64's, and looks closer.)
 //!
 //! Compiles for these targets, and is skipped where one is neither installed (`rustup target add`)
 //! nor can be built (`rustup component add rust-src`, and what the standard library depends on is
@@ -43,7 +44,8 @@ fn check(architecture: &str, target: &str) {
     }
 }
 
-/// A function's instructions, without addresses. What lies at the end of its section is the cold part of its window.
+/// A function's instructions, without addresses. What lies at the end of its section is the cold
+/// part of its window.
 fn text(objdump: &Path, object: &Path, function: &str) -> String {
     let options = ["--disassemble", "--no-show-raw-insn", "--no-leading-addr", "--disassemble-zeroes"];
     let listing = print_of(Command::new(objdump).args(options).arg(format!("--section=.text.{function}")).arg(object));

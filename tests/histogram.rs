@@ -1,4 +1,5 @@
-//! Counters and histograms against what a sorted list of the values says, and while many threads use them.
+//! Counters and histograms against what a sorted list of the values says, and while many threads
+//! use them.
 #![cfg(target_os = "linux")]
 
 #[path = "support/explored.rs"]
@@ -97,7 +98,8 @@ fn agrees<const PARTS: usize>(mut values: Vec<u64>, per_mille: &[usize], up_to: 
     Ok(())
 }
 
-/// To take two together is to have recorded both, and what is left of both without the first is the second.
+/// To take two together is to have recorded both, and what is left of both without the first is the
+/// second.
 fn adds_up<const PARTS: usize>(first: &[u64], second: &[u64]) -> Result<(), TestCaseError> {
     let both = snapshot::<PARTS>(&[first, second].concat());
     let mut merged = snapshot::<PARTS>(first);
@@ -141,7 +143,8 @@ proptest! {
     }
 }
 
-/// Every number that begins a bucket: each below twice the parts, and from there on the parts of each octave.
+/// Every number that begins a bucket: each below twice the parts, and from there on the parts of
+/// each octave.
 fn firsts(parts: u64) -> Vec<u64> {
     let divided = (1..=63 - parts.ilog2()).flat_map(|octave| (parts..2 * parts).map(move |part| part << octave));
     (0..2 * parts).chain(divided).collect()
@@ -190,7 +193,8 @@ fn quantiles_are_decimal_numbers() {
     assert_eq!([below_one, -0.0, 2.0 / 3.0, 0.001, next(0.001)].map(rank), [1000, 1, 667, 1, 2]);
 }
 
-/// Counts beyond 2^64, as few as fit into a bucket: what a histogram, its snapshot and its largest value say of them.
+/// Counts beyond 2^64, as few as fit into a bucket: what a histogram, its snapshot and its largest
+/// value say of them.
 fn agrees_on_large_counts(recorded: &[(u64, u64)]) -> Result<(), TestCaseError> {
     let histogram: Histogram = Histogram::new();
     let mut by_bucket = BTreeMap::<u64, u64>::new();
@@ -314,7 +318,8 @@ fn at_every_instruction() {
     Explored { name: "add", section: &add, conflict: &add, check: &counted }.must_be_exact();
 }
 
-/// The section of a histogram, unarmed, and with something that takes time between its index and the addition.
+/// The section of a histogram, unarmed, and with something that takes time between its index and
+/// the addition.
 #[test]
 fn recorded_while_moved_without_arm() {
     if slowness() > 1 {
@@ -347,7 +352,8 @@ fn recorded_while_moved_without_arm() {
     );
 }
 
-/// Each of the values that are recorded meanwhile is in a snapshot or not, and never in an earlier one alone.
+/// Each of the values that are recorded meanwhile is in a snapshot or not, and never in an earlier
+/// one alone.
 #[test]
 fn snapshots_grow_while_threads_record() {
     const CHANGES: usize = 300;

@@ -1,8 +1,9 @@
-//! What the kernel does to a thread whose `rseq_cs` is set, by version: what sections rely on, what their `prepare` must not do,
-//! and what kills.
+//! What the kernel does to a thread whose `rseq_cs` is set, by version: what sections rely on, what
+//! their `prepare` must not do, and what kills.
 //!
-//! Needs no section, no architecture and no shared object, so that it runs on any kernel as a static executable. The threads here register areas of
-//! their own: where libc would have registered them before, each test runs itself again, in a process in which libc doesn't.
+//! Needs no section, no architecture and no shared object, so that it runs on any kernel as a
+//! static executable. The threads here register areas of their own: where libc would have
+//! registered them before, each test runs itself again, in a process in which libc doesn't.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -22,7 +23,8 @@ use support::{available_cpus, handle_signals, must_pass, outcome, run_on, with_o
 use Event::*;
 use Then::{Cleared, Stays};
 
-/// What happens to a thread, while its instruction pointer is outside of what its descriptor covers.
+/// What happens to a thread, while its instruction pointer is outside of what its descriptor
+/// covers.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Event {
     Preempted,
@@ -45,7 +47,8 @@ enum Then {
     Stays,
 }
 
-/// What is expected, by [`column`]. (arm64 from 6.19 up to 7.0.13 neither clears nor aborts: restartable sequences are broken there.)
+/// What is expected, by [`column`]. (arm64 from 6.19 up to 7.0.13 neither clears nor aborts:
+/// restartable sequences are broken there.)
 #[rustfmt::skip]
 const TABLE: [(Event, [Then; 3]); 11] = [
     //                  before 6.19  since 6.19  broken
@@ -67,13 +70,15 @@ const BEFORE_6_19: usize = 0;
 const SINCE_6_19: usize = 1;
 const BROKEN: usize = 2;
 
-/// 6.19 looks at `rseq_cs` only where a thread entered the kernel by an interrupt or exception, which it knows where the architecture uses the
-/// generic code for that (`CONFIG_GENERIC_IRQ_ENTRY`), and enforces the newer rules there. 32-bit arm's kernels don't.
+/// 6.19 looks at `rseq_cs` only where a thread entered the kernel by an interrupt or exception,
+/// which it knows where the architecture uses the generic code for that
+/// (`CONFIG_GENERIC_IRQ_ENTRY`), and enforces the newer rules there. 32-bit arm's kernels don't.
 fn knows_the_entry() -> bool {
     is_arm64() || !machine().starts_with("arm")
 }
 
-/// Asked of the kernel, since programs of 32 bits run on it as well; there it may call itself `armv8l`.
+/// Asked of the kernel, since programs of 32 bits run on it as well; there it may call itself
+/// `armv8l`.
 fn is_arm64() -> bool {
     ["aarch64", "armv8"].iter().any(|name| machine().starts_with(name))
 }
@@ -90,11 +95,12 @@ fn machine() -> String {
     machine.to_string_lossy().into_owned()
 }
 
-/// The column of the running kernel, for threads whose areas have this length, and for an event that is a signal or none. One that is newer than all that were
-/// looked at is held to the newest.
+/// The column of the running kernel, for threads whose areas have this length, and for an event
+/// that is a signal or none. One that is newer than all that were looked at is held to the newest.
 fn column(length: u32, signal: bool) -> usize {
     match version() {
-        // 7.0.10 made signals, for areas of the original length, independent of how the kernel was entered.
+        // 7.0.10 made signals, for areas of the original length, independent of how the kernel was
+        // entered.
         (7, 0, 10..=13) if signal && length == ORIGINAL_LENGTH => SINCE_6_19,
         (6, 19.., _) | (7, 0, ..=13) if is_arm64() => BROKEN,
         version if version < (6, 19, 0) || !knows_the_entry() => BEFORE_6_19,
@@ -164,7 +170,8 @@ impl Drop for Registered {
     }
 }
 
-/// The lengths under which this kernel registers areas: the original one, and its own if that is longer.
+/// The lengths under which this kernel registers areas: the original one, and its own if that is
+/// longer.
 fn lengths() -> impl Iterator<Item = u32> {
     // SAFETY: has no precondition.
     let offered = unsafe { libc::getauxval(AT_RSEQ_FEATURE_SIZE.into()) } as u32;
@@ -204,7 +211,8 @@ fn descriptor(start: usize, length: usize) -> Descriptor {
     Descriptor { version: 0, flags: 0, start_ip, post_commit_offset, abort_ip: *ABORT_HANDLER as u64 }
 }
 
-/// Where a thread goes on that was aborted: behind the signature, in memory that can't be executed, far from the program.
+/// Where a thread goes on that was aborted: behind the signature, in memory that can't be executed,
+/// far from the program.
 static ABORT_HANDLER: LazyLock<usize> = LazyLock::new(|| {
     const FAR: usize = 0x3000_0000;
     let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
@@ -246,7 +254,8 @@ enum Other {
     OnAnother(fn()),
 }
 
-/// Tests a row of the table: `happens` runs while the thread is armed, and says whether the event took place and nothing else did.
+/// Tests a row of the table: `happens` runs while the thread is armed, and says whether the event
+/// took place and nothing else did.
 fn row(name: &str, event: Event, other: Other, happens: impl Fn() -> bool + Sync) {
     const TRIALS: usize = 20;
     let columns = TABLE.iter().find(|(row, _)| *row == event).expect("each event has a row").1;
@@ -273,7 +282,8 @@ fn row(name: &str, event: Event, other: Other, happens: impl Fn() -> bool + Sync
         }
         match columns[column(registered.length, event == Signalled)] {
             Cleared => assert!(!found.contains(&Stays), "{event:?} doesn't always clear"),
-            // What clears may be something else that happens to come at the same time; what doesn't has no other cause.
+            // What clears may be something else that happens to come at the same time; what doesn't
+            // has no other cause.
             Stays => assert!(found.contains(&Stays), "{event:?} clears"),
         }
     });
@@ -433,7 +443,8 @@ fn fault_that_does_not_sleep() {
     });
 }
 
-/// A page fault that another thread serves (`userfaultfd(2)`), with `uapi/linux/userfaultfd.h` as far as it is needed.
+/// A page fault that another thread serves (`userfaultfd(2)`), with `uapi/linux/userfaultfd.h` as
+/// far as it is needed.
 mod userfault {
     use super::*;
 
@@ -576,7 +587,8 @@ enum Fate {
     Killed,
 }
 
-/// What became of a child, by its exit code, in which a timer interrupts a loop while this descriptor is in force.
+/// What became of a child, by its exit code, in which a timer interrupts a loop while this
+/// descriptor is in force.
 fn fate(registered: &Registered, descriptor: &Descriptor) -> Fate {
     fate_of(|| {
         registered.arm(descriptor);
@@ -636,7 +648,8 @@ fn interrupted() {
     extern "C" fn handler(_: libc::c_int) {
         INTERRUPTED.store(true, SeqCst);
     }
-    // Late enough for the thread to be back from the call that sets it: of a signal that comes inside of that, newer kernels think otherwise.
+    // Late enough for the thread to be back from the call that sets it: of a signal that comes
+    // inside of that, newer kernels think otherwise.
     let soon = libc::timeval { tv_sec: 0, tv_usec: 20_000 };
     let once = libc::itimerval { it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 }, it_value: soon };
     // SAFETY: the handler stores to an atomic; the structure is read.
@@ -668,7 +681,8 @@ enum Flaw {
     Overflow,
 }
 
-/// What becomes of a thread that is interrupted outside of the flawed descriptor's window, and inside, by [`column`].
+/// What becomes of a thread that is interrupted outside of the flawed descriptor's window, and
+/// inside, by [`column`].
 #[rustfmt::skip]
 const FATES: [(Flaw, [Fate; 3], [Fate; 3]); 6] = {
     use Fate::*;
@@ -722,7 +736,8 @@ fn flawed_descriptors() {
     });
 }
 
-/// The fields that are the kernel's are read-only where an area is registered under more than the original length (the kernel's "v2").
+/// The fields that are the kernel's are read-only where an area is registered under more than the
+/// original length (the kernel's "v2").
 #[test]
 fn stores_to_the_fields_of_the_kernel() {
     const ENFORCED: (u32, u32, u32) = (7, 0, 10);
@@ -756,7 +771,8 @@ fn stores_to_the_fields_of_the_kernel() {
     });
 }
 
-/// The time-slice extension is refused to areas of the original length, and where the kernel isn't built with it; areas say whether it can be had.
+/// The time-slice extension is refused to areas of the original length, and where the kernel isn't
+/// built with it; areas say whether it can be had.
 #[test]
 fn slice_extension() {
     const PR_RSEQ_SLICE_EXTENSION: i32 = 79;

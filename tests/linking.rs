@@ -43,7 +43,8 @@ fn assert_places_are_known(program: &Path) {
     assert!(left.next().is_none(), "{}", program.display());
 }
 
-/// What this toolchain links with by itself: rust-lld. (A flag that changes nothing, for the folder that all with flags share.)
+/// What this toolchain links with by itself: rust-lld. (A flag that changes nothing, for the folder
+/// that all with flags share.)
 const RUST_LLD: &[&str] = &["-Cdebuginfo=0"];
 /// gold and mold, if they are there.
 const OTHERS: [&str; 2] = ["gold", "mold"];
@@ -148,7 +149,8 @@ impl Dylib {
         shared
     }
 
-    /// The program, which finds its libraries, by itself or in an emulator; what it prints is [`COUNTED`], and the mode.
+    /// The program, which finds its libraries, by itself or in an emulator; what it prints is
+    /// [`COUNTED`], and the mode.
     fn run(&self, emulator: Option<Command>, environment: &[(&str, &str)]) -> String {
         let std = fixture::sysroot().join("lib/rustlib").join(self.target).join("lib");
         let path = format!("{}:{}", self.folder.display(), std.display());
@@ -208,8 +210,8 @@ fn assert_image_is_its_own(path: &Path) {
     assert!(!places.is_empty() && places.iter().all(is_writable), "{}", path.display());
 }
 
-/// Shared objects and programs of another machine, of whose linkers the C compiler takes its own and
-/// rust-lld. They run in portable mode, where there is an emulator.
+/// Shared objects and programs of another machine, of whose linkers the C compiler takes its own
+/// and rust-lld. They run in portable mode, where there is an emulator.
 fn on_another_machine(target: &'static str, compiler: &str, emulator: &str) {
     let is_there = |program: &str| Command::new(program).arg("--version").output().is_ok();
     if !fixture::is_installed(target) || !is_there(compiler) {
@@ -270,8 +272,8 @@ other_machines! {
     on_powerpc64 "powerpc64le-unknown-linux-gnu" "powerpc64le-linux-gnu-gcc" "qemu-ppc64le"
 }
 
-/// What isn't libc's: names of Rust's and of this crate's, what a compiler calls for itself, and two
-/// numbers of libc's.
+/// What isn't libc's: names of Rust's and of this crate's, what a compiler calls for itself, and
+/// two numbers of libc's.
 const NOT_OF_LIBC: [&str; 12] = [
     "_ZN",
     "_R",

@@ -1,6 +1,8 @@
-//! Sections in the model of rseq-explore: every schedule with a few events, in which nothing may go wrong; and the mutants of the protocol, each of which must.
+//! Sections in the model of rseq-explore: every schedule with a few events, in which nothing may go
+//! wrong; and the mutants of the protocol, each of which must.
 //!
-//! `tests/model/caught.tsv` says which section shows which mutation, and after how many events; `BLESS=1 cargo test --test model` writes it.
+//! `tests/model/caught.tsv` says which section shows which mutation, and after how many events;
+//! `BLESS=1 cargo test --test model` writes it.
 #![allow(clippy::duplicate_mod, reason = "once as they are, and once with each mutation")]
 
 use std::fmt::Write;
@@ -20,7 +22,8 @@ mod whole {
     pub mod sections;
 }
 
-/// A module with the sections of the examples: as they are, or with a mutation. (In parentheses a `$`, for the macro inside.)
+/// A module with the sections of the examples: as they are, or with a mutation. (In parentheses a
+/// `$`, for the macro inside.)
 macro_rules! examples {
     (($d:tt) $name:ident: $($mutation:tt)*) => {
         #[allow(dead_code, reason = "not every mutation is tried with every example")]
@@ -49,8 +52,9 @@ examples! { ($) examples: }
 examples! { ($) unarmed: [no_arm] }
 examples! { ($) unchecked: [no_check] }
 
-/// A module with the types of the crate, by the model's sections and its fence: as they are, or with a mutation, or by another fence, or by another way to deal with shelves that are
-/// stopped. (In parentheses a `$`, for the macro inside.)
+/// A module with the types of the crate, by the model's sections and its fence: as they are, or
+/// with a mutation, or by another fence, or by another way to deal with shelves that are stopped.
+/// (In parentheses a `$`, for the macro inside.)
 macro_rules! types {
     (($d:tt) $name:ident: [$($mutation:tt)*], $fence:expr, $drain:ident) => {
         #[allow(dead_code, reason = "not every method is used")]
@@ -62,7 +66,8 @@ macro_rules! types {
             use section as rseq;
             use ::rseq::{__private, AllocError, CpuId, PerCpu, Slots};
 
-            /// The drain protocol by the model's fence, before and after which the other CPU may come in.
+            /// The drain protocol by the model's fence, before and after which the other CPU may
+            /// come in.
             mod drain {
                 use std::sync::atomic::AtomicUsize;
 
@@ -140,7 +145,8 @@ mod hasty {
     }
 }
 
-/// A module of the sections for each mutation, and what lists them all. (In parentheses a `$`, for the macros inside.)
+/// A module of the sections for each mutation, and what lists them all. (In parentheses a `$`, for
+/// the macros inside.)
 macro_rules! mutants {
     (($d:tt) $($mutation:ident)*) => {
         $(
@@ -155,7 +161,8 @@ macro_rules! mutants {
             }
         )*
 
-        /// Each mutation with where it is found first, by what comes of it alone and by the model's rules.
+        /// Each mutation with where it is found first, by what comes of it alone and by the model's
+        /// rules.
         fn caught() -> Vec<(&'static str, [Option<Caught>; 2])> {
             vec![$((stringify!($mutation), first_caught($mutation::sections::models))),*]
         }
@@ -277,7 +284,8 @@ fn places_that_are_shared_by_turns_are_not() {
     let hit = |count: &AtomicU64| rseq_explore::model! { commit |_cpu| add(count, 1) };
     let check = |count: &AtomicU64, done: Done| assert_eq!(count.load(Relaxed), done.all() as u64);
     let together = Model::new(Default::default).thread(0, hit).thread(0, hit).handler(hit).check(check);
-    // A thread that is moved to another CPU goes on by another index, and the one that it leaves behind too.
+    // A thread that is moved to another CPU goes on by another index, and the one that it leaves
+    // behind too.
     println!("on one CPU: {}", together.explore(Bounds::events(1)));
     let passed_on = move |count: &AtomicU64, turn: u64| {
         if count.load(Relaxed) == turn {
@@ -301,7 +309,8 @@ fn examples_are_exact() {
     }
 }
 
-/// The control: each of these checks notices that windows aren't armed, or that nothing asks whether `prepare` was interrupted.
+/// The control: each of these checks notices that windows aren't armed, or that nothing asks
+/// whether `prepare` was interrupted.
 #[test]
 fn mutants_of_the_examples_are_not() {
     let prepared = [("counter", unchecked::counter::searched()), ("push_pop", unchecked::buffers::searched())];
@@ -318,7 +327,8 @@ fn types_are_exact() {
     }
 }
 
-/// The controls: windows that aren't armed, taking from another CPU without its fence, and waiting for whoever has stopped a CPU.
+/// The controls: windows that aren't armed, taking from another CPU without its fence, and waiting
+/// for whoever has stopped a CPU.
 #[test]
 fn mutants_of_the_types_are_not() {
     for (name, searched) in unarmed_types::types::searched() {

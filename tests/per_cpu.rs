@@ -1,4 +1,5 @@
-//! The memory of `PerCpu`: who takes it, how much, where it lies, and what happens if there is none.
+//! The memory of `PerCpu`: who takes it, how much, where it lies, and what happens if there is
+//! none.
 #![cfg(target_os = "linux")]
 
 #[path = "support/pages.rs"]
@@ -57,7 +58,8 @@ fn places<T, I: IndexKind>(slots: &PerCpu<T, I>) -> Vec<Range<usize>> {
     slots.iter().map(|slot| place(slot)..place(slot) + size_of::<T>()).collect()
 }
 
-/// What tells pages that are taken; `None`, with a reason, where it can't be told or slots aren't those of CPUs.
+/// What tells pages that are taken; `None`, with a reason, where it can't be told or slots aren't
+/// those of CPUs.
 fn pagemap() -> Option<Pagemap> {
     let map = Pagemap::open().inspect_err(|error| println!("skipped: /proc/self/pagemap: {error}")).ok();
     map.filter(|_| restartable())
@@ -69,7 +71,8 @@ struct Bytes<const SIZE: usize>([AtomicU8; SIZE]);
 
 // Who takes the memory, and how much. Each of these runs in a process where nobody else has slots.
 
-/// Counts in the slots by `touch`, on one CPU after the other: each time one page is taken, in that CPU's slot.
+/// Counts in the slots by `touch`, on one CPU after the other: each time one page is taken, in that
+/// CPU's slot.
 fn pages_are_taken_by_their_owner<T: Sync, I: IndexKind>(slots: &PerCpu<T, I>, touch: impl Fn() + Sync) {
     let Some(map) = pagemap() else { return };
     let taken = || places(slots).into_iter().map(|place| map.taken(place).len()).collect::<Vec<_>>();
@@ -143,7 +146,8 @@ fn locked_bytes(address: usize) -> usize {
     1024 * locked.trim().trim_end_matches(" kB").parse::<usize>().expect("a number")
 }
 
-/// Where all memory is to be there and locked, pages of slots are when they are touched, and not before.
+/// Where all memory is to be there and locked, pages of slots are when they are touched, and not
+/// before.
 #[test]
 #[ignore = "run by `in_processes_of_their_own`"]
 fn a_locked_page_is_taken_by_its_owner() {
@@ -179,7 +183,8 @@ fn who_reads_takes_no_page() {
     assert!(places.into_iter().all(|place| map.taken(place).is_empty()));
 }
 
-/// A thousand counters take two pages of each CPU that counts, all in all no more than twice a cache line per counter and CPU.
+/// A thousand counters take two pages of each CPU that counts, all in all no more than twice a
+/// cache line per counter and CPU.
 #[test]
 #[ignore = "run by `in_processes_of_their_own`"]
 fn a_thousand_counters_take_a_handful_of_pages() {
@@ -209,7 +214,8 @@ fn a_thousand_counters_take_a_handful_of_pages() {
     assert!(counters.iter().all(|counter| counter.sum() == cpus.len() as u64));
 }
 
-/// A thousand threads take no more than one does: not a page that a thread on each CPU hasn't taken.
+/// A thousand threads take no more than one does: not a page that a thread on each CPU hasn't
+/// taken.
 #[test]
 #[ignore = "run by `in_processes_of_their_own`"]
 fn a_thousand_threads_take_no_more_than_one() {
@@ -278,8 +284,8 @@ fn bytes<T>(value: &T) -> &[AtomicU8] {
     unsafe { std::slice::from_raw_parts(ptr::from_ref(value).cast(), size_of::<T>()) }
 }
 
-/// Those that are looked at: all, or both ends of a large value, because each page that is touched is
-/// there for every CPU that the machine may have.
+/// Those that are looked at: all, or both ends of a large value, because each page that is touched
+/// is there for every CPU that the machine may have.
 fn watched<T>(value: &T) -> impl Iterator<Item = &AtomicU8> {
     const END: usize = 1 << 15;
     let bytes = bytes(value);
@@ -335,7 +341,8 @@ fn slots_of_every_size_lie_apart() {
     of!(AtomicUsize, Aligned64<64>, Aligned512<512>, Aligned1024<1024>, Aligned4096<4096>, Aligned4096<8192>);
 }
 
-/// Windows find slots that are gigabytes apart: each CPU its own, the first and the last byte of it.
+/// Windows find slots that are gigabytes apart: each CPU its own, the first and the last byte of
+/// it.
 #[test]
 fn slots_of_gigabytes_are_found() {
     fn are_found<const SIZE: usize>() {
@@ -382,7 +389,8 @@ fn slots_of_gigabytes_are_found() {
     }
 }
 
-/// What lies in such slots, and behind pointers, is found as well: fields and elements whose distances don't fit into 32 bits.
+/// What lies in such slots, and behind pointers, is found as well: fields and elements whose
+/// distances don't fit into 32 bits.
 #[cfg(target_pointer_width = "64")]
 #[test]
 fn places_gigabytes_away_are_found() {
@@ -599,7 +607,8 @@ fn values_are_made_in_order() {
     assert_eq!(*dropped.lock().unwrap(), indices, "each is dropped once");
 }
 
-/// A panic while the values are made drops those before and gives the memory back; the panic is the caller's.
+/// A panic while the values are made drops those before and gives the memory back; the panic is the
+/// caller's.
 #[test]
 #[ignore = "run by `in_processes_of_their_own`"]
 fn a_panic_in_the_making_drops_the_others() {
@@ -759,8 +768,8 @@ fn first_uses_on_top_of_each_other() {
     assert_eq!(WRONG.load(SeqCst), 0);
 }
 
-/// Where the kernel refuses the barrier that a first use takes on machines which load in any order, windows count in the slot
-/// that all share, until a thread comes that may make one.
+/// Where the kernel refuses the barrier that a first use takes on machines which load in any order,
+/// windows count in the slot that all share, until a thread comes that may make one.
 #[test]
 fn a_first_use_without_a_barrier() {
     const NEEDS_A_BARRIER: bool = cfg!(not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "s390x")));
@@ -783,7 +792,8 @@ fn a_first_use_without_a_barrier() {
     }
 }
 
-/// A child that is forked while other threads use slots for the first time, and drop them, does so itself.
+/// A child that is forked while other threads use slots for the first time, and drop them, does so
+/// itself.
 #[test]
 fn a_forked_child_makes_slots() {
     println!("mode: {:?}", mode());
@@ -895,7 +905,8 @@ fn message(panic: Box<dyn Any + Send>) -> String {
     *panic.downcast::<String>().expect("a message with a number")
 }
 
-/// Where there is no memory everything says so, nothing changes, and all goes on when there is some again.
+/// Where there is no memory everything says so, nothing changes, and all goes on when there is some
+/// again.
 #[test]
 #[ignore = "run by `in_processes_of_their_own`"]
 fn want_of_memory_is_an_error() {

@@ -151,8 +151,8 @@ const TAKEN: &str = "
     };
 ";
 
-/// Several of one `staticlib`, each by itself; and so that the loader takes the first one's functions
-/// for those of all, which then serve sections of others.
+/// Several of one `staticlib`, each by itself; and so that the loader takes the first one's
+/// functions for those of all, which then serve sections of others.
 #[test]
 fn shared_objects_of_c() {
     const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -304,7 +304,8 @@ fn plugins_on_musl() {
     assert_eq!(print_of(host.arg("0").arg(&plugin).arg("start")), "2");
 }
 
-/// A machine whose code asks no linker where blocks are (`by_stores.rs` in rseq-core), with 32 bits.
+/// A machine whose code asks no linker where blocks are (`by_stores.rs` in rseq-core), with 32
+/// bits.
 #[test]
 fn plugins_of_another_machine() {
     const I686: &str = "i686-unknown-linux-gnu";

@@ -1,7 +1,9 @@
-//! Stack, Ring and Pool: what a plain model says, nothing lost and nothing twice whatever disturbs, bounded, and dropped once.
+//! Stack, Ring and Pool: what a plain model says, nothing lost and nothing twice whatever disturbs,
+//! bounded, and dropped once.
 //!
-//! Nothing lost means: items are taken, changed by who took them without any protection, and put back; then each is there once and was
-//! changed as often as it was taken. There are controls that must fail: the same types, compiled once more with windows that aren't armed.
+//! Nothing lost means: items are taken, changed by who took them without any protection, and put
+//! back; then each is there once and was changed as often as it was taken. There are controls that
+//! must fail: the same types, compiled once more with windows that aren't armed.
 #![cfg(target_os = "linux")]
 #![allow(clippy::duplicate_mod, reason = "once as they are, and once with each way to get it wrong")]
 
@@ -141,7 +143,8 @@ impl Item for Large {
     }
 }
 
-/// A module that moves items by a stack. Each control has one of its own, because it leaves the stack as it shouldn't be.
+/// A module that moves items by a stack. Each control has one of its own, because it leaves the
+/// stack as it shouldn't be.
 macro_rules! stacks {
     ($name:ident: $stack:path, $item:ty) => {
         mod $name {
@@ -157,7 +160,8 @@ macro_rules! stacks {
             static COUNTS: [AtomicU64; ITEMS] = [const { AtomicU64::new(0) }; ITEMS];
             static NOTHING_THERE: AtomicU64 = AtomicU64::new(0);
             static BROKEN: AtomicU64 = AtomicU64::new(0);
-            /// Items that came back from a push, because whoever was taking from this CPU (the thread below a handler, perhaps) didn't get on.
+            /// Items that came back from a push, because whoever was taking from this CPU (the
+            /// thread below a handler, perhaps) didn't get on.
             static KEPT: [AtomicU64; ITEMS] = [const { AtomicU64::new(0) }; ITEMS];
 
             fn number(item: $item) -> Option<usize> {
@@ -545,7 +549,8 @@ impl<const WORDS: usize> Drop for Counted<WORDS> {
     }
 }
 
-/// Items of threads that ended are there, those that had no room come back, and what is left is dropped.
+/// Items of threads that ended are there, those that had no room come back, and what is left is
+/// dropped.
 fn nothing_is_lost_when_threads_end<const WORDS: usize>(alive: &'static AtomicUsize) {
     const THREADS: usize = 50;
     const EACH: usize = 40;

@@ -1,4 +1,5 @@
-//! Counters and histograms in the SDK of OpenTelemetry: what it keeps in memory, and what its OTLP exporter sends.
+//! Counters and histograms in the SDK of OpenTelemetry: what it keeps in memory, and what its OTLP
+//! exporter sends.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -302,7 +303,8 @@ fn members_are_dropped_with_the_family() {
     assert_eq!(DROPPED.load(Relaxed), 100);
 }
 
-/// A child finds no lock taken, whatever another thread was just doing to the family, and goes on from what was there.
+/// A child finds no lock taken, whatever another thread was just doing to the family, and goes on
+/// from what was there.
 #[test]
 fn a_forked_child_has_the_family() {
     static FAMILY: Family<Counter> = Family::with_limit(100_000);
@@ -472,7 +474,8 @@ proptest! {
     }
 }
 
-/// What readers of these temporalities saw of `size`, `hits` and the sum of both counters while threads recorded so many values of 3, and hit as often.
+/// What readers of these temporalities saw of `size`, `hits` and the sum of both counters while
+/// threads recorded so many values of 3, and hit as often.
 fn seen_while_threads_record(temporalities: &[Temporality]) -> (u64, Vec<Vec<(Seen, u64)>>) {
     let (sizes, hits) = (recorded::<32>([]), Arc::new(Counter::new()));
     let (recorded, end) = (AtomicU64::new(0), AtomicBool::new(false));
@@ -640,7 +643,8 @@ fn what_is_no_histogram_is_left_as_it_is() {
     };
     let sum = |name: &'static str| meter.f64_observable_counter(name).with_callback(|it| it.observe(1.0, &[])).build();
     let le = |bound: &'static str| [KeyValue::new("le", bound)];
-    // Without bounds; not a number; without infinity; a bound that is no text; not a counter; alone.
+    // Without bounds; not a number; without infinity; a bound that is no text; not a counter;
+    // alone.
     meter.u64_observable_counter("a.bucket").with_callback(one(&[])).build();
     sum("a.sum");
     meter.u64_observable_counter("b.bucket").with_callback(one(&le("NaN"))).with_callback(one(&le("+Inf"))).build();

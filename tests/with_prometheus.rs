@@ -81,7 +81,8 @@ fn bounds_are_sorted_and_single_and_count_from_below() {
     );
 }
 
-/// A scrape as it is in both text formats: no bound twice, each above the one before, and no count below it.
+/// A scrape as it is in both text formats: no bound twice, each above the one before, and no count
+/// below it.
 fn is_valid(histogram: &Arc<Histogram>, bounds: &[u64], per_unit: u64) -> Result<(), TestCaseError> {
     let mut registry = Registry::default();
     registry.register("it", "It", WithBounds::new(Arc::clone(histogram), bounds.iter().copied()).per_unit(per_unit));

@@ -9,8 +9,8 @@ use crate::thread::FAST;
 
 /// The index of a per-CPU slot, as a section sees it: the CPU that the section runs on.
 ///
-/// One index beyond the CPUs' is shared by the threads that have no CPU of their own to go by: see [`slots`]. In portable
-/// mode the index is a slot that the section has locked, not the CPU.
+/// One index beyond the CPUs' is shared by the threads that have no CPU of their own to go by: see
+/// [`slots`]. In portable mode the index is a slot that the section has locked, not the CPU.
 ///
 /// ```
 /// use rseq::CpuId;
@@ -22,14 +22,17 @@ use crate::thread::FAST;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CpuId(usize);
 
-/// The other kind of index: the thread's *concurrency id* in its process, a number that no other thread of the process has while
-/// this one runs (`mm_cid`, Linux 6.3: `include/uapi/linux/rseq.h`).
+/// The other kind of index: the thread's *concurrency id* in its process, a number that no other
+/// thread of the process has while this one runs (`mm_cid`, Linux 6.3:
+/// `include/uapi/linux/rseq.h`).
 ///
-/// The kernel hands these out from 0 on, so that a process with few threads, or one that is kept to few CPUs, uses few slots
-/// on a machine with many CPUs: less memory touched, fewer slots to sum up. A section whose index is an `MmCid` works on a
-/// [`PerCpu<T, MmCid>`](crate::PerCpu); on the same slots the two kinds would let two threads in at once, so they are two types.
+/// The kernel hands these out from 0 on, so that a process with few threads, or one that is kept to
+/// few CPUs, uses few slots on a machine with many CPUs: less memory touched, fewer slots to sum
+/// up. A section whose index is an `MmCid` works on a [`PerCpu<T, MmCid>`](crate::PerCpu); on the
+/// same slots the two kinds would let two threads in at once, so they are two types.
 ///
-/// Where the kernel has no such ids ([`Status::has_mm_cid`](crate::Status::has_mm_cid)), sections with this index run in portable mode, under locks.
+/// Where the kernel has no such ids ([`Status::has_mm_cid`](crate::Status::has_mm_cid)), sections
+/// with this index run in portable mode, under locks.
 ///
 /// ```
 /// use rseq::{rseq, MmCid, PerCpu};
@@ -57,13 +60,15 @@ pub trait IndexKind: Copy + sealed::Sealed {
     /// The index as a number.
     #[doc(hidden)]
     fn number(self) -> usize;
-    /// Indices below this one have a slot of their own in sections that run restartably; 0 if none does.
+    /// Indices below this one have a slot of their own in sections that run restartably; 0 if none
+    /// does.
     #[doc(hidden)]
     fn limit() -> usize;
     /// The calling thread's index, `None` if it has no slot of its own.
     ///
     /// # Safety
-    /// `area` is the calling thread's and registered; `cpu` was read from it and is below the number of CPUs.
+    /// `area` is the calling thread's and registered; `cpu` was read from it and is below the
+    /// number of CPUs.
     #[doc(hidden)]
     unsafe fn read(area: *const Rseq, cpu: usize) -> Option<Self>;
 }
@@ -129,8 +134,8 @@ index_kind!(MmCid, 1, cids, (area, _) => {
     (cid < Self::limit()).then_some(cid)
 });
 
-/// The number of slots in every [`PerCpu`](crate::PerCpu): one per possible CPU, and a last one that is shared, under a lock, by the threads
-/// that couldn't be registered with the kernel.
+/// The number of slots in every [`PerCpu`](crate::PerCpu): one per possible CPU, and a last one
+/// that is shared, under a lock, by the threads that couldn't be registered with the kernel.
 ///
 /// It never changes while the program runs. CPUs that can be plugged in later count from the start
 /// (`/sys/devices/system/cpu/possible`).
@@ -153,10 +158,12 @@ pub(crate) fn shared_slot() -> usize {
 /// What [`possible`] counted; 0 before it did. (`gdb/rseq.py` reads it as well.)
 pub(crate) static POSSIBLE: AtomicUsize = AtomicUsize::new(0);
 
-/// The number of CPU ids that the kernel can ever report. No more threads than that run at once, so it bounds concurrency ids as well.
+/// The number of CPU ids that the kernel can ever report. No more threads than that run at once, so
+/// it bounds concurrency ids as well.
 pub(crate) fn possible() -> usize {
     match POSSIBLE.load(Relaxed) {
-        // Counted by whoever comes first; every later reader sees that same number, even should the files disagree with themselves.
+        // Counted by whoever comes first; every later reader sees that same number, even should the
+        // files disagree with themselves.
         0 => {
             let counted = sys::possible_cpus() as usize;
             POSSIBLE.compare_exchange(0, counted, Relaxed, Relaxed).map_or_else(|first| first, |_| counted)

@@ -1,22 +1,28 @@
 //! The drain protocol: taking what lies in another CPU's slot.
 //!
-//! A slot is its CPU's alone, and nothing that another CPU stores there is safe from a section that is under way: it may have read what it is going to overwrite. So
-//! whoever wants another CPU's items stops that CPU's sections first:
+//! A slot is its CPU's alone, and nothing that another CPU stores there is safe from a section that
+//! is under way: it may have read what it is going to overwrite. So whoever wants another CPU's
+//! items stops that CPU's sections first:
 //!
-//! 1. Mark the slot as stopped. Sections look at the mark in their *window*, and leave without committing if it is there.
-//! 2. Make a [fence](mod@crate::fence) for that CPU. A section that didn't see the mark has committed by then, or starts again and sees it.
+//! 1. Mark the slot as stopped. Sections look at the mark in their *window*, and leave without
+//!    committing if it is there.
+//! 2. Make a [fence](mod@crate::fence) for that CPU. A section that didn't see the mark has
+//!    committed by then, or starts again and sees it.
 //! 3. Take the items: the slot is the caller's.
 //! 4. Take the mark away, with release order.
 //!
-//! [`stop`] does the first two steps and dropping what it returns does the last. Its mark costs sections nothing, because it is in the number of items, which they load and compare
-//! anyhow: a stopped number is huge, from [`STOPPED`] on, so a push finds no room, and a pop that compares what it is going to leave (`number - 1`) with the capacity
-//! finds no item. What sections must do:
+//! [`stop`] does the first two steps and dropping what it returns does the last. Its mark costs
+//! sections nothing, because it is in the number of items, which they load and compare anyhow: a
+//! stopped number is huge, from [`STOPPED`] on, so a push finds no room, and a pop that compares
+//! what it is going to leave (`number - 1`) with the capacity finds no item. What sections must do:
 //!
-//! - load the number in the window (`critical`), and commit by storing a number that they computed from it (not by `add`, which would change a mark),
+//! - load the number in the window (`critical`), and commit by storing a number that they computed
+//!   from it (not by `add`, which would change a mark),
 //! - exit where it is [`STOPPED`] or more,
 //! - never store more than [`MOST`].
 //!
-//! A section that was under way may overwrite the mark. The fence is over when that is no longer possible, so `stop` looks then whether its mark is still there, and begins again if it isn't.
+//! A section that was under way may overwrite the mark. The fence is over when that is no longer
+//! possible, so `stop` looks then whether its mark is still there, and begins again if it isn't.
 //!
 //! ```
 //! use rseq::{CpuId, PerCpu, drain, rseq};
@@ -64,22 +70,30 @@
 //!
 //! # Who can't wait for it
 //!
-//! Whoever finds a slot stopped may wait for the thread that did so, or go elsewhere. But that thread may not get on: it was preempted, a handler of signals runs on top of it,
-//! or this is a child of `fork`, which doesn't have it. So whoever needs the slot [resumes](resume) it in the end ([`insist`] does both). Nothing else has to be known of the thread:
-//! it finds out as soon as it says how many items are left, because it does so by a compare-and-exchange of its mark ([`Stopped::set_count`]).
+//! Whoever finds a slot stopped may wait for the thread that did so, or go elsewhere. But that
+//! thread may not get on: it was preempted, a handler of signals runs on top of it, or this is a
+//! child of `fork`, which doesn't have it. So whoever needs the slot [resumes](resume) it in the
+//! end ([`insist`] does both). Nothing else has to be known of the thread: it finds out as soon as
+//! it says how many items are left, because it does so by a compare-and-exchange of its mark
+//! ([`Stopped::set_count`]).
 //!
-//! So where slots are resumed, items are read *first*, and are the reader's only if `set_count` says so: what was read of one that was resumed may be half of an item
-//! and half of another. Where nobody resumes slots, `set_count` always says yes; in a child of `fork`, a slot that another thread had stopped then stays stopped, with the items in it.
+//! So where slots are resumed, items are read *first*, and are the reader's only if `set_count`
+//! says so: what was read of one that was resumed may be half of an item and half of another. Where
+//! nobody resumes slots, `set_count` always says yes; in a child of `fork`, a slot that another
+//! thread had stopped then stays stopped, with the items in it.
 //!
 //! # When memory can be freed
 //!
-//! After something was unlinked from a slot (so that no section that begins later finds it) and a fence has returned:
+//! After something was unlinked from a slot (so that no section that begins later finds it) and a
+//! fence has returned:
 //!
-//! - What sections follow pointers to *in their windows* can be freed. A window that had read the pointer was aborted by the fence, in the middle of whatever it did, and never
-//!   went on.
-//! - What `prepare` follows pointers to can **not** be freed. A fence makes sure that such a section won't commit, but `prepare` doesn't notice: it runs on with the pointer that it read,
-//!   for as long as it likes, and follows it. Such memory has to stay mapped and of its type (a pool that only ever reuses it), or to be kept until every thread was seen outside of
-//!   sections by other means.
+//! - What sections follow pointers to *in their windows* can be freed. A window that had read the
+//!   pointer was aborted by the fence, in the middle of whatever it did, and never went on.
+//! - What `prepare` follows pointers to can **not** be freed. A fence makes sure that such a
+//!   section won't commit, but `prepare` doesn't notice: it runs on with the pointer that it read,
+//!   for as long as it likes, and follows it. Such memory has to stay mapped and of its type (a
+//!   pool that only ever reuses it), or to be kept until every thread was seen outside of sections
+//!   by other means.
 //!
 //! In portable mode it is the same: windows run under a lock, and a fence waits for one that runs,
 //! but not for `prepare`.
@@ -113,7 +127,8 @@ pub enum StopError {
     Busy,
     /// There are no fences.
     Fence(FenceError),
-    /// Thousands of threads are stopping slots at this moment. (A child of `fork` counts those that its parent had then.)
+    /// Thousands of threads are stopping slots at this moment. (A child of `fork` counts those that
+    /// its parent had then.)
     Crowded,
 }
 
@@ -136,10 +151,11 @@ impl core::error::Error for StopError {
     }
 }
 
-/// A slot whose sections are stopped: until this is dropped, or somebody [resumes](resume) it, its items are the caller's.
+/// A slot whose sections are stopped: until this is dropped, or somebody [resumes](resume) it, its
+/// items are the caller's.
 ///
-/// One that is [forgotten](core::mem::forget) leaves the slot stopped until it is resumed. It counts
-/// as a thread that is stopping one for good: see [`StopError::Crowded`].
+/// One that is [forgotten](core::mem::forget) leaves the slot stopped until it is resumed. It
+/// counts as a thread that is stopping one for good: see [`StopError::Crowded`].
 #[derive(Debug)]
 #[must_use = "the slot goes on when this is dropped"]
 pub struct Stopped<'n> {
@@ -149,7 +165,8 @@ pub struct Stopped<'n> {
     _name: Name,
 }
 
-/// Stops the sections on the slot of this CPU, whose number of items is `number`, as the [module](self) has it.
+/// Stops the sections on the slot of this CPU, whose number of items is `number`, as the
+/// [module](self) has it.
 ///
 /// It takes a system call, and some microseconds. It waits for no other thread without end (in
 /// portable mode for a window that runs, and some milliseconds for a section), so handlers of
@@ -158,15 +175,17 @@ pub struct Stopped<'n> {
 /// Async-signal-safe.
 ///
 /// # Errors
-/// [`StopError::Busy`] if another thread (or the one that a handler interrupted) has stopped it, or if its own CPU changed the number a hundred times in a row meanwhile;
-/// [`StopError::Fence`] where fences can't be made; [`StopError::Crowded`] if thousands of threads do the same.
+/// [`StopError::Busy`] if another thread (or the one that a handler interrupted) has stopped it, or
+/// if its own CPU changed the number a hundred times in a row meanwhile; [`StopError::Fence`] where
+/// fences can't be made; [`StopError::Crowded`] if thousands of threads do the same.
 pub fn stop(number: &AtomicUsize, cpu: CpuId) -> Result<Stopped<'_>, StopError> {
     // Before the slot is marked: where there are no fences, sections never find it stopped.
     fence::ready().map_err(StopError::Fence)?;
     stop_by(number, || fence::cpu(cpu))
 }
 
-/// As [`stop`], by a fence of the caller's: [`fence::all`] for slots that are selected by [`MmCid`](crate::MmCid), or that of a model of the sections.
+/// As [`stop`], by a fence of the caller's: [`fence::all`] for slots that are selected by
+/// [`MmCid`](crate::MmCid), or that of a model of the sections.
 ///
 /// Async-signal-safe if `fence` is.
 ///
@@ -187,8 +206,9 @@ pub fn stop_by(
     Err(StopError::Busy)
 }
 
-/// Lets the sections of a slot go on though a thread has stopped it, for who can't wait for that thread. It finds out, as the [module](self#who-cant-wait-for-it) has it, if it still
-/// exists. Where nobody has stopped the slot, this does nothing.
+/// Lets the sections of a slot go on though a thread has stopped it, for who can't wait for that
+/// thread. It finds out, as the [module](self#who-cant-wait-for-it) has it, if it still exists.
+/// Where nobody has stopped the slot, this does nothing.
 ///
 /// Async-signal-safe.
 ///
@@ -207,13 +227,14 @@ pub fn stop_by(
 pub fn resume(number: &AtomicUsize) {
     let mark = number.load(Relaxed);
     if mark >= STOPPED {
-        // Acquired: what the caller stores from now on comes after what the other one read of its items. Where it fails, somebody else did it, or took an item and gets on.
+        // Acquired: what the caller stores from now on comes after what the other one read of its
+        // items. Where it fails, somebody else did it, or took an item and gets on.
         let _ = number.compare_exchange(mark, mark & MOST, AcqRel, Relaxed);
     }
 }
 
-/// For who finds a slot stopped, for the `round`th time, and can't do without it: gives the thread that has stopped it some microseconds in the first rounds, and then
-/// [resumes](resume) the slot.
+/// For who finds a slot stopped, for the `round`th time, and can't do without it: gives the thread
+/// that has stopped it some microseconds in the first rounds, and then [resumes](resume) the slot.
 ///
 /// Async-signal-safe.
 pub fn insist(number: &AtomicUsize, round: u32) {
@@ -241,10 +262,12 @@ impl<'n> Stopped<'n> {
         self.mark & MOST
     }
 
-    /// Says how many items there are from now on. What is above isn't looked at any more, by anybody. In a child of `fork`, where this thread may not be, it isn't the slot's any more
+    /// Says how many items there are from now on. What is above isn't looked at any more, by
+    /// anybody. In a child of `fork`, where this thread may not be, it isn't the slot's any more
     /// either: what is dropped there.
     ///
-    /// Whether the slot was still the caller's: it isn't for good once somebody has [resumed](resume) it. Then nothing has changed.
+    /// Whether the slot was still the caller's: it isn't for good once somebody has
+    /// [resumed](resume) it. Then nothing has changed.
     ///
     /// Async-signal-safe.
     ///
@@ -269,7 +292,8 @@ impl Drop for Stopped<'_> {
     }
 }
 
-/// A number that no other mark has as long as this lives: who looks for a mark that was overwritten must never find another's. It has at most a bit less than half of a word.
+/// A number that no other mark has as long as this lives: who looks for a mark that was overwritten
+/// must never find another's. It has at most a bit less than half of a word.
 #[derive(Debug)]
 struct Name(usize);
 
@@ -361,7 +385,8 @@ mod tests {
         assert_eq!((endless.map(|stopped| stopped.count()), fences.get()), (Err(StopError::Busy), 2 + ROUNDS));
     }
 
-    /// The first one's mark is overwritten by a section, and another thread's mark by the time of its fence in force.
+    /// The first one's mark is overwritten by a section, and another thread's mark by the time of
+    /// its fence in force.
     #[test]
     fn of_two_one_stops_it() {
         let number = AtomicUsize::new(5);
@@ -394,7 +419,8 @@ mod tests {
         assert_eq!(number.load(Relaxed), 2);
     }
 
-    /// However many marks others make, of any slots, before a thread looks whether its own is still there.
+    /// However many marks others make, of any slots, before a thread looks whether its own is still
+    /// there.
     #[test]
     fn no_mark_is_taken_for_another() {
         const OTHERS: usize = if cfg!(miri) { 200 } else { 1 << 16 };

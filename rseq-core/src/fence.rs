@@ -1,14 +1,16 @@
 //! Fences: what may be taken for granted about the sections of other CPUs.
 //!
 //! A fence interrupts the CPUs where threads of this process run (`membarrier(2)` with
-//! `MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ`, Linux 5.10): whatever section is under way there starts again. So after a flag was
-//! set and the fence has returned, no section commits that didn't see the flag.
+//! `MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ`, Linux 5.10): whatever section is under way there starts
+//! again. So after a flag was set and the fence has returned, no section commits that didn't see
+//! the flag.
 //!
 //! In portable mode it takes the slots from the sections under way, which find out when they want
 //! to commit. It waits for no `prepare` without end: so sections, whatever they wait for, and
 //! handlers on top of them may make fences.
 //!
-//! How another CPU's items are taken by means of it, and what memory can be freed behind it and what can't, is in [`drain`](crate::drain).
+//! How another CPU's items are taken by means of it, and what memory can be freed behind it and
+//! what can't, is in [`drain`](crate::drain).
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst, fence};
@@ -86,14 +88,15 @@ pub fn cpu(cpu: CpuId) -> Result<(), FenceError> {
     stop(Some(cpu.get()))
 }
 
-/// Makes sure that no thread of the process refers to a window of this image (executable or shared object) any more, so that it
-/// may be unloaded.
+/// Makes sure that no thread of the process refers to a window of this image (executable or shared
+/// object) any more, so that it may be unloaded.
 ///
-/// The caller sees to it that no thread is inside a section of the image, nor begins one. Sections disarm when they end, so
-/// on the way out of them nothing is left behind; this also takes out of force what an abandoned section (`longjmp`) left behind on the
-/// calling thread or on one that runs. Where this crate registered the threads itself, the image stays loaded whatever is asked, because
-/// the kernel and libc still refer to it. It needn't be called to have memory given back: that is
-/// done when the image is unloaded (see [`PerCpu`](crate::PerCpu#memory)).
+/// The caller sees to it that no thread is inside a section of the image, nor begins one. Sections
+/// disarm when they end, so on the way out of them nothing is left behind; this also takes out of
+/// force what an abandoned section (`longjmp`) left behind on the calling thread or on one that
+/// runs. Where this crate registered the threads itself, the image stays loaded whatever is asked,
+/// because the kernel and libc still refer to it. It needn't be called to have memory given back:
+/// that is done when the image is unloaded (see [`PerCpu`](crate::PerCpu#memory)).
 ///
 /// Async-signal-safe.
 ///
@@ -146,12 +149,13 @@ fn interrupt(flags: u32, cpu: i32) -> Result<(), FenceError> {
     sys::membarrier(PRIVATE_EXPEDITED_RSEQ, flags, cpu).map_err(|errno| FenceError { errno })
 }
 
-/// Orders what is stored before and after it for code that loads the later word first and puts no order between its loads: it
-/// finds both stores, or the first alone, or none. For windows, which pay nothing for it.
+/// Orders what is stored before and after it for code that loads the later word first and puts no
+/// order between its loads: it finds both stores, or the first alone, or none. For windows, which
+/// pay nothing for it.
 ///
-/// Where the machine does loads in the order of the program a release store is enough. Elsewhere the kernel puts a barrier
-/// into every thread of the process (`MEMBARRIER_CMD_PRIVATE_EXPEDITED`, Linux 4.14, so wherever there is `rseq(2)`).
-/// False if it refuses.
+/// Where the machine does loads in the order of the program a release store is enough. Elsewhere
+/// the kernel puts a barrier into every thread of the process (`MEMBARRIER_CMD_PRIVATE_EXPEDITED`,
+/// Linux 4.14, so wherever there is `rseq(2)`). False if it refuses.
 pub(crate) fn orders_loads() -> bool {
     let barrier = || sys::membarrier(PRIVATE_EXPEDITED, 0, 0);
     // The kernel asks a process to announce that it makes these, too. Once is enough.
@@ -159,8 +163,8 @@ pub(crate) fn orders_loads() -> bool {
     arch::LOADS_IN_ORDER || barrier().or_else(|_| announced()).is_ok()
 }
 
-/// Announces to the kernel, once, that this process makes fences. Early kernels don't list the command among those
-/// they have, so trying is the only way to know.
+/// Announces to the kernel, once, that this process makes fences. Early kernels don't list the
+/// command among those they have, so trying is the only way to know.
 fn register() -> Result<(), FenceError> {
     static DONE: AtomicBool = AtomicBool::new(false);
     if !DONE.load(Relaxed) {

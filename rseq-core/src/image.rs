@@ -27,8 +27,8 @@ pub(crate) extern "C" fn begins_here() {
 }
 
 /// What this crate's code does once, ahead of `main` or when it is loaded: what takes a lock of
-/// libc's, or its memory, because a section may be a handler's, on top of who has them; and it reads
-/// the environment, which others may change later.
+/// libc's, or its memory, because a section may be a handler's, on top of who has them; and it
+/// reads the environment, which others may change later.
 extern "C" fn prepare() {
     if arch::SUPPORTED {
         mode::is_forced();

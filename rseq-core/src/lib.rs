@@ -1,7 +1,9 @@
-//! The run-time half of [`rseq-dsl`](https://crates.io/crates/rseq-dsl): registers threads with the kernel, decides
-//! whether restartable sequences can be used, and offers the portable mode, per-CPU slots and fences.
+//! The run-time half of [`rseq-dsl`](https://crates.io/crates/rseq-dsl): registers threads with the
+//! kernel, decides whether restartable sequences can be used, and offers the portable mode, per-CPU
+//! slots and fences.
 //!
-//! Use it through `rseq-dsl`, whose `rseq!` compiles the sections. This crate is `no_std` and depends on `libc` alone.
+//! Use it through `rseq-dsl`, whose `rseq!` compiles the sections. This crate is `no_std` and
+//! depends on `libc` alone.
 #![no_std]
 #![debugger_visualizer(gdb_script_file = "../gdb/rseq.py")]
 #![debugger_visualizer(gdb_script_file = "../gdb/printers.py")]

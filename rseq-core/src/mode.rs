@@ -1,4 +1,5 @@
-//! Restartable sequences or the portable mode: one decision for the whole process, made by the first section.
+//! Restartable sequences or the portable mode: one decision for the whole process, made by the
+//! first section.
 
 use core::ffi::CStr;
 use core::fmt;
@@ -10,7 +11,8 @@ use crate::sys::{self, Errno};
 use crate::thread::{FAST, Fast};
 use crate::{arch, cpu, image, selftest};
 
-/// How sections run in this process. Decided once, by the first section or the first call of [`status`](crate::status()).
+/// How sections run in this process. Decided once, by the first section or the first call of
+/// [`status`](crate::status()).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
     /// As restartable sequences.
@@ -25,16 +27,19 @@ pub enum Mode {
 pub enum Reason {
     /// [`portable::force`](crate::portable::force), or `RSEQ_MODE=portable` in the environment.
     Forced,
-    /// This build has none: another architecture or system, Miri, the thread or memory sanitizer, or `--cfg rseq_portable`.
+    /// This build has none: another architecture or system, Miri, the thread or memory sanitizer,
+    /// or `--cfg rseq_portable`.
     NotBuilt,
-    /// The kernel doesn't know the system call: older than 4.18, built without it, or an emulator such as valgrind, qemu-user
-    /// or gVisor.
+    /// The kernel doesn't know the system call: older than 4.18, built without it, or an emulator
+    /// such as valgrind, qemu-user or gVisor.
     NoKernelSupport,
     /// The kernel refused the registration with this error number, as under a seccomp filter.
     Refused(i32),
-    /// The thread that asked first has an area of somebody else's (another library, or an image with its own copy of this crate).
+    /// The thread that asked first has an area of somebody else's (another library, or an image
+    /// with its own copy of this crate).
     OtherArea,
-    /// The kernel is one of those that neither clear nor abort, as a test of it showed: arm64 from 6.19 up to 7.0.13. (Kernels of other versions aren't tested.)
+    /// The kernel is one of those that neither clear nor abort, as a test of it showed: arm64 from
+    /// 6.19 up to 7.0.13. (Kernels of other versions aren't tested.)
     BrokenKernel,
     /// This is a shared object that was loaded later, and its code can't reach an area of the
     /// thread's: its C library has none, and no static thread-local storage for it.
@@ -130,7 +135,8 @@ fn decided() -> Option<Mode> {
     Mode::decode(DECISION.load(Acquire))
 }
 
-/// Lets the sections of an image with this anchor run restartably. Every thread that comes here writes the same numbers: nobody has to wait for the first.
+/// Lets the sections of an image with this anchor run restartably. Every thread that comes here
+/// writes the same numbers: nobody has to wait for the first.
 fn open(words: &Fast, anchor: isize, registrar: Registrar) {
     let cpus = cpu::possible();
     let cids = if register::has_mm_cid(registrar) { cpus } else { 0 };

@@ -26,7 +26,8 @@ use crate::window::Typed;
 /// ```
 ///
 /// # Safety
-/// The type has 1, 2, 4 or 8 bytes, its alignment equals its size, and none of its bytes is padding.
+/// The type has 1, 2, 4 or 8 bytes, its alignment equals its size, and none of its bytes is
+/// padding.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be loaded or committed by one instruction",
     label = "a section loads and stores integers, `bool` and pointers of 8 to 64 bits",
@@ -38,7 +39,8 @@ pub unsafe trait Word: Copy {
     const SIGNED: bool = false;
 }
 
-/// Something that a section may load from, store to and commit to: a reference to an atomic, or a raw pointer (for which `rseq!` must stand in an `unsafe` block).
+/// Something that a section may load from, store to and commit to: a reference to an atomic, or a
+/// raw pointer (for which `rseq!` must stand in an `unsafe` block).
 ///
 /// Implemented here for all there is; not for users to implement.
 #[diagnostic::on_unimplemented(
@@ -75,11 +77,13 @@ pub struct Shared;
 #[derive(Debug, Clone, Copy)]
 pub struct Raw;
 
-/// A place once it has been computed: of a [`Word`], because [`target`] alone makes it. It borrows what the place `P` borrows, so that the
-/// compiler sees it borrowed for as long as the section uses it.
+/// A place once it has been computed: of a [`Word`], because [`target`] alone makes it. It borrows
+/// what the place `P` borrows, so that the compiler sees it borrowed for as long as the section
+/// uses it.
 ///
-/// Nothing but [`target`] asks for a trait, so a place of the wrong type is one error, where it stands, and not another for each use.
-/// All methods take `self` by value, lest a trait of the user's that is implemented for every type comes before them.
+/// Nothing but [`target`] asks for a trait, so a place of the wrong type is one error, where it
+/// stands, and not another for each use. All methods take `self` by value, lest a trait of the
+/// user's that is implemented for every type comes before them.
 pub struct Target<V, A, P> {
     address: *mut V,
     access: A,
@@ -120,8 +124,9 @@ impl Raw {
     /// The section uses a raw pointer as a place.
     ///
     /// # Safety
-    /// The pointer is aligned and valid for what the section does with it (loads, stores), and nobody accesses what it points to at the same time except
-    /// sections on the same slot, or atomically.
+    /// The pointer is aligned and valid for what the section does with it (loads, stores), and
+    /// nobody accesses what it points to at the same time except sections on the same slot, or
+    /// atomically.
     #[inline(always)]
     pub unsafe fn use_raw_pointer(self) {}
 }
@@ -153,15 +158,16 @@ impl<V, A, P> Target<V, A, P> {
         value
     }
 
-    /// What is there, atomically. With acquire order: to every processor, a store or a load at an address that depends on what was loaded comes after the load, or a store behind
-    /// a branch that does; to the language that takes an order.
+    /// What is there, atomically. With acquire order: to every processor, a store or a load at an
+    /// address that depends on what was loaded comes after the load, or a store behind a branch
+    /// that does; to the language that takes an order.
     ///
     /// # Safety
     /// [`Raw::use_raw_pointer`]'s.
     #[inline]
     pub unsafe fn load(self) -> V {
-        // SAFETY: `V` is a `Word` of the size that each branch takes it for. For the place: the caller's; a reference to an atomic is
-        // valid for atomic loads anyhow.
+        // SAFETY: `V` is a `Word` of the size that each branch takes it for. For the place: the
+        // caller's; a reference to an atomic is valid for atomic loads anyhow.
         unsafe {
             match size_of::<V>() {
                 bytes if bytes == POINTER => {

@@ -29,14 +29,16 @@ pub enum Registrar {
 pub(crate) struct LibcArea {
     /// From the thread pointer, in bytes.
     offset: isize,
-    /// The bytes in use, as libc reports them: 20 or 32 for the original ABI, from glibc 2.41 the kernel's feature size.
+    /// The bytes in use, as libc reports them: 20 or 32 for the original ABI, from glibc 2.41 the
+    /// kernel's feature size.
     pub(crate) active: u32,
 }
 
 /// libc's areas, if it registered the main thread's.
 ///
-/// glibc exports `__rseq_offset` and `__rseq_size` from 2.35 on; the size is 0 if it registered nothing
-/// (manual, "Restartable Sequences"). They are looked up by name, because an import would keep the program from starting on an older glibc.
+/// glibc exports `__rseq_offset` and `__rseq_size` from 2.35 on; the size is 0 if it registered
+/// nothing (manual, "Restartable Sequences"). They are looked up by name, because an import would
+/// keep the program from starting on an older glibc.
 pub(crate) fn libc_area() -> Option<LibcArea> {
     place_of_libc().filter(|area| area.active > 0)
 }
@@ -80,14 +82,16 @@ fn look_libc_up() -> Option<LibcArea> {
     if offset.is_null() || active.is_null() {
         return None;
     }
-    // SAFETY: glibc's documented types of the two constants, which were written before any of our code ran.
+    // SAFETY: glibc's documented types of the two constants, which were written before any of our
+    // code ran.
     let (offset, active) = unsafe { (*offset, *active) };
     // At the thread pointer itself is none, so code takes that for a distance that isn't known.
     (offset != 0).then_some(LibcArea { offset, active })
 }
 
-/// Stores in the words of an image with this anchor where the areas of threads are: what libc says was settled before any of our code ran. For sections that count on it ahead of the
-/// decision on the mode, which registers threads.
+/// Stores in the words of an image with this anchor where the areas of threads are: what libc says
+/// was settled before any of our code ran. For sections that count on it ahead of the decision on
+/// the mode, which registers threads.
 ///
 /// A shared object that reaches none, in a process with a glibc from before 2.35 that had no static
 /// TLS for it, ends the process here: it can't look at each section whether there is an area.
@@ -131,7 +135,8 @@ pub(crate) fn area_at(distance: isize) -> *mut Rseq {
 /// The bytes of an area that are registered.
 pub(crate) fn length(registrar: Registrar) -> u32 {
     match registrar {
-        // glibc registers at least the original structure, also where it reports fewer bytes as active.
+        // glibc registers at least the original structure, also where it reports fewer bytes as
+        // active.
         Registrar::Libc => libc_area().map_or(ORIGINAL_LENGTH, |area| area.active.max(ORIGINAL_LENGTH)),
         // As long as glibc would have registered it.
         Registrar::Own if own_is_of_libc() => ORIGINAL_LENGTH,
@@ -139,8 +144,9 @@ pub(crate) fn length(registrar: Registrar) -> u32 {
     }
 }
 
-/// The length to register an own area under, on a kernel that fills so many bytes of it, so aligned: all of them if there is room, else those of the
-/// original structure. (Any other number is refused: `rseq_length_valid` in `kernel/rseq.c`.)
+/// The length to register an own area under, on a kernel that fills so many bytes of it, so
+/// aligned: all of them if there is room, else those of the original structure. (Any other number
+/// is refused: `rseq_length_valid` in `kernel/rseq.c`.)
 fn own_length(filled: usize, align: usize) -> u32 {
     let fits = filled <= size_of::<OwnArea>() && align <= align_of::<OwnArea>();
     if fits { ORIGINAL_LENGTH.max(filled as u32) } else { ORIGINAL_LENGTH }
@@ -160,16 +166,17 @@ pub(crate) fn has_mm_cid(registrar: Registrar) -> bool {
     kept(registrar) as usize >= offset_of!(Rseq, slice_ctrl)
 }
 
-/// Makes sure that the calling thread is registered, in a process that was opened to restartable sections. Its CPU, if that
-/// has a slot.
+/// Makes sure that the calling thread is registered, in a process that was opened to restartable
+/// sections. Its CPU, if that has a slot.
 pub(crate) fn ensure(registrar: Registrar) -> Option<usize> {
     let area = arch::locate().area;
     // SAFETY: the calling thread's own area, in its TLS.
     let cpu_id = unsafe { &(*area).cpu_id };
     if is_unasked(registrar, cpu_id.load(Relaxed)) {
         let _failure_shows_in_cpu_id = match registrar {
-            // A thread that libc didn't start (`clone`), or one that was unregistered behind its back.
-            // SAFETY: libc's area for exactly this purpose, which lives as long as the thread.
+            // A thread that libc didn't start (`clone`), or one that was unregistered behind its
+            // back. SAFETY: libc's area for exactly this purpose, which lives as long as the
+            // thread.
             Registrar::Libc => unsafe { sys::rseq(area, length(registrar), 0, arch::SIGNATURE) },
             Registrar::Own => own_area(area),
         };
@@ -204,7 +211,8 @@ pub(crate) fn is_kept(registrar: Registrar) -> bool {
     !looks_so || sys::is_registered(area, length(registrar), arch::SIGNATURE)
 }
 
-/// Registers the calling thread's own area, and sees to it that the registration ends before the thread's memory does.
+/// Registers the calling thread's own area, and sees to it that the registration ends before the
+/// thread's memory does.
 fn own_area(area: *mut Rseq) -> Result<(), Errno> {
     // SAFETY: static TLS is valid until the thread has run its destructors, of which ours ends the
     // registration; libc's area is until the thread is gone.
@@ -216,7 +224,8 @@ fn own_area(area: *mut Rseq) -> Result<(), Errno> {
         if own_is_of_libc() {
             return Ok(());
         }
-        // musl unmaps a detached thread's memory before the thread is gone, and the kernel kills a process whose area isn't there.
+        // musl unmaps a detached thread's memory before the thread is gone, and the kernel kills a
+        // process whose area isn't there.
         sys::at_thread_exit(unregister, area.cast()).inspect_err(|_| {
             // SAFETY: this area, which stays valid.
             unsafe { unregister(area.cast()) };
@@ -230,7 +239,8 @@ fn own_area(area: *mut Rseq) -> Result<(), Errno> {
     result
 }
 
-/// Ends the registration of the calling thread if it is this crate's, which turned out to be of no use.
+/// Ends the registration of the calling thread if it is this crate's, which turned out to be of no
+/// use.
 pub(crate) fn withdraw(registrar: Registrar) {
     if let Registrar::Own = registrar {
         // SAFETY: the calling thread's area, which this crate registered.
@@ -238,7 +248,8 @@ pub(crate) fn withdraw(registrar: Registrar) {
     }
 }
 
-/// Ends a thread's own registration. A section in a later destructor of the same thread registers it again.
+/// Ends a thread's own registration. A section in a later destructor of the same thread registers
+/// it again.
 unsafe extern "C" fn unregister(area: *mut c_void) {
     // SAFETY: the area that this thread registered; it stays valid here.
     let _not_registered_any_more =
@@ -251,7 +262,8 @@ mod tests {
 
     #[test]
     fn an_own_area_is_as_long_as_the_kernel_fills_it() {
-        // No entries before 6.3; what 6.3 and 7.0 say; an alignment and a length that there is no room for.
+        // No entries before 6.3; what 6.3 and 7.0 say; an alignment and a length that there is no
+        // room for.
         assert_eq!([own_length(0, 0), own_length(28, 32), own_length(32, 32)], [32; 3]);
         assert_eq!([own_length(33, 64), own_length(64, 64)], [33, 64]);
         assert_eq!([own_length(65, 128), own_length(33, 128), own_length(usize::MAX, 1)], [32; 3]);

@@ -17,8 +17,8 @@ use crate::slice;
 use crate::thread::{FAST, Located, ThreadBlock};
 use crate::{arch, sys};
 
-/// A section with a `prepare`, which has begun: its descriptor is armed, or it holds a slot in portable mode. Whatever way `prepare` is left,
-/// dropping this takes it out of force.
+/// A section with a `prepare`, which has begun: its descriptor is armed, or it holds a slot in
+/// portable mode. Whatever way `prepare` is left, dropping this takes it out of force.
 #[derive(Debug)]
 pub struct Section<I: IndexKind> {
     thread: Located,
@@ -29,8 +29,8 @@ pub struct Section<I: IndexKind> {
     attempt: usize,
 }
 
-/// A section of which only the window is still to come, which takes the descriptor out of force by itself. There is one of each, because its end gives a slot
-/// back that it may hold.
+/// A section of which only the window is still to come, which takes the descriptor out of force by
+/// itself. There is one of each, because its end gives a slot back that it may hold.
 #[derive(Debug)]
 pub struct Prepared<I> {
     thread: Located,
@@ -39,7 +39,8 @@ pub struct Prepared<I> {
 }
 
 impl<I: IndexKind> Section<I> {
-    /// Arms the thread's descriptor and reads the index, in this order; in portable mode, locks a slot.
+    /// Arms the thread's descriptor and reads the index, in this order; in portable mode, locks a
+    /// slot.
     #[inline(always)]
     pub fn enter() -> Self {
         loop {
@@ -86,7 +87,8 @@ impl<I: IndexKind> Section<I> {
         if block.is_null() {
             return None;
         }
-        // SAFETY: the number of a slot that this thread has locked, or of one that an index selected.
+        // SAFETY: the number of a slot that this thread has locked, or of one that an index
+        // selected.
         let index = unsafe { I::checked(index) };
         Some(Self {
             thread: arch::of_block(block),
@@ -101,7 +103,8 @@ impl<I: IndexKind> Section<I> {
     /// needs no descriptor.
     #[inline(always)]
     fn of_slot(index: usize) -> Self {
-        // SAFETY: the number of a slot that this thread has locked, or of one that an index selected.
+        // SAFETY: the number of a slot that this thread has locked, or of one that an index
+        // selected.
         let index = unsafe { I::checked(index) };
         Self {
             thread: arch::locate(),
@@ -183,8 +186,9 @@ impl<I: IndexKind> Prepared<I> {
         self.index.number()
     }
 
-    /// The window went to its abort handler, or there is none: runs `window` now if the section holds a slot in portable mode. Nothing
-    /// is in force afterwards. If it didn't run and there is no `abort` clause, relaxes.
+    /// The window went to its abort handler, or there is none: runs `window` now if the section
+    /// holds a slot in portable mode. Nothing is in force afterwards. If it didn't run and there is
+    /// no `abort` clause, relaxes.
     #[inline(always)]
     #[cfg_attr(debug_assertions, track_caller)]
     pub fn aborted<C, const N: usize>(
@@ -202,7 +206,8 @@ impl<I: IndexKind> Drop for Section<I> {
     #[inline(always)]
     fn drop(&mut self) {
         arch::leaves();
-        // SAFETY: the area of the thread that armed it: a section never changes threads, being neither Send nor able to await.
+        // SAFETY: the area of the thread that armed it: a section never changes threads, being
+        // neither Send nor able to await.
         unsafe { arch::disarm(self.thread.area) };
         self.audit.left(self.thread);
         if is_portable(self.index) {
@@ -211,15 +216,15 @@ impl<I: IndexKind> Drop for Section<I> {
     }
 }
 
-/// The section of this index holds a slot instead of being armed: no index is below the limit of its kind where sections of that kind run under
-/// locks, and the shared slot's never is.
+/// The section of this index holds a slot instead of being armed: no index is below the limit of
+/// its kind where sections of that kind run under locks, and the shared slot's never is.
 #[inline(always)]
 fn is_portable<I: IndexKind>(index: I) -> bool {
     index.number() >= I::limit()
 }
 
-/// See [`Prepared::aborted`]. Generic, and so in the crate of the section: there the call needs no address from a table, which the compiler would load
-/// ahead of every section.
+/// See [`Prepared::aborted`]. Generic, and so in the crate of the section: there the call needs no
+/// address from a table, which the compiler would load ahead of every section.
 #[cold]
 #[inline(never)]
 #[cfg_attr(debug_assertions, track_caller)]
@@ -236,10 +241,12 @@ fn end_aborted<I: IndexKind, C, const N: usize>(
     outcome.unwrap_or_else(|| aborted(relax))
 }
 
-/// The window of a section without `prepare` went to its abort handler, or there is none. Does away with what keeps it from running (`open` says what
-/// there was to be done for its slots); runs it in portable mode, as `window`, if it must; else it was aborted. Nothing is in force afterwards.
+/// The window of a section without `prepare` went to its abort handler, or there is none. Does away
+/// with what keeps it from running (`open` says what there was to be done for its slots); runs it
+/// in portable mode, as `window`, if it must; else it was aborted. Nothing is in force afterwards.
 ///
-/// If its slots can't be opened it runs on the shared one, under the lock, as on threads that the kernel refuses.
+/// If its slots can't be opened it runs on the shared one, under the lock, as on threads that the
+/// kernel refuses.
 #[cold]
 #[inline(never)]
 #[cfg_attr(debug_assertions, track_caller)]
@@ -252,7 +259,8 @@ pub fn window_aborted<I: IndexKind, C, const N: usize>(
     let ready = FAST.is_open() && thread_is_registered();
     disarm_this_thread();
     let registrar = registrar();
-    // With a mode to go by, and no slot locked yet: the user's code may run here, which makes the values.
+    // With a mode to go by, and no slot locked yet: the user's code may run here, which makes the
+    // values.
     let opened = open();
     let slot = if opened == Opening::Refused { Some(portable::enter_shared()) } else { begin::<I>(registrar) };
     let outcome = match slot {
@@ -266,8 +274,8 @@ pub fn window_aborted<I: IndexKind, C, const N: usize>(
     outcome.unwrap_or_else(|| aborted(relax))
 }
 
-/// As [`window_aborted`], for a section without an `abort` clause: goes on until the window is through, by `again`. Being elsewhere, the loop takes no
-/// register from the section.
+/// As [`window_aborted`], for a section without an `abort` clause: goes on until the window is
+/// through, by `again`. Being elsewhere, the loop takes no register from the section.
 #[cold]
 #[inline(never)]
 #[cfg_attr(debug_assertions, track_caller)]
@@ -343,7 +351,8 @@ fn arm_here<I: IndexKind>() -> Entered {
     })
 }
 
-/// Locks a slot if the section can't run restartably: in portable mode, where the kernel has no indices of this kind, and on a thread that has none.
+/// Locks a slot if the section can't run restartably: in portable mode, where the kernel has no
+/// indices of this kind, and on a thread that has none.
 fn begin<I: IndexKind>(registrar: Option<Registrar>) -> Option<usize> {
     match registrar {
         Some(registrar) if I::limit() > 0 => {
@@ -368,12 +377,13 @@ fn registrar() -> Option<Registrar> {
 }
 
 fn thread_is_registered() -> bool {
-    // SAFETY: the calling thread's area; there is one, because this is asked of an open process only.
+    // SAFETY: the calling thread's area; there is one, because this is asked of an open process
+    // only.
     unsafe { (*arch::locate().area).cpu_id.load(Relaxed).cast_signed() >= 0 }
 }
 
-/// Makes sure that no section which the calling thread is inside of can commit. For what `prepare` may do only at this price: the
-/// section starts again and finds it done.
+/// Makes sure that no section which the calling thread is inside of can commit. For what `prepare`
+/// may do only at this price: the section starts again and finds it done.
 pub(crate) fn disarm_this_thread() {
     arch::starts_again();
     // SAFETY: the calling thread's area.
@@ -394,8 +404,8 @@ pub fn area_for_windows() -> usize {
     arch::area_for_windows()
 }
 
-/// The same, for windows that a section's own code runs again when they were aborted: what is kept from one attempt to the next would take a register that has
-/// to be saved.
+/// The same, for windows that a section's own code runs again when they were aborted: what is kept
+/// from one attempt to the next would take a register that has to be saved.
 #[inline(always)]
 #[must_use]
 pub fn area_for_attempts() -> usize {
@@ -403,26 +413,28 @@ pub fn area_for_attempts() -> usize {
     arch::area_for_attempts()
 }
 
-/// A window as Rust, which takes its operands when it is called: captured, they would be put into memory ahead of every window. They are here to tell their
-/// types.
+/// A window as Rust, which takes its operands when it is called: captured, they would be put into
+/// memory ahead of every window. They are here to tell their types.
 #[inline(always)]
 pub fn with_operands<C, I: IndexKind, const N: usize, F: Fn(C, I) -> Outcome<N>>(_: C, window: F) -> F {
     window
 }
 
-/// One more abort of a section. Out of line and opaque, lest the compiler unroll a section for each number of aborts that its `abort` clause
-/// tells apart.
+/// One more abort of a section. Out of line and opaque, lest the compiler unroll a section for each
+/// number of aborts that its `abort` clause tells apart.
 #[cold]
 #[inline(never)]
 pub fn count<const HERE: u8>(aborts: u32) -> u32 {
     black_box(aborts).saturating_add(1)
 }
 
-/// What a section without an `abort` clause does after each abort: after a run of them it gives the processor away once, because whoever
-/// keeps interrupting may have to finish first, and asks that it may finish itself then.
+/// What a section without an `abort` clause does after each abort: after a run of them it gives the
+/// processor away once, because whoever keeps interrupting may have to finish first, and asks that
+/// it may finish itself then.
 fn relax_after_run() {
     const RUN: u32 = 64;
-    /// The aborts of all threads: a count of its own for every section would cost those that don't abort.
+    /// The aborts of all threads: a count of its own for every section would cost those that don't
+    /// abort.
     static ABORTS: AtomicU32 = AtomicU32::new(0);
     if ABORTS.fetch_add(1, Relaxed) % RUN == RUN - 1 {
         sys::yield_now();
@@ -430,7 +442,8 @@ fn relax_after_run() {
     }
 }
 
-/// Does this with the area of the calling thread, if it has one. (In builds without restartable sequences there is none.)
+/// Does this with the area of the calling thread, if it has one. (In builds without restartable
+/// sequences there is none.)
 fn with_this_area(act: fn(&Rseq)) {
     // SAFETY: the calling thread's area, or null.
     if let Some(area) = unsafe { arch::locate().area.as_ref() } {

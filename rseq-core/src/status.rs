@@ -15,7 +15,8 @@ use crate::{cpu, fence};
 pub struct Libc {
     /// Its name as the target has it: `gnu`, `musl`, or empty.
     pub name: &'static str,
-    /// The bytes of an area that it reports as active (glibc's `__rseq_size`), 0 if it registers no thread.
+    /// The bytes of an area that it reports as active (glibc's `__rseq_size`), 0 if it registers no
+    /// thread.
     pub active_bytes: u32,
 }
 
@@ -103,8 +104,9 @@ impl Status {
         self.libc
     }
 
-    /// The length in bytes under which a thread's area is registered: 32 for the original ABI, more on kernels that have more to say (33 from Linux 7.0), by
-    /// this crate and by glibc from 2.41; 0 in portable mode.
+    /// The length in bytes under which a thread's area is registered: 32 for the original ABI, more
+    /// on kernels that have more to say (33 from Linux 7.0), by this crate and by glibc from 2.41;
+    /// 0 in portable mode.
     ///
     /// Async-signal-safe.
     #[must_use]
@@ -112,8 +114,9 @@ impl Status {
         self.registered_bytes
     }
 
-    /// Threads are registered with more than the original 32 bytes, which the kernel calls "v2": it watches over those fields of their areas that are its own
-    /// (from Linux 7.0.10 it kills a process that writes to one), and may let them have time-slice extensions.
+    /// Threads are registered with more than the original 32 bytes, which the kernel calls "v2": it
+    /// watches over those fields of their areas that are its own (from Linux 7.0.10 it kills a
+    /// process that writes to one), and may let them have time-slice extensions.
     ///
     /// Async-signal-safe.
     #[must_use]
@@ -145,7 +148,8 @@ impl Status {
         self.fences
     }
 
-    /// Whether threads that are aborted again and again ask the kernel for time to finish (Linux 7.0, if configured), and if not, why.
+    /// Whether threads that are aborted again and again ask the kernel for time to finish (Linux
+    /// 7.0, if configured), and if not, why.
     ///
     /// Async-signal-safe.
     #[must_use]
@@ -153,7 +157,8 @@ impl Status {
         self.slice_extension
     }
 
-    /// The CPU ids that can occur are those below this number: the slots of a [`PerCpu`](crate::PerCpu), less the shared one.
+    /// The CPU ids that can occur are those below this number: the slots of a
+    /// [`PerCpu`](crate::PerCpu), less the shared one.
     ///
     /// Async-signal-safe.
     #[must_use]

@@ -14,7 +14,8 @@ use crate::arch::{self, audit};
 /// (`arch/blocks.rs`).
 #[repr(C)]
 pub(crate) struct ThreadBlock {
-    /// The thread descriptor. It always covers one window, whole: the one that the thread published last.
+    /// The thread descriptor. It always covers one window, whole: the one that the thread published
+    /// last.
     pub(crate) descriptor: Descriptor,
     /// The distance in bytes from here to the thread's area, for
     /// [`of_block`](crate::arch::of_block): stored by the cold path, each time that it hands the
@@ -31,8 +32,9 @@ pub(crate) struct ThreadBlock {
     pub(crate) nesting: crate::nesting::State,
 }
 
-/// Room for an area as long, and as aligned, as kernels want it: from Linux 7.0 on they fill 33 bytes, at a multiple of 64. One that fills more than this is
-/// told of the original structure alone.
+/// Room for an area as long, and as aligned, as kernels want it: from Linux 7.0 on they fill 33
+/// bytes, at a multiple of 64. One that fills more than this is told of the original structure
+/// alone.
 #[repr(C, align(64))]
 pub(crate) struct OwnArea {
     pub(crate) fields: Rseq,
@@ -47,7 +49,8 @@ pub(crate) struct Located {
     pub(crate) area: *mut Rseq,
 }
 
-/// What sections load before they begin; written once, when the mode is decided. `gdb/rseq.py` knows their order.
+/// What sections load before they begin; written once, when the mode is decided. `gdb/rseq.py`
+/// knows their order.
 #[repr(C)]
 pub struct Fast {
     /// See [`spare_area`]. The words begin behind it, at [`WORDS`].
@@ -55,8 +58,8 @@ pub struct Fast {
     /// The distance in bytes to a thread's area from where [`anchor`](crate::arch::anchor) is,
     /// which is a thread's block wherever that lies in static TLS. It is the same for every thread.
     pub(crate) area_offset: AtomicIsize,
-    /// CPU ids below this number have a slot. 0 until the mode is decided and in portable mode, so that every section
-    /// goes the slow way first.
+    /// CPU ids below this number have a slot. 0 until the mode is decided and in portable mode, so
+    /// that every section goes the slow way first.
     pub(crate) cpus: AtomicUsize,
     /// The same for concurrency ids: 0 also where the kernel has none.
     pub(crate) cids: AtomicUsize,
@@ -83,7 +86,8 @@ pub(crate) const WORDS: usize = offset_of!(Fast, area_offset);
 struct Spare([AtomicU32; SPARE_WORDS]);
 const SPARE_WORDS: usize = size_of::<Rseq>() / size_of::<u32>();
 
-/// The offset of the own area, which is also right before anything is known: its `cpu_id` says that it isn't registered.
+/// The offset of the own area, which is also right before anything is known: its `cpu_id` says that
+/// it isn't registered.
 #[allow(dead_code, reason = "where no area is addressed there is none")]
 pub(crate) const OWN_AREA: isize = offset_of!(ThreadBlock, own_area) as isize;
 
@@ -109,8 +113,9 @@ impl Fast {
         self.cpus.load(Acquire) > 0
     }
 
-    /// Lets sections run restartably, by areas at this distance from the thread pointer. A thread that sees some of the stores without the others still goes the slow way:
-    /// an old offset leads to an unregistered area, an old number of indices is 0.
+    /// Lets sections run restartably, by areas at this distance from the thread pointer. A thread
+    /// that sees some of the stores without the others still goes the slow way: an old offset leads
+    /// to an unregistered area, an old number of indices is 0.
     pub(crate) fn open(&self, distance: isize, anchor: isize, cpus: usize, cids: usize) {
         self.area_offset.store(distance.wrapping_sub(anchor), Relaxed);
         self.anchor.store(anchor, Relaxed);

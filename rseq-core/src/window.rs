@@ -1,8 +1,9 @@
-//! What the expansion of `rseq!` says about a window: the types of its values, where its operands lie, and what its statements mean in
-//! the portable mode.
+//! What the expansion of `rseq!` says about a window: the types of its values, where its operands
+//! lie, and what its statements mean in the portable mode.
 //!
-//! A window is asm, and asm knows no types: so the same statements are compiled a second time as Rust, where the compiler infers a type for each value. A
-//! [`Typed`] carries it over to the asm's operands: the width, the sign. That second form is also what runs in portable mode.
+//! A window is asm, and asm knows no types: so the same statements are compiled a second time as
+//! Rust, where the compiler infers a type for each value. A [`Typed`] carries it over to the asm's
+//! operands: the width, the sign. That second form is also what runs in portable mode.
 
 use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, MaybeUninit, transmute_copy};
@@ -75,7 +76,8 @@ pub fn element_of<T: Elements>(_: Pointee<T>) -> Pointee<T::Element> {
 /// A value's bytes as an integer, zero-extended.
 ///
 /// # Safety
-/// The type is a [`Word`]. (That is asked for where a place or an operand of it is, once, and not once more for each use.)
+/// The type is a [`Word`]. (That is asked for where a place or an operand of it is, once, and not
+/// once more for each use.)
 #[inline(always)]
 #[must_use]
 pub unsafe fn bits<V>(value: V) -> usize {
@@ -83,7 +85,8 @@ pub unsafe fn bits<V>(value: V) -> usize {
     // SAFETY: a `Word` of the size that each branch takes it for.
     unsafe {
         match size_of::<V>() {
-            // The window handles it without the compiler's knowledge, so the provenance of a pointer must be exposed.
+            // The window handles it without the compiler's knowledge, so the provenance of a
+            // pointer must be exposed.
             bytes if bytes == POINTER => transmute_copy::<V, *const ()>(&*value).expose_provenance(),
             1 => transmute_copy::<V, u8>(&*value) as usize,
             2 => transmute_copy::<V, u16>(&*value) as usize,
@@ -153,7 +156,8 @@ fn of<V: Word>(word: V) -> usize {
     unsafe { bits(word) }
 }
 
-/// Integers: what `+`, `-`, `<<` and `>>` work on in a window, wrapping. Implemented for all there are; not for users to implement.
+/// Integers: what `+`, `-`, `<<` and `>>` work on in a window, wrapping. Implemented for all there
+/// are; not for users to implement.
 #[diagnostic::on_unimplemented(
     message = "a window can't compute with `{Self}`",
     label = "not an integer",
@@ -161,7 +165,8 @@ fn of<V: Word>(word: V) -> usize {
 )]
 pub trait Arithmetic: Logic + sealed::Sealed {}
 
-/// Integers and `bool`: what `&`, `|` and `^` work on in a window. Implemented for all there are; not for users to implement.
+/// Integers and `bool`: what `&`, `|` and `^` work on in a window. Implemented for all there are;
+/// not for users to implement.
 #[diagnostic::on_unimplemented(
     message = "a window can't combine the bits of `{Self}`",
     label = "neither an integer nor `bool`",
@@ -169,7 +174,8 @@ pub trait Arithmetic: Logic + sealed::Sealed {}
 )]
 pub trait Logic: Word + sealed::Sealed {}
 
-/// Integers and raw pointers: what `<`, `<=`, `>` and `>=` compare in a window. Implemented for all there are; not for users to implement.
+/// Integers and raw pointers: what `<`, `<=`, `>` and `>=` compare in a window. Implemented for all
+/// there are; not for users to implement.
 #[diagnostic::on_unimplemented(
     message = "a window can't order values of `{Self}`",
     label = "neither an integer nor a raw pointer",
@@ -177,7 +183,8 @@ pub trait Logic: Word + sealed::Sealed {}
 )]
 pub trait Ordered: Word + sealed::Sealed {}
 
-/// Pointers that can be null: what `null` stands for in a window. Implemented for raw pointers and `Option<NonNull<T>>`; not for users to implement.
+/// Pointers that can be null: what `null` stands for in a window. Implemented for raw pointers and
+/// `Option<NonNull<T>>`; not for users to implement.
 #[diagnostic::on_unimplemented(
     message = "`null` is no `{Self}`",
     label = "not a pointer",
@@ -199,7 +206,8 @@ pub trait Pointer: Word + sealed::Sealed {
     type Pointee;
 }
 
-/// Unsigned integers no wider than a pointer: what selects an element in a window. Implemented for all there are; not for users to implement.
+/// Unsigned integers no wider than a pointer: what selects an element in a window. Implemented for
+/// all there are; not for users to implement.
 #[diagnostic::on_unimplemented(
     message = "a window can't use a `{Self}` as the index of an element",
     label = "not an unsigned integer",
@@ -266,7 +274,8 @@ pub fn null<V: Nullable>() -> V {
 
 /// The integer of these bits: the lower ones, as many as the type has.
 fn integer<V: Logic>(bits: usize) -> V {
-    // SAFETY: every pattern of bits is an integer; for `bool`, both operands were 0 or 1, and so is what `&`, `|` and `^` make of them.
+    // SAFETY: every pattern of bits is an integer; for `bool`, both operands were 0 or 1, and so is
+    // what `&`, `|` and `^` make of them.
     unsafe { from_bits(Typed::new(), bits) }
 }
 
@@ -374,7 +383,8 @@ pub struct Field<T, U> {
     part: Pointee<U>,
 }
 
-/// The field at `part` of the structure `whole`. For constants, whose value is of the type that [`Pointee::field`] expects.
+/// The field at `part` of the structure `whole`. For constants, whose value is of the type that
+/// [`Pointee::field`] expects.
 ///
 /// # Safety
 /// `part` points into `whole`.
@@ -403,7 +413,8 @@ pub const fn bytes_of<T>() -> usize {
 /// What has elements: arrays, slices and raw pointers. Not for users to implement.
 ///
 /// # Safety
-/// `first` is where the first element lies, behind which the others follow. It is the same each time.
+/// `first` is where the first element lies, behind which the others follow. It is the same each
+/// time.
 #[diagnostic::on_unimplemented(
     message = "a window can't index a `{Self}`",
     label = "neither an array, a slice nor a raw pointer",
@@ -463,7 +474,8 @@ impl<T> Clone for First<'_, T> {
 }
 impl<T> Copy for First<'_, T> {}
 
-/// The first element of an array or slice, or behind a raw pointer; type errors in the section's place land on its argument.
+/// The first element of an array or slice, or behind a raw pointer; type errors in the section's
+/// place land on its argument.
 #[inline(always)]
 pub fn elements<E: Elements + ?Sized>(base: &E) -> First<'_, E::Element> {
     const { assert!(size_of::<E::Element>() < 1 << 31, "the elements that a window selects from have less than 2 GiB each") };
@@ -497,7 +509,8 @@ impl<T> First<'_, T> {
     }
 }
 
-/// The slots that a window selects from by the index it reads; type errors in the section's place land on its argument.
+/// The slots that a window selects from by the index it reads; type errors in the section's place
+/// land on its argument.
 #[inline(always)]
 pub fn per_cpu<T, I: IndexKind>(slots: &PerCpu<T, I>) -> &PerCpu<T, I> {
     slots
@@ -571,8 +584,9 @@ impl<A> Bytes<A> {
     /// The section copies by a raw pointer.
     ///
     /// # Safety
-    /// The pointer is valid for reads, or for writes, of the length that is copied, and nobody accesses those bytes at the same time but sections on
-    /// the same slot. Source and destination don't overlap.
+    /// The pointer is valid for reads, or for writes, of the length that is copied, and nobody
+    /// accesses those bytes at the same time but sections on the same slot. Source and destination
+    /// don't overlap.
     #[inline(always)]
     pub unsafe fn use_raw_pointer(self) {}
 

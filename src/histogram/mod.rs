@@ -24,9 +24,10 @@ use crate::{AllocError, PerCpu};
 
 /// How often which values occurred: many threads record, few look.
 ///
-/// Values are `u64`s of any unit (nanoseconds, bytes). They are counted in *buckets*: below `PARTS` each value has its own, and from there on each octave, from one power
-/// of two to the next, is divided into `PARTS` of the same width. So a bucket is at most 1/`PARTS` as wide as its smallest value: a quantile is known that
-/// exactly (3 % for 32), at whatever magnitude.
+/// Values are `u64`s of any unit (nanoseconds, bytes). They are counted in *buckets*: below `PARTS`
+/// each value has its own, and from there on each octave, from one power of two to the next, is
+/// divided into `PARTS` of the same width. So a bucket is at most 1/`PARTS` as wide as its smallest
+/// value: a quantile is known that exactly (3 % for 32), at whatever magnitude.
 ///
 /// ```
 /// use rseq::Histogram;
@@ -41,10 +42,12 @@ use crate::{AllocError, PerCpu};
 /// assert!(median.last() - median.first() <= 500 / 32);
 /// ```
 ///
-/// To record is one plain instruction on the CPU's own part, in a section (on machines of 32 bits an atomic one, as of [`Counter`](crate::Counter)), and a few to find the bucket. It may be done from everywhere but in the `prepare` of a section.
+/// To record is one plain instruction on the CPU's own part, in a section (on machines of 32 bits
+/// an atomic one, as of [`Counter`](crate::Counter)), and a few to find the bucket. It may be done
+/// from everywhere but in the `prepare` of a section.
 ///
-/// *Memory*: 512 × `PARTS` bytes of address space for each CPU, of which those pages (4 KiB) are taken whose buckets a CPU counts in: values within a factor of 64 take
-/// about three at 32 parts.
+/// *Memory*: 512 × `PARTS` bytes of address space for each CPU, of which those pages (4 KiB) are
+/// taken whose buckets a CPU counts in: values within a factor of 64 take about three at 32 parts.
 ///
 /// `PARTS` is a power of two from 1 to 1024.
 pub struct Histogram<const PARTS: usize = 32> {
@@ -116,7 +119,8 @@ impl<const PARTS: usize> Histogram<PARTS> {
         self.parts[current::cpu()].counts()[index].fetch_add(times, Relaxed);
     }
 
-    /// How many values were recorded, as of [`Counter::sum`](crate::Counter::sum); `u64::MAX` if there are more, as each bucket can hold that many.
+    /// How many values were recorded, as of [`Counter::sum`](crate::Counter::sum); `u64::MAX` if
+    /// there are more, as each bucket can hold that many.
     ///
     /// Async-signal-safe.
     #[must_use]

@@ -7,7 +7,8 @@ use super::bucket::Bucket;
 #[cfg(feature = "serde")]
 use super::grid::{OCTAVES, index_among};
 
-/// What a [`Histogram`](super::Histogram) held at some time: a value of its own, to be asked, kept, merged and sent.
+/// What a [`Histogram`](super::Histogram) held at some time: a value of its own, to be asked, kept,
+/// merged and sent.
 ///
 /// ```
 /// let latency: rseq::Histogram = rseq::Histogram::new();
@@ -20,8 +21,10 @@ use super::grid::{OCTAVES, index_among};
 /// assert_eq!(seen.count_up_to(100), 3);
 /// ```
 ///
-/// With the feature `serde` it is serialised as its parts and its buckets, each the first value and the count: `{"parts":32,"buckets":[[10,1],[39936,2]]}`. What is
-/// deserialised is checked: anything that no histogram can have held is an error, and no input, however long, takes more than 4 MiB.
+/// With the feature `serde` it is serialised as its parts and its buckets, each the first value and
+/// the count: `{"parts":32,"buckets":[[10,1],[39936,2]]}`. What is deserialised is checked:
+/// anything that no histogram can have held is an error, and no input, however long, takes more
+/// than 4 MiB.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Snapshot {
     /// How many parts an octave has.
@@ -151,11 +154,13 @@ impl Snapshot {
         counts.map(|(index, count)| (Bucket::at(index, self.parts), *count))
     }
 
-    /// The bucket of the value that `quantile` of all values don't exceed (0.5: the median; 0: the smallest; 1: the largest); `None` without values.
+    /// The bucket of the value that `quantile` of all values don't exceed (0.5: the median; 0: the
+    /// smallest; 1: the largest); `None` without values.
     ///
-    /// It is the bucket of the very value that sorting would find: the one of rank ⌈`quantile` × count⌉, and the first for 0. That is
-    /// exact, however many values there are. `quantile` stands for the decimal number that it is printed as: 0.28 of 100 values are 28,
-    /// though the `f64` is a little more.
+    /// It is the bucket of the very value that sorting would find: the one of rank ⌈`quantile` ×
+    /// count⌉, and the first for 0. That is exact, however many values there are. `quantile` stands
+    /// for the decimal number that it is printed as: 0.28 of 100 values are 28, though the `f64` is
+    /// a little more.
     ///
     /// Async-signal-safe.
     ///
@@ -189,7 +194,8 @@ impl Snapshot {
         Some(self.buckets().next_back()?.0)
     }
 
-    /// The sum of all values, each taken for the middle of its bucket: wrong by at most half of a part (1.6 % for 32 parts).
+    /// The sum of all values, each taken for the middle of its bucket: wrong by at most half of a
+    /// part (1.6 % for 32 parts).
     ///
     /// Async-signal-safe.
     #[must_use]
@@ -207,7 +213,8 @@ impl Snapshot {
         (total > 0).then(|| self.sum() / total as f64)
     }
 
-    /// How many values are in buckets that have none above `value`: exact where `value` is the last of its bucket, as it is below 2 × parts and in front of powers of two.
+    /// How many values are in buckets that have none above `value`: exact where `value` is the last
+    /// of its bucket, as it is below 2 × parts and in front of powers of two.
     ///
     /// Async-signal-safe.
     #[must_use]
@@ -273,7 +280,8 @@ fn saturating(number: u128) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
-/// The shortest decimal number that means a part, with an exponent. On the stack: a handler may ask.
+/// The shortest decimal number that means a part, with an exponent. On the stack: a handler may
+/// ask.
 struct Written {
     bytes: [u8; Self::LONGEST],
     length: usize,
@@ -303,14 +311,16 @@ impl fmt::Write for Written {
     }
 }
 
-/// The least whole number that is at least this part of so many, where the part is the shortest decimal number that means this `f64`.
+/// The least whole number that is at least this part of so many, where the part is the shortest
+/// decimal number that means this `f64`.
 fn share(part: f64, of: u128) -> u128 {
     // "2.8e-1": each digit is worth a tenth of the one before it, the first 10^-1 here.
     let written = Written::of(part);
     let (digits, exponent) = written.text().split_once('e').expect("it has an exponent");
     let zeroes = exponent.strip_prefix('-').map_or(0, |zeroes| zeroes.parse().expect("it is a number"));
     let digits = digits.bytes().filter(u8::is_ascii_digit).map(|digit| u128::from(digit - b'0'));
-    // From the last digit on. A part of 1 that is cut off stays one to the end, so all that matters is whether there was any.
+    // From the last digit on. A part of 1 that is cut off stays one to the end, so all that matters
+    // is whether there was any.
     let (mut share, mut more) = (0, false);
     for digit in digits.rev().chain(core::iter::repeat_n(0, zeroes)) {
         more |= share % 10 > 0;

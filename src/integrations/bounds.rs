@@ -2,7 +2,8 @@
 
 use core::ops::RangeInclusive;
 
-/// Bounds whose counts are exact, whatever `PARTS` is: 2^`exponent` - 1, as a bound is the last value that counts.
+/// Bounds whose counts are exact, whatever `PARTS` is: 2^`exponent` - 1, as a bound is the last
+/// value that counts.
 ///
 /// Async-signal-safe.
 ///
@@ -11,7 +12,8 @@ use core::ops::RangeInclusive;
 #[cfg_attr(not(feature = "prometheus-client"), doc = "use rseq::opentelemetry::powers_of_two;")]
 ///
 /// assert!(powers_of_two(8..=10).eq([255, 511, 1023]));
-/// assert!(powers_of_two(20..=40).step_by(2).eq((10..=20).map(|exponent| 4_u64.pow(exponent) - 1)));
+/// assert!(powers_of_two(20..=40).step_by(2).eq((10..=20).map(|exponent| 4_u64.pow(exponent) -
+/// 1)));
 /// ```
 ///
 /// # Panics
@@ -23,7 +25,8 @@ pub fn powers_of_two(exponents: RangeInclusive<u32>) -> impl Iterator<Item = u64
     })
 }
 
-/// Bounds that ascend, each as it is shown where so many values are 1. Of those that look the same there the largest is shown: no scrape may have a bound twice.
+/// Bounds that ascend, each as it is shown where so many values are 1. Of those that look the same
+/// there the largest is shown: no scrape may have a bound twice.
 pub(super) fn shown(bounds: &[u64], per_unit: f64) -> impl Iterator<Item = (f64, u64)> {
     let shown = move |bound: &u64| *bound as f64 / per_unit;
     bounds.chunk_by(move |one, next| shown(one) == shown(next)).map(move |alike| {

@@ -1,4 +1,5 @@
-//! The interfaces of other crates, implemented for the types of this one: each behind the feature of its name.
+//! The interfaces of other crates, implemented for the types of this one: each behind the feature
+//! of its name.
 
 #[cfg(any(feature = "opentelemetry", feature = "prometheus-client"))]
 mod bounds;

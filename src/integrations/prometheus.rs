@@ -1,4 +1,5 @@
-//! [`Counter`] and [`Histogram`] as metrics of the crate [`prometheus_client`]: they are registered, or encoded by a collector, as its own are.
+//! [`Counter`] and [`Histogram`] as metrics of the crate [`prometheus_client`]: they are
+//! registered, or encoded by a collector, as its own are.
 //!
 //! ```
 //! use prometheus_client::encoding::prometheus_text::encode;
@@ -35,7 +36,8 @@
 //! # Ok::<(), std::fmt::Error>(())
 //! ```
 //!
-//! Each counter and histogram is read once for a scrape, slot by slot. So counts never fall from one scrape to the next, but those of different metrics aren't of one moment.
+//! Each counter and histogram is read once for a scrape, slot by slot. So counts never fall from
+//! one scrape to the next, but those of different metrics aren't of one moment.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -81,10 +83,13 @@ impl EncodeMetric for &Counter {
 ///
 /// `H` leads to the histogram: `&'static Histogram`, `Arc<Histogram>`, `Box<Histogram>`.
 ///
-/// - *`le`* counts the values in buckets that lie at or below the bound ([`Snapshot::count_up_to`]). That is exact where the bound is the last value of its bucket: below
-///   2 × `PARTS`, and for [`powers_of_two`]. Elsewhere it leaves out values that are less than 1/`PARTS` below the bound, as if the bound were that much smaller.
+/// - *`le`* counts the values in buckets that lie at or below the bound
+///   ([`Snapshot::count_up_to`]). That is exact where the bound is the last value of its bucket:
+///   below 2 × `PARTS`, and for [`powers_of_two`]. Elsewhere it leaves out values that are less
+///   than 1/`PARTS` below the bound, as if the bound were that much smaller.
 /// - *`_count`* is exact.
-/// - *`_sum`* takes each value for the middle of its bucket ([`Snapshot::sum`]): it is wrong by at most 1/(2 × `PARTS`).
+/// - *`_sum`* takes each value for the middle of its bucket ([`Snapshot::sum`]): it is wrong by at
+///   most 1/(2 × `PARTS`).
 #[derive(Clone, Debug)]
 pub struct WithBounds<H> {
     histogram: H,
@@ -93,8 +98,9 @@ pub struct WithBounds<H> {
 }
 
 impl<H> WithBounds<H> {
-    /// With these bounds, in any order, in the unit of the histogram. There is one of infinity always. Of bounds that are the same when they are printed
-    /// (as `f64`, which tells numbers above 2^53 apart by their leading bits alone), the largest is shown.
+    /// With these bounds, in any order, in the unit of the histogram. There is one of infinity
+    /// always. Of bounds that are the same when they are printed (as `f64`, which tells numbers
+    /// above 2^53 apart by their leading bits alone), the largest is shown.
     ///
     /// Not async-signal-safe: it allocates.
     #[must_use]
@@ -105,7 +111,8 @@ impl<H> WithBounds<H> {
         Self { histogram, bounds, per_unit: 1.0 }
     }
 
-    /// Shows so many of the histogram's unit as 1: bounds and `_sum` are divided by it. Prometheus wants seconds, so it is 10^9 for nanoseconds:
+    /// Shows so many of the histogram's unit as 1: bounds and `_sum` are divided by it. Prometheus
+    /// wants seconds, so it is 10^9 for nanoseconds:
     ///
     /// ```
     /// use rseq::Histogram;

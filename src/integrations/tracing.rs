@@ -34,21 +34,23 @@ const LEVELS: usize = 5;
 /// How many spans of a thread can be timed at once.
 const DEEPEST: usize = 32;
 
-/// Counts events and measures the busy time of spans, both by their level. A `&'static Meter` is the layer.
+/// Counts events and measures the busy time of spans, both by their level. A `&'static Meter` is
+/// the layer.
 ///
-/// An event is one addition on the CPU's own part: it allocates nothing and takes no lock. Neither does entering or leaving a span, which reads the clock besides. What a
-/// filter disables for this layer isn't seen.
+/// An event is one addition on the CPU's own part: it allocates nothing and takes no lock. Neither
+/// does entering or leaving a span, which reads the clock besides. What a filter disables for this
+/// layer isn't seen.
 ///
 /// *Busy* is a span from where a thread enters it to where that thread leaves it, inner spans
-/// included. Each time is one value: a span that is entered once gives its duration, and a
-/// future that is polled ten times ten values, the duration of each poll. Where a span is entered in
-/// itself, it is timed once. Each subscriber wants a meter of its own, as spans of
-/// different subscribers may have the same id.
+/// included. Each time is one value: a span that is entered once gives its duration, and a future
+/// that is polled ten times ten values, the duration of each poll. Where a span is entered in
+/// itself, it is timed once. Each subscriber wants a meter of its own, as spans of different
+/// subscribers may have the same id.
 ///
 /// *Memory*: five counters, five histograms, and for each thread the times of the 32 spans that it
 /// entered last and hasn't left. Where it enters one more, the one that it entered first is given
-/// up and counted as [`untimed`](Meter::untimed). So spans that are entered on one thread and left on
-/// another, as by a guard that lives across an `.await`, cost their own times alone.
+/// up and counted as [`untimed`](Meter::untimed). So spans that are entered on one thread and left
+/// on another, as by a guard that lives across an `.await`, cost their own times alone.
 #[derive(Debug, Default)]
 pub struct Meter {
     events: [Counter; LEVELS],

@@ -11,8 +11,8 @@ use super::{AllocError, PerCpu, Slots, rseq};
 
 /// Items on their way from many threads to one: at most `N` on each CPU, a power of two.
 ///
-/// A push is a section on the CPU's own items. Whoever drains reads those of all CPUs, one after the other, and disturbs no push: it takes no lock that pushes know of, and
-/// makes no fence.
+/// A push is a section on the CPU's own items. Whoever drains reads those of all CPUs, one after
+/// the other, and disturbs no push: it takes no lock that pushes know of, and makes no fence.
 ///
 /// ```
 /// use rseq::Ring;
@@ -26,17 +26,21 @@ use super::{AllocError, PerCpu, Slots, rseq};
 /// assert_eq!(seen, [(1, 10), (2, 20)]);
 /// ```
 ///
-/// Items may be of any type that can be sent. One that is no larger than a pointer travels in a register; a larger one is copied in the window, so it had better be small.
+/// Items may be of any type that can be sent. One that is no larger than a pointer travels in a
+/// register; a larger one is copied in the window, so it had better be small.
 ///
 /// Pushes may come from everywhere, signal handlers included, but not from the `prepare` of a
 /// section: that one would never commit. No operation waits without end for another thread (only in
 /// portable mode any waits at all).
 ///
-/// *Order*: items of one CPU come in the order in which they were pushed there. There is none among CPUs; put a time into the items if you need one.
+/// *Order*: items of one CPU come in the order in which they were pushed there. There is none among
+/// CPUs; put a time into the items if you need one.
 ///
-/// *Memory*: `N` items and two words for each CPU that pushes, rounded up to pages for all small `PerCpu`s together; see [`PerCpu`].
+/// *Memory*: `N` items and two words for each CPU that pushes, rounded up to pages for all small
+/// `PerCpu`s together; see [`PerCpu`].
 ///
-/// *Dropping* it drops the items that nobody took. A child of `fork` has a copy of each. If another thread was draining at that time, nobody can drain in the child.
+/// *Dropping* it drops the items that nobody took. A child of `fork` has a copy of each. If another
+/// thread was draining at that time, nobody can drain in the child.
 pub struct Ring<T, const N: usize = 256> {
     tracks: PerCpu<Track<T, N>>,
     /// Somebody drains.
@@ -99,9 +103,10 @@ impl<T: Send, const N: usize> Ring<T, N> {
         cells::push(item, word, copy)
     }
 
-    /// The items, CPU by CPU: those that are there when its turn comes. What is left when this is dropped stays. `None` if somebody else is draining, in another thread or in what
-    /// a signal handler interrupted; or if what this gave was [forgotten](core::mem::forget), for
-    /// good: so does a lock whose guard is. Items are pushed until there is no room.
+    /// The items, CPU by CPU: those that are there when its turn comes. What is left when this is
+    /// dropped stays. `None` if somebody else is draining, in another thread or in what a signal
+    /// handler interrupted; or if what this gave was [forgotten](core::mem::forget), for good: so
+    /// does a lock whose guard is. Items are pushed until there is no room.
     ///
     /// Async-signal-safe.
     #[must_use]
@@ -137,8 +142,8 @@ impl<T, const N: usize> Drop for Track<T, N> {
     }
 }
 
-/// The items of a [`Ring`], one after the other: see [`Ring::drain`]. It must be dropped before anybody
-/// drains again.
+/// The items of a [`Ring`], one after the other: see [`Ring::drain`]. It must be dropped before
+/// anybody drains again.
 #[must_use = "items are taken by iterating"]
 pub struct Drain<'r, T, const N: usize> {
     ring: &'r Ring<T, N>,

@@ -13,7 +13,8 @@ use super::{AllocError, CpuId, PerCpu, current, rseq};
 
 /// Items that any thread puts down and any thread picks up, latest first: at most `N` for each CPU.
 ///
-/// A push and a pop work on the CPU's own items, by a section each. Where a CPU has none, a pop takes half of another's by the [drain protocol](crate::drain).
+/// A push and a pop work on the CPU's own items, by a section each. Where a CPU has none, a pop
+/// takes half of another's by the [drain protocol](crate::drain).
 ///
 /// ```
 /// use rseq::Stack;
@@ -24,22 +25,30 @@ use super::{AllocError, CpuId, PerCpu, current, rseq};
 /// assert!(FREE.push(page).is_ok());
 /// ```
 ///
-/// Items may be of any type that can be sent. One that is no larger than a pointer travels in a register; a larger one is copied in the window, so it had better be small.
+/// Items may be of any type that can be sent. One that is no larger than a pointer travels in a
+/// register; a larger one is copied in the window, so it had better be small.
 ///
-/// It may be used from everywhere, but not in the `prepare` of a section: that one would never commit.
+/// It may be used from everywhere, but not in the `prepare` of a section: that one would never
+/// commit.
 ///
-/// *Handlers of signals*: pushing and popping are async-signal-safe once the stack has its memory ([`Stack::allocate`]; without it the first use makes system calls, and panics if there is
-/// none). So is everything else but dropping it.
+/// *Handlers of signals*: pushing and popping are async-signal-safe once the stack has its memory
+/// ([`Stack::allocate`]; without it the first use makes system calls, and panics if there is none).
+/// So is everything else but dropping it.
 ///
-/// *Other threads*: no operation waits for one without end. Where a thread has stopped a CPU, to take its items, and doesn't get on (it was preempted or ended, a handler runs on top of it, or
-/// this is a child of `fork`, which doesn't have it), others wait for some microseconds and then go on without it. So [a push](Stack::push) is only ever refused by a CPU that is full, and what lies
-/// there [is found](Stack::pop).
+/// *Other threads*: no operation waits for one without end. Where a thread has stopped a CPU, to
+/// take its items, and doesn't get on (it was preempted or ended, a handler runs on top of it, or
+/// this is a child of `fork`, which doesn't have it), others wait for some microseconds and then go
+/// on without it. So [a push](Stack::push) is only ever refused by a CPU that is full, and what
+/// lies there [is found](Stack::pop).
 ///
-/// *Order*: items of one CPU are taken latest first; there is no order among CPUs. Those that come from another CPU come in reverse.
+/// *Order*: items of one CPU are taken latest first; there is no order among CPUs. Those that come
+/// from another CPU come in reverse.
 ///
-/// *Memory*: `N` items and a word for each CPU that pushes, rounded up to pages for all small `PerCpu`s together; see [`PerCpu`].
+/// *Memory*: `N` items and a word for each CPU that pushes, rounded up to pages for all small
+/// `PerCpu`s together; see [`PerCpu`].
 ///
-/// *Dropping* it drops the items that it holds. If the drop of one panics, the others are dropped on the way out. A child of `fork` has a copy of each. What other threads were just pushing, had
+/// *Dropping* it drops the items that it holds. If the drop of one panics, the others are dropped
+/// on the way out. A child of `fork` has a copy of each. What other threads were just pushing, had
 /// popped, or had in their hands (one item each) isn't among them.
 pub struct Stack<T, const N: usize = 64> {
     shelves: PerCpu<Shelf<T, N>>,
@@ -99,10 +108,12 @@ impl<T: Send, const N: usize> Stack<T, N> {
     /// Async-signal-safe.
     ///
     /// # Errors
-    /// Gives it back if a CPU on which the call ran had `N` at some moment of the call. (Others may have room.)
+    /// Gives it back if a CPU on which the call ran had `N` at some moment of the call. (Others may
+    /// have room.)
     ///
     /// # Panics
-    /// If this is the first use, [`Stack::allocate`] wasn't called, and there is no memory. The item is dropped.
+    /// If this is the first use, [`Stack::allocate`] wasn't called, and there is no memory. The
+    /// item is dropped.
     #[inline]
     pub fn push(&self, item: T) -> Result<(), T> {
         self.push_here(item).or_else(|item| self.push_later(item))
@@ -110,8 +121,10 @@ impl<T: Send, const N: usize> Stack<T, N> {
 
     /// Takes an item: the latest of this CPU, or if it has none, one of another.
     ///
-    /// `None` says that each CPU had none at some moment of the call, and that no item lay there all the while: those that did when it began were taken by others, at most
-    /// on their way from CPU to CPU in the hands of another pop. Where there are no fences (before Linux 5.10), it looks at its own CPU alone.
+    /// `None` says that each CPU had none at some moment of the call, and that no item lay there
+    /// all the while: those that did when it began were taken by others, at most on their way from
+    /// CPU to CPU in the hands of another pop. Where there are no fences (before Linux 5.10), it
+    /// looks at its own CPU alone.
     ///
     /// Async-signal-safe.
     ///
@@ -164,7 +177,8 @@ impl<T: Send, const N: usize> Stack<T, N> {
         }
     }
 
-    /// An item of some CPU's. Half of that CPU's others come to this one. `None` if each had none when its turn came.
+    /// An item of some CPU's. Half of that CPU's others come to this one. `None` if each had none
+    /// when its turn came.
     #[cold]
     pub(super) fn steal(&self) -> Option<T> {
         let first = self.first_victim.fetch_add(1, Relaxed);
@@ -200,8 +214,9 @@ impl<T: Send, const N: usize> Stack<T, N> {
         None
     }
 
-    /// Takes an item, after half of the others have come to this CPU. There is never more than one in the caller's hands, so there is room for all of them. `None` if somebody
-    /// resumed the shelf.
+    /// Takes an item, after half of the others have come to this CPU. There is never more than one
+    /// in the caller's hands, so there is room for all of them. `None` if somebody resumed the
+    /// shelf.
     fn take_half(&self, shelf: &Shelf<T, N>, mut stopped: Stopped<'_>) -> Option<T> {
         let others = stopped.count().div_ceil(2).saturating_sub(1);
         let mut item = shelf.take(&mut stopped)?;
@@ -230,7 +245,8 @@ impl<T, const N: usize> Shelf<T, N> {
         let last = stopped.count().checked_sub(1)?;
         // SAFETY: below the number of items.
         let item = unsafe { self.items.peek(last) };
-        // SAFETY: the shelf was stopped until now, so this was its last item all the while, and from now on it is the caller's.
+        // SAFETY: the shelf was stopped until now, so this was its last item all the while, and
+        // from now on it is the caller's.
         stopped.set_count(last).then(|| unsafe { item.assume_init() })
     }
 }

@@ -1,4 +1,5 @@
-//! Stacks and rings of a few items, moved by two threads, of which one takes from the other's CPU by the drain protocol.
+//! Stacks and rings of a few items, moved by two threads, of which one takes from the other's CPU
+//! by the drain protocol.
 
 use std::cell::{Cell, RefCell};
 
@@ -16,7 +17,8 @@ const ROOM: usize = 6;
 /// An operation, with what came of it.
 pub type Searched = (&'static str, Result<Report, Box<Failure>>);
 
-/// What shows whether somebody waits for a thread that has stopped a shelf, or takes that for an answer.
+/// What shows whether somebody waits for a thread that has stopped a shelf, or takes that for an
+/// answer.
 pub const TAKEN_FROM: &str = "stack, always with items and room, taken from";
 
 /// Each is searched when its turn comes.
@@ -76,7 +78,8 @@ impl Stacks {
         self.put_back(self.stack.pop_here());
     }
 
-    /// Takes an item from any CPU and puts it back: there is one, and there is room, at every moment.
+    /// Takes an item from any CPU and puts it back: there is one, and there is room, at every
+    /// moment.
     fn pop_and_push(&self) {
         let item = self.stack.pop().expect("there are items");
         self.moves[item].set(self.moves[item].get() + 1);
@@ -143,7 +146,8 @@ impl Rings {
         }
     }
 
-    /// Takes what there is, with a section between one and the next, where the other CPU may come in.
+    /// Takes what there is, with a section between one and the next, where the other CPU may come
+    /// in.
     fn drain(&self) {
         // (A handler may come on top of another thread's draining, on the other CPU.)
         for item in self.ring.drain().into_iter().flatten() {

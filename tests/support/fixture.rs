@@ -17,7 +17,8 @@ pub struct Fixture {
     target: &'static str,
 }
 
-/// With `--target`, flags are for the program alone, and what runs in the compiler is built once for all settings.
+/// With `--target`, flags are for the program alone, and what runs in the compiler is built once
+/// for all settings.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Has cargo build the standard library, where a target's isn't installed.
@@ -211,7 +212,8 @@ pub fn linkers() -> Vec<Linker> {
     all.into_iter().filter_map(of_name).collect()
 }
 
-/// Cargo runs once at a time: it reads, and may write, the lock file that is put there anew for each run.
+/// Cargo runs once at a time: it reads, and may write, the lock file that is put there anew for
+/// each run.
 fn turn() -> MutexGuard<'static, ()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,5 @@
-//! What several tests need: threads that are disturbed in every way while they count, and processes in other modes.
+//! What several tests need: threads that are disturbed in every way while they count, and processes
+//! in other modes.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::ffi::c_void;
@@ -55,7 +56,8 @@ impl Outcome {
     }
 }
 
-/// Steps that threads go through together, until they end, also by a panic of the test: one that fails must not hang.
+/// Steps that threads go through together, until they end, also by a panic of the test: one that
+/// fails must not hang.
 #[derive(Default)]
 pub struct Steps {
     step: AtomicUsize,
@@ -95,15 +97,17 @@ impl Steps {
     }
 }
 
-/// How many times slower than a machine of today the one is that runs the tests: `RSEQ_TEST_SLOWNESS`, or 1. An emulator needs it: tests
-/// that take their strength from many repetitions repeat less, and disturb less often, because a thread that is interrupted faster than
-/// it handles that gets nowhere.
+/// How many times slower than a machine of today the one is that runs the tests:
+/// `RSEQ_TEST_SLOWNESS`, or 1. An emulator needs it: tests that take their strength from many
+/// repetitions repeat less, and disturb less often, because a thread that is interrupted faster
+/// than it handles that gets nowhere.
 pub fn slowness() -> u32 {
     std::env::var("RSEQ_TEST_SLOWNESS").map_or(1, |text| text.parse().expect("RSEQ_TEST_SLOWNESS is a number"))
 }
 
-/// How many times less is repeated than on a machine of today: as often as it is slower, and `RSEQ_TEST_SHORTER` times more than that. Controls repeat as often
-/// as it is slower, because they must lose something.
+/// How many times less is repeated than on a machine of today: as often as it is slower, and
+/// `RSEQ_TEST_SHORTER` times more than that. Controls repeat as often as it is slower, because they
+/// must lose something.
 pub fn shorter() -> u64 {
     let shorter = std::env::var("RSEQ_TEST_SHORTER");
     let shorter = shorter.map_or(1, |text| text.parse().expect("RSEQ_TEST_SHORTER is a number"));
@@ -139,7 +143,8 @@ extern "C" fn on_signal(_: libc::c_int) {
 
 /// Has the handler run for SIGUSR1.
 pub fn handle_signals(handler: extern "C" fn(libc::c_int)) {
-    // SAFETY: zero is a valid sigaction; the handlers of the tests touch nothing that they might interrupt halfway.
+    // SAFETY: zero is a valid sigaction; the handlers of the tests touch nothing that they might
+    // interrupt halfway.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler as *const () as usize;
@@ -148,7 +153,8 @@ pub fn handle_signals(handler: extern "C" fn(libc::c_int)) {
     }
 }
 
-/// Lets [`threads`] threads add `each` times while `disturbance` goes on, and handlers add on top of that.
+/// Lets [`threads`] threads add `each` times while `disturbance` goes on, and handlers add on top
+/// of that.
 pub fn disturbed(count: Count, disturbance: Disturbance, each: u64) -> Outcome {
     static HANDLED: AtomicU64 = AtomicU64::new(0);
     /// The functions for the handler, which can take no lock.
@@ -195,7 +201,8 @@ pub fn disturbed(count: Count, disturbance: Disturbance, each: u64) -> Outcome {
                     (count.add)(if turn % between == 0 { 400 } else { 0 });
                 }
                 COUNTING.with(|counting| counting.store(false, SeqCst));
-                // From here on nobody signals this thread; one that is on its way finds nothing to do.
+                // From here on nobody signals this thread; one that is on its way finds nothing to
+                // do.
                 id.store(0, SeqCst);
                 running.fetch_sub(1, SeqCst);
                 while running.load(SeqCst) > 0 {
@@ -223,7 +230,8 @@ fn disturb(disturbance: Disturbance, ids: &[AtomicU64], turn: usize) {
         Disturbance::Preemption => pause(Duration::from_millis(5)),
         Disturbance::Signals | Disturbance::SignalsLeftEarly | Disturbance::SignalsPanicking => {
             each_thread(ids, |thread, _| {
-                // SAFETY: the thread waits for all others to finish before it ends, so its id is valid.
+                // SAFETY: the thread waits for all others to finish before it ends, so its id is
+                // valid.
                 unsafe { libc::pthread_kill(thread, libc::SIGUSR1) };
             });
             pause(Duration::from_micros(100));
@@ -316,7 +324,8 @@ pub fn must_lose(count: Count, disturbance: Disturbance, each: u64, restartable:
 /// Far more than it takes, for machines that are busy with something else.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Repeats runs of a control until one fails. A control that doesn't fail within the time shows that the test proves nothing.
+/// Repeats runs of a control until one fails. A control that doesn't fail within the time shows
+/// that the test proves nothing.
 pub fn must_fail(mut fails: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while Instant::now() < end {
@@ -327,7 +336,8 @@ pub fn must_fail(mut fails: impl FnMut() -> bool) {
     panic!("the control didn't fail: this test would not notice a broken protocol");
 }
 
-/// The mode of this process. A test that runs another one in a process of its own says which mode it expects there.
+/// The mode of this process. A test that runs another one in a process of its own says which mode
+/// it expects there.
 pub fn mode() -> rseq::Mode {
     let mode = rseq::status().mode();
     match std::env::var(EXPECTED_MODE) {
@@ -351,7 +361,8 @@ fn is_the_only_one(mode: rseq::Mode, expected: &str) -> bool {
 
 const EXPECTED_MODE: &str = "RSEQ_TEST_EXPECTS_MODE";
 
-/// Whether sections are restartable here; says so if they aren't and a test, or part of it, is therefore skipped.
+/// Whether sections are restartable here; says so if they aren't and a test, or part of it, is
+/// therefore skipped.
 pub fn restartable() -> bool {
     let mode = mode();
     let restartable = matches!(mode, rseq::Mode::Rseq(_));
@@ -371,7 +382,8 @@ pub fn several_cpus() -> bool {
     several
 }
 
-/// The test executable again, for one of its tests in a process of its own, where the mode must be this one.
+/// The test executable again, for one of its tests in a process of its own, where the mode must be
+/// this one.
 pub fn this_test(name: &str, mode: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("the executable has a path"));
     command.args(["--exact", name, "--include-ignored", "--nocapture", "--test-threads=1"]);
@@ -445,8 +457,8 @@ pub fn in_child(check: impl FnOnce() -> bool) -> i32 {
     if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -1 }
 }
 
-/// Whether `check` holds in a thread that a child of `fork` starts. Not by the standard library, which takes a lock that another thread of the parent may have
-/// held when it forked.
+/// Whether `check` holds in a thread that a child of `fork` starts. Not by the standard library,
+/// which takes a lock that another thread of the parent may have held when it forked.
 pub fn in_thread_of_child(check: fn() -> bool) -> bool {
     extern "C" fn run(check: *mut c_void) -> *mut c_void {
         // SAFETY: points to the argument below, until the thread is through.
@@ -455,7 +467,8 @@ pub fn in_thread_of_child(check: fn() -> bool) -> bool {
     }
     let (mut thread, mut held) = (MaybeUninit::uninit(), ptr::null_mut());
     let argument = (&raw const check).cast_mut().cast();
-    // SAFETY: the argument lives until the thread is waited for, whose handle was written if it was started.
+    // SAFETY: the argument lives until the thread is waited for, whose handle was written if it was
+    // started.
     unsafe {
         libc::pthread_create(thread.as_mut_ptr(), ptr::null(), run, argument) == 0
             && libc::pthread_join(thread.assume_init(), &mut held) == 0

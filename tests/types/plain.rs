@@ -33,7 +33,8 @@ fn two_cpus() -> Option<[usize; 2]> {
     two
 }
 
-/// Takes the latest of a CPU's, or if there is none, half of the other's, of which the latest comes first and the last is what is taken.
+/// Takes the latest of a CPU's, or if there is none, half of the other's, of which the latest comes
+/// first and the last is what is taken.
 fn pop(plain: &mut [Vec<u64>; 2], cpu: usize) -> Option<u64> {
     if let Some(item) = plain[cpu].pop() {
         return Some(item);

@@ -1,4 +1,5 @@
-//! CPUs that another thread has stopped are neither full nor empty for it: not for other threads, nor for handlers on top of it, nor in children of `fork`.
+//! CPUs that another thread has stopped are neither full nor empty for it: not for other threads,
+//! nor for handlers on top of it, nor in children of `fork`.
 
 use std::array;
 use std::cell::Cell;
@@ -16,7 +17,8 @@ use super::support::{
 };
 use super::{Counted, Object, interrupted, on_cpu};
 
-/// Far fewer items than there is room for are pushed on one CPU and popped on another, by four threads each, and objects are taken here and returned there.
+/// Far fewer items than there is room for are pushed on one CPU and popped on another, by four
+/// threads each, and objects are taken here and returned there.
 macro_rules! flows {
     ($name:ident: $types:ident) => {
         mod $name {
@@ -122,7 +124,8 @@ pub fn happens() {
     HAPPENS.take().into_iter().for_each(|happens| happens());
 }
 
-/// As a handler of signals would be that runs on top of it, on the CPU that is stopped, and a child that it forks.
+/// As a handler of signals would be that runs on top of it, on the CPU that is stopped, and a child
+/// that it forks.
 #[test]
 fn whoever_is_on_top_of_a_pop_from_another_cpu_pushes_and_pops() {
     static STACK: interrupted::Stack<u64, 4> = interrupted::Stack::new();
@@ -146,7 +149,8 @@ fn whoever_is_on_top_of_a_pop_from_another_cpu_pushes_and_pops() {
     }
 }
 
-/// Threads of the parent push, pop, take from each other's CPU, take and return while children are forked. In each there is what lay there then, and room.
+/// Threads of the parent push, pop, take from each other's CPU, take and return while children are
+/// forked. In each there is what lay there then, and room.
 #[test]
 fn children_go_on_whatever_is_under_way() {
     const ITEMS: usize = 40;

@@ -1,4 +1,5 @@
-//! What the public types are to threads, pins and panics, and what they ask of `T` to be printed and cloned.
+//! What the public types are to threads, pins and panics, and what they ask of `T` to be printed
+//! and cloned.
 
 use std::cell::Cell;
 use std::marker::{PhantomData, PhantomPinned};

@@ -1,4 +1,5 @@
-//! The platforms: what an architecture needs to be built for and emulated, and which of its kernels and libcs are tried.
+//! The platforms: what an architecture needs to be built for and emulated, and which of its kernels
+//! and libcs are tried.
 
 use std::fmt;
 
@@ -85,7 +86,8 @@ pub const ARCHES: [Arch; 9] = [
         emulator: ARM64,
     },
     Arch {
-        // The same programs as armv7's, on a kernel of 64 bits: a common pair, which has that kernel's faults.
+        // The same programs as armv7's, on a kernel of 64 bits: a common pair, which has that
+        // kernel's faults.
         name: "armv7-compat",
         target: "armv7-unknown-linux-gnueabihf",
         debian: "armhf",
@@ -144,7 +146,8 @@ pub const ARCHES: [Arch; 9] = [
         emulator: Emulator {
             packages: &["qemu-system-ppc"],
             program: "ppc64",
-            // TCG has none of these mitigations, and the machine doesn't start if they are asked for, which is the default.
+            // TCG has none of these mitigations, and the machine doesn't start if they are asked
+            // for, which is the default.
             machine: "-M pseries,x-vof=on,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off -cpu power9 -vga none",
             console: "hvc0",
             kernel: "",
@@ -199,7 +202,8 @@ impl Platform {
         self.to_string().replace([',', ' '], "-").replace("--", "-")
     }
 
-    /// Whether it is the one of its architecture where everything runs: without an emulator, if there is such a one. (On x86-64 itself that is `cargo test`.)
+    /// Whether it is the one of its architecture where everything runs: without an emulator, if
+    /// there is such a one. (On x86-64 itself that is `cargo test`.)
     pub fn has_all_suites(&self) -> bool {
         match (self.arch.name, self.kernel) {
             ("x86_64", _) | (_, Kernel::Series(..) | Kernel::Newest | Kernel::Release("bookworm")) => false,
@@ -216,7 +220,8 @@ impl fmt::Display for Platform {
     }
 }
 
-/// The series of kernels for which x86-64 and arm64 are tried: the long-term ones, and each since the rewrite in 6.19.
+/// The series of kernels for which x86-64 and arm64 are tried: the long-term ones, and each since
+/// the rewrite in 6.19.
 const SERIES: [(u32, u32); 9] = [(5, 10), (6, 1), (6, 12), (6, 18), (6, 19), (7, 0), (7, 1), (7, 2), (7, 3)];
 
 /// All rows. The first of an architecture is the one to try first.

@@ -258,7 +258,8 @@ fn expected_mode(platform: &Platform, release: &str) -> &'static str {
     }
 }
 
-/// Whether an arm64 kernel neither restarts sections nor clears what they armed: from 6.19 to 7.0.13.
+/// Whether an arm64 kernel neither restarts sections nor clears what they armed: from 6.19 to
+/// 7.0.13.
 fn is_broken(release: &str) -> bool {
     let numbers: Vec<u32> = release.split(['.', '+', '-']).map_while(|part| part.parse().ok()).take(3).collect();
     (vec![6, 19]..vec![7, 0, 14]).contains(&numbers)

@@ -1,13 +1,13 @@
-//! Sections and the types that are made of them, beside everything else that does the same: unprotected, by hand, by librseq, by the standard library, by
-//! other crates, in one run.
+//! Sections and the types that are made of them, beside everything else that does the same:
+//! unprotected, by hand, by librseq, by the standard library, by other crates, in one run.
 //!
 //! ```text
 //! cargo run --release -p rseq-bench
 //! RSEQ_LIBRSEQ=../librseq cargo run --release -p rseq-bench -- --only counter --threads 1
 //! ```
 //!
-//! prints tables in Markdown and writes each measurement to a file, from which `cargo xtask bench-report` draws pictures. docs/performance.md says how
-//! to read both.
+//! prints tables in Markdown and writes each measurement to a file, from which `cargo xtask
+//! bench-report` draws pictures. docs/performance.md says how to read both.
 
 mod aborts;
 mod buffers;
@@ -47,7 +47,8 @@ pub struct Others {
     librseq: Option<Librseq>,
 }
 
-/// What an operation is done to: how files call it, what the operation is, and what makes the contenders, the first of which others are compared with.
+/// What an operation is done to: how files call it, what the operation is, and what makes the
+/// contenders, the first of which others are compared with.
 struct Structure {
     name: &'static str,
     operation: &'static str,
@@ -88,7 +89,8 @@ struct Arguments {
     /// How often each process measures all contenders; by very many threads a third as often
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
     blocks: u32,
-    /// In how many processes, one after the other: where memory lies, which each finds anew, may change what an operation takes
+    /// In how many processes, one after the other: where memory lies, which each finds anew, may
+    /// change what an operation takes
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     processes: u32,
     /// Milliseconds that a contender runs in a block, about

@@ -27,8 +27,8 @@
 //!   others leave for the tier between the CPUs, and where there is none, 32 are taken from it.
 //! - *Between the CPUs*, a class keeps up to 512 such batches, and up to 2 MiB: but no more than it
 //!   has lately asked the backend for. Each batch that the backend is asked for makes it one more,
-//!   and each one that is too much one less. All classes together keep some 250 batches for each CPU
-//!   that there can be, and as many more.
+//!   and each one that is too much one less. All classes together keep some 250 batches for each
+//!   CPU that there can be, and as many more.
 //! - Batches that are too many go to the backend, and those that are missing come from it.
 //!
 //! So what is kept is bounded by the number of CPUs, whatever the number of threads, and **what is
@@ -47,9 +47,9 @@
 //!
 //! Everywhere that the backend does: before `main`, while threads begin and end, in destructors of
 //! thread-locals, in a child of `fork`. It takes no memory from itself, and it never panics: where
-//! there is no memory for the arrays, everything is the backend's. In portable
-//! mode, where sections can't be restarted, it keeps nothing and hands everything on to the backend,
-//! which has locks of its own.
+//! there is no memory for the arrays, everything is the backend's. In portable mode, where sections
+//! can't be restarted, it keeps nothing and hands everything on to the backend, which has locks of
+//! its own.
 //!
 //! **In handlers of signals** it is as good as the backend: objects that are cached can be had and
 //! freed, but on a miss the backend is called, and those of C libraries may deadlock if they were

@@ -1,9 +1,13 @@
-//! No object is lost, handed out twice or changed by anybody but its owner, whatever disturbs; and all of them are given back.
+//! No object is lost, handed out twice or changed by anybody but its owner, whatever disturbs; and
+//! all of them are given back.
 //!
-//! Threads and handlers of signals exchange objects, which they write and check, and free what others allocated. Then everything is freed and trimmed, and the backend, which
-//! counts, must have nothing outstanding. The controls are the same allocator by windows that aren't armed, and by a drain without a fence: they must fail.
+//! Threads and handlers of signals exchange objects, which they write and check, and free what
+//! others allocated. Then everything is freed and trimmed, and the backend, which counts, must have
+//! nothing outstanding. The controls are the same allocator by windows that aren't armed, and by a
+//! drain without a fence: they must fail.
 //!
-//! All of them keep objects in every mode, so that the sections are tried in portable mode as well. (The allocator itself hands everything on there: see `layouts` and `global`.)
+//! All of them keep objects in every mode, so that the sections are tried in portable mode as well.
+//! (The allocator itself hands everything on there: see `layouts` and `global`.)
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::duplicate_mod, reason = "once as it is, and once for each control")]
 
@@ -64,7 +68,8 @@ mod unarmed {
     mod tier;
 }
 
-/// The allocator by a drain that marks stacks as stopped, and doesn't wait for the sections that are under way.
+/// The allocator by a drain that marks stacks as stopped, and doesn't wait for the sections that
+/// are under way.
 #[allow(dead_code, reason = "not all of it is used")]
 #[path = "../src"]
 mod unfenced {
@@ -223,7 +228,8 @@ fn a_forked_child_gives_everything_back() {
     HEAP.must_be_exact();
 }
 
-/// A child may be forked while other threads allocate and trim: what they were at is lost to it, and that is all.
+/// A child may be forked while other threads allocate and trim: what they were at is lost to it,
+/// and that is all.
 #[test]
 fn children_go_on_where_other_threads_were_busy() {
     static HEAP: Heap<PerCpuAlloc<Ledger>> = Heap::of(PerCpuAlloc::new(Ledger::new()), FEW);
@@ -242,7 +248,8 @@ fn children_go_on_where_other_threads_were_busy() {
     HEAP.must_be_exact();
 }
 
-/// Threads that the kernel refuses use the stacks that no CPU has, beside those that it registered. (Where libc registers threads, none can be refused.)
+/// Threads that the kernel refuses use the stacks that no CPU has, beside those that it registered.
+/// (Where libc registers threads, none can be refused.)
 #[test]
 fn refused_threads_work_beside_others() {
     static HEAP: Heap<PerCpuAlloc<Ledger>> = Heap::of(PerCpuAlloc::new(Ledger::new()), FEW);

@@ -1,4 +1,5 @@
-//! The sections of the stacks, interrupted at each of their instructions: nothing is lost, and nothing is there twice.
+//! The sections of the stacks, interrupted at each of their instructions: nothing is lost, and
+//! nothing is there twice.
 #![cfg(target_os = "linux")]
 #![allow(clippy::duplicate_mod, reason = "once as they are, and once unarmed")]
 

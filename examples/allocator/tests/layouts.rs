@@ -1,4 +1,5 @@
-//! The allocator against a plain model: whatever is asked for in whatever order, objects have their size and alignment, keep their contents, and lie apart.
+//! The allocator against a plain model: whatever is asked for in whatever order, objects have their
+//! size and alignment, keep their contents, and lie apart.
 #![cfg(target_os = "linux")]
 
 mod heap;
@@ -26,7 +27,8 @@ use rseq_allocator::PerCpuAlloc;
 mod class;
 use class::SIZES;
 
-/// What a class keeps at most, in bytes, on a CPU and for all of them, as the documentation has it; and so many objects are asked for at once.
+/// What a class keeps at most, in bytes, on a CPU and for all of them, as the documentation has it;
+/// and so many objects are asked for at once.
 const CPU_BYTES: usize = 64 << 10;
 const TIER_BYTES: usize = 2 << 20;
 const BATCH: usize = 32;
@@ -203,7 +205,8 @@ proptest! {
     }
 }
 
-/// Nothing is kept of what is freed in a row, in whatever order, if it is much more than may be kept: also on another CPU than the one that frees. But what is asked for again and again is.
+/// Nothing is kept of what is freed in a row, in whatever order, if it is much more than may be
+/// kept: also on another CPU than the one that frees. But what is asked for again and again is.
 #[test]
 fn what_is_freed_in_a_row_is_given_back() {
     if skipped_where_nothing_is_kept() {

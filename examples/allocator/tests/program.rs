@@ -1,4 +1,5 @@
-//! The program, on input whose results are known: the same by both allocators, for any number of threads, in every mode.
+//! The program, on input whose results are known: the same by both allocators, for any number of
+//! threads, in every mode.
 #![cfg(target_os = "linux")]
 
 use std::fs;

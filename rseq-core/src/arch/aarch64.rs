@@ -1,14 +1,16 @@
-//! AArch64, after the Arm Architecture Reference Manual (DDI 0487), "ELF for the Arm 64-bit Architecture" (TLS) and the kernel's
-//! `tools/testing/selftests/rseq/rseq-arm64.h` (signature).
+//! AArch64, after the Arm Architecture Reference Manual (DDI 0487), "ELF for the Arm 64-bit
+//! Architecture" (TLS) and the kernel's `tools/testing/selftests/rseq/rseq-arm64.h` (signature).
 
 use core::arch::asm;
 
 use super::by_stores::{Tls, define_thread_block};
 
-/// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `brk #0x45e0`, which traps.
+/// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else:
+/// `brk #0x45e0`, which traps.
 pub(crate) const SIGNATURE: u32 = 0xd428_bc00;
 
-/// Whether loads are done in the order of the program. A branch puts no order between two loads here.
+/// Whether loads are done in the order of the program. A branch puts no order between two loads
+/// here.
 pub(crate) const LOADS_IN_ORDER: bool = false;
 
 /// Where an executable's thread-local storage is.

@@ -1,4 +1,5 @@
-//! What all machines have in common that have asm: that, and what it says to the compiler alone, without an instruction.
+//! What all machines have in common that have asm: that, and what it says to the compiler alone,
+//! without an instruction.
 
 use core::arch::asm;
 use core::mem::MaybeUninit;
@@ -11,15 +12,18 @@ pub(crate) const SUPPORTED: bool = true;
 /// # Safety
 /// They may be read.
 pub(crate) unsafe fn is_zero(bytes: *const u8, count: usize) -> bool {
-    // SAFETY: no instruction. To the compiler it is a function that may have stored to each byte what it finds there, so that from here on all have a value.
+    // SAFETY: no instruction. To the compiler it is a function that may have stored to each byte
+    // what it finds there, so that from here on all have a value.
     unsafe { asm!("/* {bytes} */", bytes = in(reg) bytes, options(nostack, preserves_flags)) };
     // SAFETY: the caller's, and the above.
     unsafe { core::slice::from_raw_parts(bytes, count) }.iter().all(|byte| *byte == 0)
 }
 
-/// To the compiler a function that may load and store everything that another one can get at: it moves no access from one side to the other.
+/// To the compiler a function that may load and store everything that another one can get at: it
+/// moves no access from one side to the other.
 ///
-/// `compiler_fence` is more than that on PowerPC: LLVM makes a `sync` of it there, which waits for every earlier store.
+/// `compiler_fence` is more than that on PowerPC: LLVM makes a `sync` of it there, which waits for
+/// every earlier store.
 #[allow(dead_code, reason = "not every machine's sections are Rust outside of their windows")]
 #[inline(always)]
 pub(crate) fn compiler_fence() {
@@ -27,7 +31,8 @@ pub(crate) fn compiler_fence() {
     unsafe { asm!("", options(nostack, preserves_flags)) };
 }
 
-/// A note for debuggers and other tools (`docs/tool-authors.md` has the format): of this type, with the distances of so many bytes of addresses.
+/// A note for debuggers and other tools (`docs/tool-authors.md` has the format): of this type, with
+/// the distances of so many bytes of addresses.
 macro_rules! note {
     ($type:literal, $bytes:literal, $($address:literal),*) => {
         concat!(
@@ -51,7 +56,8 @@ macro_rules! armed_note {
 }
 pub(super) use armed_note;
 
-/// The note of an image with sections, from which a debugger finds a thread's area and the slots. Operands: `fast`, `decision` and `possible`, the statics of these names, and `words`, where
+/// The note of an image with sections, from which a debugger finds a thread's area and the slots.
+/// Operands: `fast`, `decision` and `possible`, the statics of these names, and `words`, where
 /// those of the first begin. These are hidden: code and notes know how far they are, so each image
 /// has to use its own.
 macro_rules! image_note {
@@ -68,8 +74,8 @@ pub(super) use image_note;
 
 cfg_select! {
     target_feature = "crt-static" => {
-        // By words, which each linker fills in, with 0 if there is no such symbol: what code asks by
-        // some rewrite as if the compiler had written it.
+        // By words, which each linker fills in, with 0 if there is no such symbol: what code asks
+        // by some rewrite as if the compiler had written it.
         core::arch::global_asm!(
             ".weak __rseq_offset",
             ".weak __rseq_size",

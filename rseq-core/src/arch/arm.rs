@@ -1,16 +1,20 @@
-//! Arm, in ARM state from version 7 on, after the Arm Architecture Reference Manual (DDI 0406; DDI 0487 for its AArch32), "ELF for the Arm Architecture" and
-//! "Addenda to the ABI" (TLS, thread pointer) and the kernel's `tools/testing/selftests/rseq/rseq-arm.h` (signature).
+//! Arm, in ARM state from version 7 on, after the Arm Architecture Reference Manual (DDI 0406; DDI
+//! 0487 for its AArch32), "ELF for the Arm Architecture" and "Addenda to the ABI" (TLS, thread
+//! pointer) and the kernel's `tools/testing/selftests/rseq/rseq-arm.h` (signature).
 //!
-//! The build script leaves other versions, and Thumb, in portable mode: a read of `pc` gives the address of the instruction and 8 in ARM state alone.
+//! The build script leaves other versions, and Thumb, in portable mode: a read of `pc` gives the
+//! address of the instruction and 8 in ARM state alone.
 
 use core::arch::asm;
 
 use super::by_stores::{Tls, define_thread_block};
 
-/// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `udf #24035`, which traps.
+/// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else:
+/// `udf #24035`, which traps.
 pub(crate) const SIGNATURE: u32 = 0xe7f5_def3;
 
-/// Whether loads are done in the order of the program. A branch puts no order between two loads here.
+/// Whether loads are done in the order of the program. A branch puts no order between two loads
+/// here.
 pub(crate) const LOADS_IN_ORDER: bool = false;
 
 /// Where an executable's thread-local storage is.

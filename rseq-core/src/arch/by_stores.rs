@@ -1,17 +1,27 @@
-//! Arming and disarming on machines whose windows publish their descriptor by several stores: no instruction of these is special, so it is Rust.
+//! Arming and disarming on machines whose windows publish their descriptor by several stores: no
+//! instruction of these is special, so it is Rust.
 //!
-//! Such a publish begins with the length of the thread descriptor, which becomes 0, and ends with it, so what is half published covers nothing
-//! (`emit/arch/load_store.rs` in rseq-macros). A handler in the middle may run a section of its own and leave a whole window there, which the interrupted section then mixes with
-//! its own. By then that section is out of force, because the signal took it out; but what it mixed must not come into force with another one. So arming begins by setting the length to 0,
-//! for sections of handlers that come in between; and a section that is aborted sets it to 0, for one that it interrupted between that and arming. What is in force always covers
-//! nothing, or one window, whole (`tests/by_stores.rs` of the facade tries every schedule).
+//! Such a publish begins with the length of the thread descriptor, which becomes 0, and ends with
+//! it, so what is half published covers nothing (`emit/arch/load_store.rs` in rseq-macros). A
+//! handler in the middle may run a section of its own and leave a whole window there, which the
+//! interrupted section then mixes with its own. By then that section is out of force, because the
+//! signal took it out; but what it mixed must not come into force with another one. So arming
+//! begins by setting the length to 0, for sections of handlers that come in between; and a section
+//! that is aborted sets it to 0, for one that it interrupted between that and arming. What is in
+//! force always covers nothing, or one window, whole (`tests/by_stores.rs` of the facade tries
+//! every schedule).
 //!
-//! **No relocation asks for thread-local storage.** One code goes into executables and shared objects. Where an executable's linker has put the block is found
-//! out at run time, in cold code, and kept in `FAST.anchor`, as a distance from the thread pointer. In a shared object that stays 0: its blocks are in a table (`blocks.rs`), and the cold path arms its
-//! sections. The loads from `FAST` need no order among themselves, on any machine: whatever value the one of them has, each value that the other ever has leads to memory that may be used with it.
-//! `FAST.area_offset`, from the block, is used with a block alone, and is at first that of the own area; `FAST.area` is used by itself; and each that may still be unknown is compared with 0.
+//! **No relocation asks for thread-local storage.** One code goes into executables and shared
+//! objects. Where an executable's linker has put the block is found out at run time, in cold code,
+//! and kept in `FAST.anchor`, as a distance from the thread pointer. In a shared object that stays
+//! 0: its blocks are in a table (`blocks.rs`), and the cold path arms its sections. The loads from
+//! `FAST` need no order among themselves, on any machine: whatever value the one of them has, each
+//! value that the other ever has leads to memory that may be used with it. `FAST.area_offset`, from
+//! the block, is used with a block alone, and is at first that of the own area; `FAST.area` is used
+//! by itself; and each that may still be unknown is compared with 0.
 //!
-//! Between the compiler and an interruption on the same CPU it takes no more than fences for the compiler; the kernel sees a thread's stores in its order.
+//! Between the compiler and an interruption on the same CPU it takes no more than fences for the
+//! compiler; the kernel sees a thread's stores in its order.
 
 use core::arch::asm;
 use core::ptr::{null_mut, with_exposed_provenance_mut};
@@ -23,7 +33,8 @@ use crate::abi::{Descriptor, Rseq};
 use crate::sys;
 use crate::thread::{FAST, Fast, Located, OWN_AREA, ThreadBlock, spare_area};
 
-/// Where the thread-local storage of the executable is, seen from the thread pointer, by the machine's ABI: linkers compute with it.
+/// Where the thread-local storage of the executable is, seen from the thread pointer, by the
+/// machine's ABI: linkers compute with it.
 #[allow(dead_code, reason = "each machine has one of the two")]
 pub(super) enum Tls {
     /// Above it, behind so many bytes; the thread pointer is so many bytes too high.
@@ -55,11 +66,13 @@ impl Tls {
     }
 }
 
-/// Defines the thread block of this image, with the lines of a signature, an instruction that traps, and those of the descriptor's start, length 0 and abort, `22b`.
+/// Defines the thread block of this image, with the lines of a signature, an instruction that
+/// traps, and those of the descriptor's start, length 0 and abort, `22b`.
 ///
-/// Thread-local storage by asm, not `thread_local!`: it is there before the first access, and needs no call. No symbol refers to it, so it is retained (`R`).
-/// Hidden, so that each image (the executable, every shared object) has its own: an image that is unloaded must not leave an
-/// abort address behind in a descriptor that others go on using.
+/// Thread-local storage by asm, not `thread_local!`: it is there before the first access, and needs
+/// no call. No symbol refers to it, so it is retained (`R`). Hidden, so that each image (the
+/// executable, every shared object) has its own: an image that is unloaded must not leave an abort
+/// address behind in a descriptor that others go on using.
 macro_rules! define_thread_block {
     ($($signature:literal)*, $trap:literal, $($address:literal)*) => {
         core::arch::global_asm!(
@@ -111,10 +124,12 @@ pub(super) use define_image;
 /// Nothing: windows find it out.
 pub(crate) fn find_areas(_words: &Fast, _anchor: isize) {}
 
-/// The lower word of 64 bits that the kernel reads at any time. The upper one, if there is one, stays 0.
+/// The lower word of 64 bits that the kernel reads at any time. The upper one, if there is one,
+/// stays 0.
 ///
 /// # Safety
-/// The 64 bits are valid for as long as the reference is used, and nobody changes them but by atomics.
+/// The 64 bits are valid for as long as the reference is used, and nobody changes them but by
+/// atomics.
 #[inline(always)]
 unsafe fn word<'a, T>(field: *mut T) -> &'a AtomicUsize {
     const { assert!(size_of::<T>() == 8 && cfg!(any(target_pointer_width = "64", target_endian = "little"))) };
@@ -144,7 +159,8 @@ pub(crate) fn locate_quickly() -> Located {
 /// The calling thread's area, and what its descriptor is if [`blocks_are_known`].
 #[inline]
 pub(crate) fn locate() -> Located {
-    // What armed by a distance finds the same area here: this load sees that distance, and so the next ones what was stored ahead of it.
+    // What armed by a distance finds the same area here: this load sees that distance, and so the
+    // next ones what was stored ahead of it.
     let distance = FAST.area.load(Acquire);
     let thread = locate_quickly();
     match distance {
@@ -185,8 +201,8 @@ pub(crate) fn some_block() -> *mut ThreadBlock {
     block
 }
 
-/// What the distance in `FAST` is from: that from the thread pointer to a thread's block, the same in all threads, in an executable; else 0. Found out by whoever
-/// asks first, which takes no lock.
+/// What the distance in `FAST` is from: that from the thread pointer to a thread's block, the same
+/// in all threads, in an executable; else 0. Found out by whoever asks first, which takes no lock.
 pub(crate) fn anchor() -> isize {
     /// This isn't the executable.
     static IS_ELSEWHERE: AtomicBool = AtomicBool::new(false);
@@ -194,7 +210,8 @@ pub(crate) fn anchor() -> isize {
         0 if !IS_ELSEWHERE.load(Relaxed) => {
             let Some(distance) = distance_of_block() else {
                 IS_ELSEWHERE.store(true, Relaxed);
-                // A handler in between may have found it, and have changed what it was to be known by.
+                // A handler in between may have found it, and have changed what it was to be known
+                // by.
                 return FAST.anchor.load(Relaxed);
             };
             // Windows needn't share an area until there is a better one.
@@ -206,7 +223,8 @@ pub(crate) fn anchor() -> isize {
     }
 }
 
-/// The distance from the thread pointer to the calling thread's block, where the executable is this image. The block is found by what is in it at first: the address of this image's abort handler.
+/// The distance from the thread pointer to the calling thread's block, where the executable is this
+/// image. The block is found by what is in it at first: the address of this image's abort handler.
 #[cold]
 fn distance_of_block() -> Option<isize> {
     let storage = sys::storage_of_executable(&raw const FAST)?;
@@ -223,7 +241,8 @@ fn distance_of_block() -> Option<isize> {
     let place = places.by_ref().take_while(|place| *place <= last).find(|place| is_block(*place))?;
     let start = TLS.distance(storage.address, storage.length, storage.alignment);
     let distance = start.wrapping_add_unsigned(place.addr() - content.start.addr());
-    // The calling thread's own is still the same, unless it is known already. (A linker of other ways than the ABI's would be found here.)
+    // The calling thread's own is still the same, unless it is known already. (A linker of other
+    // ways than the ABI's would be found here.)
     let block: *const u8 = block_at(distance).cast_const().cast();
     (distance != 0 && block.addr().is_multiple_of(align_of::<ThreadBlock>()) && is_block(block)).then_some(distance)
 }
@@ -238,8 +257,9 @@ pub(crate) fn is_distance(anchor: isize) -> bool {
     anchor != 0
 }
 
-/// The distance from the thread pointer to the areas that this crate registers, if there are any that windows can reach: those of an executable's threads, or where libc would have
-/// them if it registered any.
+/// The distance from the thread pointer to the areas that this crate registers, if there are any
+/// that windows can reach: those of an executable's threads, or where libc would have them if it
+/// registered any.
 pub(crate) fn own_distance(of_libc: Option<isize>) -> Option<isize> {
     match anchor() {
         0 => of_libc,
@@ -258,7 +278,8 @@ pub(super) fn abort_handler() -> usize {
     (&raw const HANDLER).expose_provenance()
 }
 
-/// What windows that arm by themselves address the calling thread's area by: its address. It is another one before the mode is decided.
+/// What windows that arm by themselves address the calling thread's area by: its address. It is
+/// another one before the mode is decided.
 #[inline(always)]
 pub(crate) fn area_for_windows() -> usize {
     let distance = FAST.area.load(Relaxed);
@@ -313,7 +334,8 @@ pub(crate) unsafe fn disarm(area: *mut Rseq) {
     }
     .cast();
     compiler_fence();
-    // SAFETY: the caller's, and the calling thread's. Stores of one word each, so that the kernel sees the old value or 0.
+    // SAFETY: the caller's, and the calling thread's. Stores of one word each, so that the kernel
+    // sees the old value or 0.
     unsafe {
         word(&raw mut (*descriptor).post_commit_offset).store(0, Relaxed);
         compiler_fence();
@@ -322,7 +344,8 @@ pub(crate) unsafe fn disarm(area: *mut Rseq) {
     compiler_fence();
 }
 
-/// The calling thread's block where the fast path finds none, or one of which nothing is ever in force.
+/// The calling thread's block where the fast path finds none, or one of which nothing is ever in
+/// force.
 #[cold]
 #[inline(never)]
 fn block_elsewhere() -> *mut ThreadBlock {

@@ -1,12 +1,12 @@
 //! What each image (the executable, a shared object) with sections has for itself: the words that
-//! its code loads, at a distance that the linker knows; and a constructor, which tells the code that
-//! serves it of them.
+//! its code loads, at a distance that the linker knows; and a constructor, which tells the code
+//! that serves it of them.
 //!
-//! That code may be another image's. A Rust `dylib` has the one copy of this crate that there is for
-//! those who link it, but sections that are inlined, or generic, are compiled into these. And of two
-//! shared objects of one `staticlib` the loader may take the functions of the first for both. So
-//! every section that is compiled brings all of this along, and the linker keeps one of it for the
-//! image (`comdat`). It is hidden: no other image's is ever taken for it.
+//! That code may be another image's. A Rust `dylib` has the one copy of this crate that there is
+//! for those who link it, but sections that are inlined, or generic, are compiled into these. And
+//! of two shared objects of one `staticlib` the loader may take the functions of the first for
+//! both. So every section that is compiled brings all of this along, and the linker keeps one of it
+//! for the image (`comdat`). It is hidden: no other image's is ever taken for it.
 
 use core::arch::{asm, global_asm};
 

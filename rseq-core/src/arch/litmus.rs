@@ -1,8 +1,10 @@
-//! First uses of slots on machines that order loads weakly, as the models of these machines have them: herd7 tries every order. It is skipped
-//! where there is no such program (<https://github.com/herd/herdtools7>), or no such model: it knows no LoongArch.
+//! First uses of slots on machines that order loads weakly, as the models of these machines have
+//! them: herd7 tries every order. It is skipped where there is no such program
+//! (<https://github.com/herd/herdtools7>), or no such model: it knows no LoongArch.
 //!
-//! One thread makes the values, another finds them made and lets windows use them, a third is in a window. A barrier that the kernel
-//! puts into that one is a message to it, which it answers behind a barrier of its own, at any place of its window.
+//! One thread makes the values, another finds them made and lets windows use them, a third is in a
+//! window. A barrier that the kernel puts into that one is a message to it, which it answers behind
+//! a barrier of its own, at any place of its window.
 
 extern crate std;
 

@@ -1,14 +1,17 @@
-//! LoongArch with 64 bits, after the LoongArch Reference Manual (volume 1), the LoongArch ELF psABI (TLS, the global offset table, `la.got`) and the kernel's
+//! LoongArch with 64 bits, after the LoongArch Reference Manual (volume 1), the LoongArch ELF psABI
+//! (TLS, the global offset table, `la.got`) and the kernel's
 //! `tools/testing/selftests/rseq/rseq-loongarch.h` (signature).
 
 use core::arch::asm;
 
 use super::by_stores::{Tls, define_thread_block};
 
-/// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `break 0x10`, which traps.
+/// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else:
+/// `break 0x10`, which traps.
 pub(crate) const SIGNATURE: u32 = 0x002a_0010;
 
-/// Whether loads are done in the order of the program. A branch puts no order between two loads here.
+/// Whether loads are done in the order of the program. A branch puts no order between two loads
+/// here.
 pub(crate) const LOADS_IN_ORDER: bool = false;
 
 /// Where an executable's thread-local storage is.

@@ -1,16 +1,20 @@
-//! One file per architecture with the asm that touches a thread's area; this table says which one applies.
+//! One file per architecture with the asm that touches a thread's area; this table says which one
+//! applies.
 //!
-//! Each file provides what `none.rs` does. Where none applies (another operating
-//! system, an architecture without a file, Miri, or a build with `--cfg rseq_portable`, which the build script sets for
-//! sanitizers that asm is opaque to), `none.rs` stands in and sections compile to the portable mode alone, of which nothing is audited.
+//! Each file provides what `none.rs` does. Where none applies (another operating system, an
+//! architecture without a file, Miri, or a build with `--cfg rseq_portable`, which the build script
+//! sets for sanitizers that asm is opaque to), `none.rs` stands in and sections compile to the
+//! portable mode alone, of which nothing is audited.
 
-/// Defines the macro that tells `rseq-macros` which emitter a section needs. The name is that of the emitter's file.
-/// Defines what the shell of a section calls. (In parentheses a `$`, which a macro can't write into another macro by itself.)
+/// Defines the macro that tells `rseq-macros` which emitter a section needs. The name is that of
+/// the emitter's file. Defines what the shell of a section calls. (In parentheses a `$`, which a
+/// macro can't write into another macro by itself.)
 #[rustfmt::skip]
 macro_rules! emitter {
     (($d:tt) $($word:ident)*) => {
-        /// Hands the tokens of a section on to its compiler, with the name of this target's emitter in front, and whether
-        /// its checks for debug builds are wanted (`checked`) and its audit (`audit`).
+        /// Hands the tokens of a section on to its compiler, with the name of this target's emitter
+        /// in front, and whether its checks for debug builds are wanted (`checked`) and its audit
+        /// (`audit`).
         #[doc(hidden)]
         #[macro_export]
         macro_rules! __with_emitter {
@@ -21,8 +25,8 @@ macro_rules! emitter {
     };
 }
 
-/// A symbol of what each image has for itself. The version is part of it, because two versions of this crate may be linked
-/// into one program.
+/// A symbol of what each image has for itself. The version is part of it, because two versions of
+/// this crate may be linked into one program.
 #[allow(unused_macros, reason = "where no area is addressed there is none")]
 macro_rules! symbol {
     ($name:literal) => {
@@ -63,7 +67,8 @@ macro_rules! abort_handler_symbol {
     };
 }
 
-/// A row of the table below: an architecture whose windows publish by several stores, with its emitter and what else that is told in debug builds. Its sections aren't audited.
+/// A row of the table below: an architecture whose windows publish by several stores, with its
+/// emitter and what else that is told in debug builds. Its sections aren't audited.
 #[allow(unused_macros, reason = "not every architecture is such a one")]
 macro_rules! by_stores {
     ($name:ident $($debug:ident)?) => {

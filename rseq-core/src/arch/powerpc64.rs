@@ -1,16 +1,19 @@
-//! 64-bit PowerPC, after the Power ISA, the 64-Bit ELF V2 ABI Specification (thread pointer, TLS) and the kernel's
-//! `tools/testing/selftests/rseq/rseq-ppc.h` (signature).
+//! 64-bit PowerPC, after the Power ISA, the 64-Bit ELF V2 ABI Specification (thread pointer, TLS)
+//! and the kernel's `tools/testing/selftests/rseq/rseq-ppc.h` (signature).
 //!
-//! The compiler sets up the TOC pointer where it needs it itself, and doesn't know that asm does: so asm makes its own, from where it stands.
+//! The compiler sets up the TOC pointer where it needs it itself, and doesn't know that asm does:
+//! so asm makes its own, from where it stands.
 
 use core::arch::asm;
 
 use super::by_stores::{Tls, define_thread_block};
 
-/// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `twui r5, 11`, which traps.
+/// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else:
+/// `twui r5, 11`, which traps.
 pub(crate) const SIGNATURE: u32 = 0x0fe5_000b;
 
-/// Whether loads are done in the order of the program. A branch puts no order between two loads here.
+/// Whether loads are done in the order of the program. A branch puts no order between two loads
+/// here.
 pub(crate) const LOADS_IN_ORDER: bool = false;
 
 /// Where an executable's thread-local storage is.

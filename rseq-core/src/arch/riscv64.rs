@@ -1,13 +1,17 @@
-//! RISC-V with 64 bits, after the RISC-V Instruction Set Manual, the RISC-V ELF psABI (TLS, the global offset table), the RISC-V Assembly Programmer's Manual (`lga`) and the kernel's `tools/testing/selftests/rseq/rseq-riscv.h` (signature).
+//! RISC-V with 64 bits, after the RISC-V Instruction Set Manual, the RISC-V ELF psABI (TLS, the
+//! global offset table), the RISC-V Assembly Programmer's Manual (`lga`) and the kernel's
+//! `tools/testing/selftests/rseq/rseq-riscv.h` (signature).
 
 use core::arch::asm;
 
 use super::by_stores::{Tls, define_thread_block};
 
-/// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `csrw mhartid, zero`, which traps.
+/// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else:
+/// `csrw mhartid, zero`, which traps.
 pub(crate) const SIGNATURE: u32 = 0xf140_1073;
 
-/// Whether loads are done in the order of the program. A branch puts no order between two loads here.
+/// Whether loads are done in the order of the program. A branch puts no order between two loads
+/// here.
 pub(crate) const LOADS_IN_ORDER: bool = false;
 
 /// Where an executable's thread-local storage is.

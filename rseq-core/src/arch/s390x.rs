@@ -1,15 +1,17 @@
-//! s390x, after the z/Architecture Principles of Operation (SA22-7832), the ELF Application Binary Interface s390x Supplement (thread pointer, TLS) and the kernel's
+//! s390x, after the z/Architecture Principles of Operation (SA22-7832), the ELF Application Binary
+//! Interface s390x Supplement (thread pointer, TLS) and the kernel's
 //! `tools/testing/selftests/rseq/rseq-s390.h` (signature).
 
 use core::arch::asm;
 
 use super::by_stores::{Tls, define_thread_block};
 
-/// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else: `trap4 4095`, which traps.
+/// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else:
+/// `trap4 4095`, which traps.
 pub(crate) const SIGNATURE: u32 = 0xb2ff_0fff;
 
-/// Whether loads are done in the order of the program: as other CPUs see it they are (Principles of Operation, chapter 5,
-/// "Storage-Operand Fetch References").
+/// Whether loads are done in the order of the program: as other CPUs see it they are (Principles of
+/// Operation, chapter 5, "Storage-Operand Fetch References").
 pub(crate) const LOADS_IN_ORDER: bool = true;
 
 /// Where an executable's thread-local storage is.

@@ -22,11 +22,13 @@ use crate::abi::{Descriptor, Rseq};
 use crate::thread::{FAST, Fast, Located, OWN_AREA, ThreadBlock};
 use crate::{cpu, mode, register, thread};
 
-/// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else. With the three bytes
-/// `0f b9 3d` in front it decodes as `ud1 <sig>(%rip),%edi`, which traps if it is ever executed.
+/// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else.
+/// With the three bytes `0f b9 3d` in front it decodes as `ud1 <sig>(%rip),%edi`, which traps if it
+/// is ever executed.
 pub(crate) const SIGNATURE: u32 = 0x5305_3053;
 
-/// Whether loads are done in the order of the program: "reads are not reordered with other reads" (SDM volume 3, 10.2.2).
+/// Whether loads are done in the order of the program: "reads are not reordered with other reads"
+/// (SDM volume 3, 10.2.2).
 pub(crate) const LOADS_IN_ORDER: bool = true;
 
 /// The symbol whose resolver runs while this image is relocated, where the loader knows such
@@ -66,10 +68,10 @@ macro_rules! early_end {
     };
 }
 
-/// What an image has for itself (see [`image`](super::image)): an abort handler, the early function,
-/// and a block in each thread. That is thread-local storage by asm, not `thread_local!`: it is there
-/// before the first access, and needs no call. An image that is unloaded must not leave an abort
-/// address behind in a descriptor that others go on using: so each has its own.
+/// What an image has for itself (see [`image`](super::image)): an abort handler, the early
+/// function, and a block in each thread. That is thread-local storage by asm, not `thread_local!`:
+/// it is there before the first access, and needs no call. An image that is unloaded must not leave
+/// an abort address behind in a descriptor that others go on using: so each has its own.
 macro_rules! define_image {
     ($asm:ident, $begins:path, $($option:tt)*) => {
         $crate::arch::image::image! { $asm, $crate::arch::x86_64::early_symbol!(), [
@@ -288,16 +290,20 @@ fn areas_are_far() -> bool {
     cfg!(all(not(target_env = "gnu"), not(target_feature = "crt-static"))) && area_distance().cast_signed() >= 0
 }
 
-/// The distance from the thread pointer to the calling thread's area: for windows that address it from there. The same for every thread.
+/// The distance from the thread pointer to the calling thread's area: for windows that address it
+/// from there. The same for every thread.
 ///
-/// A constant, which the compiler may load once for several windows, or ahead of a loop: [`register::find_areas`] has stored it before any code runs
-/// that isn't run ahead of `main` itself. Such code may find an older one, and goes the slow way by that: to an area that isn't registered.
+/// A constant, which the compiler may load once for several windows, or ahead of a loop:
+/// [`register::find_areas`] has stored it before any code runs that isn't run ahead of `main`
+/// itself. Such code may find an older one, and goes the slow way by that: to an area that isn't
+/// registered.
 #[inline(always)]
 pub(crate) fn area_for_windows() -> usize {
     if areas_are_far() {
         return thread::spare_area().addr().wrapping_sub(thread_pointer());
     }
-    // SAFETY: reads `FAST`, as a constant. Any value that it ever has leads to memory of this thread's.
+    // SAFETY: reads `FAST`, as a constant. Any value that it ever has leads to memory of this
+    // thread's.
     unsafe { distance!(pure, nomem) }
 }
 
@@ -404,7 +410,8 @@ unsafe fn arm_surely(thread: Located) -> usize {
 /// `area` is the calling thread's area.
 #[inline(always)]
 pub(crate) unsafe fn disarm(area: *mut Rseq) {
-    // SAFETY: the caller's. One store, so that the kernel sees the old value or NULL; the memory clobber keeps what comes before it before it.
+    // SAFETY: the caller's. One store, so that the kernel sees the old value or NULL; the memory
+    // clobber keeps what comes before it before it.
     unsafe {
         asm!(
             "mov qword ptr [{area} + 8], 0",  // area->rseq_cs = NULL
@@ -423,8 +430,9 @@ mod audited {
 
     use crate::abi::{Descriptor, Rseq};
 
-    /// Which byte of `rseq_cs` tells the kernel whether a system call is blocked. (The lowest byte comes first. In an address of a
-    /// program's usual images it is neither 0 nor 1, so it may be looked at in audited sections alone.)
+    /// Which byte of `rseq_cs` tells the kernel whether a system call is blocked. (The lowest byte
+    /// comes first. In an address of a program's usual images it is neither 0 nor 1, so it may be
+    /// looked at in audited sections alone.)
     const SELECTOR: usize = 5;
 
     /// Descriptors at these addresses block: their byte is 1.
@@ -455,7 +463,8 @@ mod audited {
         pointer
     }
 
-    /// What a signal interrupted (`struct ucontext` of the kernel's `uapi/asm-generic/ucontext.h`, and `struct sigcontext`), as far as it is needed.
+    /// What a signal interrupted (`struct ucontext` of the kernel's `uapi/asm-generic/ucontext.h`,
+    /// and `struct sigcontext`), as far as it is needed.
     #[repr(C)]
     struct Context {
         /// Flags, link, stack (3 words); r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx.
@@ -473,7 +482,8 @@ mod audited {
         unsafe { (*context.cast::<Context>()).stack_pointer }
     }
 
-    /// Has a system call that was blocked made when the handler returns. (The kernel has put its number back into rax.)
+    /// Has a system call that was blocked made when the handler returns. (The kernel has put its
+    /// number back into rax.)
     ///
     /// # Safety
     /// `context` is what the handler of its signal was given.

@@ -1,16 +1,19 @@
-//! Memory for slots, by address space: each CPU has a *unit* of every chunk, and the slots of a `PerCpu` lie at the same distance from the start of each.
+//! Memory for slots, by address space: each CPU has a *unit* of every chunk, and the slots of a
+//! `PerCpu` lie at the same distance from the start of each.
 //!
 //! ```text
 //! chunk   | unit of CPU 0       | unit of CPU 1       | .. | unit of the shared slot | header |
 //!         | A0 B0 B0 C0 ..      | A1 B1 B1 C1 ..      |
 //! ```
 //!
-//! So small values of one CPU lie side by side, on lines and pages that no other CPU writes to, and a thousand counters take two pages of each CPU that
-//! counts. Units are reserved for every CPU that there can ever be; what none has touched has no memory behind it, and what is touched first by the CPU that owns it
-//! is on that CPU's node: values that are all zero when they are made aren't written, because the memory has these bytes already.
+//! So small values of one CPU lie side by side, on lines and pages that no other CPU writes to, and
+//! a thousand counters take two pages of each CPU that counts. Units are reserved for every CPU
+//! that there can ever be; what none has touched has no memory behind it, and what is touched first
+//! by the CPU that owns it is on that CPU's node: values that are all zero when they are made
+//! aren't written, because the memory has these bytes already.
 //!
-//! Nothing here takes a lock or asks an allocator: a `PerCpu` may be used first in a signal handler, in an allocator, and in a child that was forked while another
-//! thread was here.
+//! Nothing here takes a lock or asks an allocator: a `PerCpu` may be used first in a signal
+//! handler, in an allocator, and in a child that was forked while another thread was here.
 
 use core::alloc::Layout;
 use core::ptr::{NonNull, null_mut};
@@ -26,7 +29,8 @@ use crate::sys;
 const UNIT: usize = 64 << 10;
 /// Values don't lie across more lines than they need.
 const LINE: usize = 64;
-/// What a bit of [`Chunk::taken`] stands for, in chunks of small values and in those of larger ones. Values have at most as many as a word has bits.
+/// What a bit of [`Chunk::taken`] stands for, in chunks of small values and in those of larger
+/// ones. Values have at most as many as a word has bits.
 const GRANULES: [usize; 2] = [8, UNIT / BITS];
 const BITS: usize = usize::BITS as usize;
 const WORDS: usize = UNIT / GRANULES[0] / BITS;
@@ -36,7 +40,8 @@ pub(super) const fn stride<T>() -> usize {
     if size_of::<T>() <= UNIT { UNIT } else { size_of::<T>().next_power_of_two() }
 }
 
-/// The chunks whose slots are selected by one kind of index. Kinds don't share chunks: threads of the same number of different kinds run at the same time.
+/// The chunks whose slots are selected by one kind of index. Kinds don't share chunks: threads of
+/// the same number of different kinds run at the same time.
 #[derive(Debug)]
 pub struct Arena {
     /// By the class of their granules.
@@ -89,7 +94,8 @@ impl Arena {
         Self { chunks: [const { AtomicPtr::new(null_mut()) }; GRANULES.len()], large: Spans::new() }
     }
 
-    /// Memory of zeroes for a value of this layout in each slot: the address of the first, from which the others are a [`stride`] apart.
+    /// Memory of zeroes for a value of this layout in each slot: the address of the first, from
+    /// which the others are a [`stride`] apart.
     pub(super) fn allocate(&self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
         if layout.size() > UNIT {
             let first = map(own_length(layout)?)?;
@@ -173,7 +179,8 @@ pub(super) unsafe fn free(arena: &Arena, memory: NonNull<u8>, layout: Layout) {
     chunk.give_back(memory, Request::of(layout));
 }
 
-/// Moves a value into a slot's memory, which is all zero. Where the value is as well, that is no store, and takes no page.
+/// Moves a value into a slot's memory, which is all zero. Where the value is as well, that is no
+/// store, and takes no page.
 ///
 /// # Safety
 /// The memory is a slot's. The value is used no more.
@@ -220,7 +227,8 @@ impl Chunk {
         Ok(header)
     }
 
-    /// How far this address is behind the first unit's start. Of what lies in front of it that is a huge number.
+    /// How far this address is behind the first unit's start. Of what lies in front of it that is a
+    /// huge number.
     fn distance(&self, address: usize) -> usize {
         address.wrapping_sub(self.first.addr().get())
     }
@@ -267,9 +275,9 @@ fn own_length(layout: Layout) -> Result<usize, AllocError> {
     of_all_slots(own_stride(layout)?)
 }
 
-/// So many bytes for each slot: less than a half of all addresses. So the distance from one slot to another is a number with a
-/// sign; and with 32 bits, an id that says "not registered" (-1 to -3) leads a window beyond the last slot, whatever the
-/// distance, since there are two slots.
+/// So many bytes for each slot: less than a half of all addresses. So the distance from one slot to
+/// another is a number with a sign; and with 32 bits, an id that says "not registered" (-1 to -3)
+/// leads a window beyond the last slot, whatever the distance, since there are two slots.
 fn of_all_slots(each: usize) -> Result<usize, AllocError> {
     let bytes = each.checked_mul(slots());
     bytes.filter(|bytes| *bytes <= isize::MAX as usize).ok_or(AllocError { bytes: bytes.unwrap_or(usize::MAX) })
@@ -391,7 +399,8 @@ mod tests {
         let bytes = each * slots();
         assert_eq!(of_all_slots(each), Err(AllocError { bytes }));
         assert_eq!(of_all_slots(each - 1), Ok(bytes - slots()));
-        // More than 56 bits, which programs have with five levels of page tables; on s390x they have all 64.
+        // More than 56 bits, which programs have with five levels of page tables; on s390x they
+        // have all 64.
         #[cfg(all(target_pointer_width = "64", not(target_arch = "s390x")))]
         {
             let each = ((1_usize << 57) / slots()).next_power_of_two();

@@ -45,10 +45,12 @@ use heap as memory;
 
 /// A value for every CPU, for sections to update without locks or atomic instructions.
 ///
-/// There are [`slots`] of them, which never share a cache line. `I` is the kind of index that selects a slot: [`CpuId`] or [`MmCid`](crate::MmCid). Indices of one kind don't select slots of the other.
+/// There are [`slots`] of them, which never share a cache line. `I` is the kind of index that
+/// selects a slot: [`CpuId`] or [`MmCid`](crate::MmCid). Indices of one kind don't select slots of
+/// the other.
 ///
-/// As any shared data, the values are changed through atomics or raw pointers; which section changes which slot is what
-/// makes that exact.
+/// As any shared data, the values are changed through atomics or raw pointers; which section
+/// changes which slot is what makes that exact.
 ///
 /// ```
 /// use rseq::{rseq, PerCpu};
@@ -68,33 +70,42 @@ use heap as memory;
 ///
 /// # Memory
 ///
-/// [`PerCpu::new`] takes none, so a `static` costs four words. The values are made when they are first used, or by [`PerCpu::allocate`], which says whether there was
-/// memory.
+/// [`PerCpu::new`] takes none, so a `static` costs four words. The values are made when they are
+/// first used, or by [`PerCpu::allocate`], which says whether there was memory.
 ///
-/// On Unix, each CPU that there can ever be has 64 KiB of address space in which its slots of all `PerCpu`s lie side by side: what one CPU uses often is on few
-/// lines and pages, a thousand counters take two pages of each CPU that counts, and CPUs that don't count take nothing but address space. A page is taken when it is first
-/// stored to; so if the values are all zero when they are made (atomics, null pointers), it is the CPU's own first update that takes it, and the kernel takes it from
-/// the memory that is nearest to that CPU. Other values are stored by the thread that uses them first. Values of more than 64 KiB have address space of their own, with the
-/// distance between slots rounded up to a power of two.
+/// On Unix, each CPU that there can ever be has 64 KiB of address space in which its slots of all
+/// `PerCpu`s lie side by side: what one CPU uses often is on few lines and pages, a thousand
+/// counters take two pages of each CPU that counts, and CPUs that don't count take nothing but
+/// address space. A page is taken when it is first stored to; so if the values are all zero when
+/// they are made (atomics, null pointers), it is the CPU's own first update that takes it, and the
+/// kernel takes it from the memory that is nearest to that CPU. Other values are stored by the
+/// thread that uses them first. Values of more than 64 KiB have address space of their own, with
+/// the distance between slots rounded up to a power of two.
 ///
-/// In a process that locks its memory by `mlockall(MCL_FUTURE)`, a page of a slot is locked from when it is first stored to; what no CPU has touched takes
-/// no memory there either. But all of it counts towards `RLIMIT_MEMLOCK`: for each CPU that there can be 64 KiB for small values, and what large ones are rounded up to; where the limit is less, there is
-/// no memory ([`AllocError`]). `MCL_CURRENT` makes every slot resident that is reserved when it is called, unless it comes with `MCL_ONFAULT`.
-/// (Linux 4.4 has both.)
+/// In a process that locks its memory by `mlockall(MCL_FUTURE)`, a page of a slot is locked from
+/// when it is first stored to; what no CPU has touched takes no memory there either. But all of it
+/// counts towards `RLIMIT_MEMLOCK`: for each CPU that there can be 64 KiB for small values, and
+/// what large ones are rounded up to; where the limit is less, there is no memory ([`AllocError`]).
+/// `MCL_CURRENT` makes every slot resident that is reserved when it is called, unless it comes with
+/// `MCL_ONFAULT`. (Linux 4.4 has both.)
 ///
-/// On machines that do loads in any order (Arm, RISC-V, PowerPC, LoongArch) the first window that uses the values has the kernel put a barrier into each thread, by
-/// `membarrier(2)` (Linux 4.14). Where that is refused, windows take the slot that is [shared](slots), under a lock.
+/// On machines that do loads in any order (Arm, RISC-V, PowerPC, LoongArch) the first window that
+/// uses the values has the kernel put a barrier into each thread, by `membarrier(2)` (Linux 4.14).
+/// Where that is refused, windows take the slot that is [shared](slots), under a lock.
 ///
 /// Dropping a `PerCpu` drops its values and leaves the memory to those that are made later. When a
 /// shared object is unloaded (by glibc: musl never does), its slots' memory is given back, behind
 /// its last destructor.
 ///
-/// A child of `fork` has a copy of the values as they were, as of all memory; what parent and child change from then on is their own.
+/// A child of `fork` has a copy of the values as they were, as of all memory; what parent and child
+/// change from then on is their own.
 #[repr(C)]
 pub struct PerCpu<T, I = CpuId> {
-    /// The first slot, null until first used; the others are a [`slot_bytes`] apart. A window that reads its index by itself finds it at offset 0.
+    /// The first slot, null until first used; the others are a [`slot_bytes`] apart. A window that
+    /// reads its index by itself finds it at offset 0.
     first: AtomicPtr<T>,
-    /// The bytes of the slots that such a window may use: 0 until [`PerCpu::open`]. At the next word's offset.
+    /// The bytes of the slots that such a window may use: 0 until [`PerCpu::open`]. At the next
+    /// word's offset.
     limit: AtomicUsize,
     /// Makes the value of a slot on first use; without it, it is all zero.
     make: Option<fn(usize) -> T>,
@@ -131,7 +142,8 @@ impl core::error::Error for AllocError {}
 /// Where the slots of each kind of index lie: [`IndexKind::ARENA`].
 static ARENAS: [memory::Arena; 2] = [const { memory::Arena::new() }; 2];
 
-/// The slot that this address lies in: its arena and index. `None` if it lies in none, or where nobody knows. Takes no lock, and may be asked in a handler.
+/// The slot that this address lies in: its arena and index. `None` if it lies in none, or where
+/// nobody knows. Takes no lock, and may be asked in a handler.
 pub(crate) fn slot_at(address: usize) -> Option<(usize, usize)> {
     ARENAS.iter().enumerate().find_map(|(arena, memory)| Some((arena, memory.index_of(address)?)))
 }
@@ -149,8 +161,8 @@ pub const fn slot_power<T>() -> u32 {
     slot_bytes::<T>().trailing_zeros()
 }
 
-/// Values of so many bytes are made of zeroes alone: others are made on the stack, and no thread has one for them, nor
-/// has every machine code for it.
+/// Values of so many bytes are made of zeroes alone: others are made on the stack, and no thread
+/// has one for them, nor has every machine code for it.
 const TOO_LARGE_TO_MAKE: usize = 1 << 30;
 
 /// Refuses such values where they aren't of zeroes.
@@ -159,7 +171,8 @@ const fn can_be_made<T>() {
     assert!(size_of::<T>() < TOO_LARGE_TO_MAKE, "values of 1 GiB and more are made of zeroes alone: `PerCpu::zeroed`");
 }
 
-// SAFETY: hands out `&T` to every thread, and drops, in the dropping thread, values that another one made.
+// SAFETY: hands out `&T` to every thread, and drops, in the dropping thread, values that another
+// one made.
 unsafe impl<T: Send + Sync, I> Sync for PerCpu<T, I> {}
 // SAFETY: owns its values.
 unsafe impl<T: Send, I> Send for PerCpu<T, I> {}
@@ -175,7 +188,8 @@ impl<T: Default, I: IndexKind> PerCpu<T, I> {
     ///
     /// Async-signal-safe.
     ///
-    /// Values of 1 GiB and more aren't made this way, but by [`PerCpu::zeroed`]: as a `static` they don't compile.
+    /// Values of 1 GiB and more aren't made this way, but by [`PerCpu::zeroed`]: as a `static` they
+    /// don't compile.
     ///
     /// ```compile_fail
     /// static ROWS: rseq::PerCpu<Row> = rseq::PerCpu::new();
@@ -284,7 +298,8 @@ impl<T, I: IndexKind> PerCpu<T, I> {
 }
 
 impl<T, I> PerCpu<T, I> {
-    /// Makes the values now, if they aren't yet. From then on no use of them needs memory for slots, nor panics for want of it.
+    /// Makes the values now, if they aren't yet. From then on no use of them needs memory for
+    /// slots, nor panics for want of it.
     ///
     /// Async-signal-safe if `T::default` is.
     ///
@@ -329,7 +344,8 @@ impl<T, I> PerCpu<T, I> {
         Slots::of(self.first())
     }
 
-    /// As [`PerCpu::iter`], but `None` as long as nobody used the values: then they aren't made for it.
+    /// As [`PerCpu::iter`], but `None` as long as nobody used the values: then they aren't made for
+    /// it.
     ///
     /// Async-signal-safe.
     ///
@@ -354,8 +370,9 @@ impl<T, I> PerCpu<T, I> {
         self.first_use().unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Makes the values, unless another thread is quicker. A section that finds itself here aborts and starts again: the
-    /// memory comes from a system call, which a section can't be said to survive. From here on it isn't armed.
+    /// Makes the values, unless another thread is quicker. A section that finds itself here aborts
+    /// and starts again: the memory comes from a system call, which a section can't be said to
+    /// survive. From here on it isn't armed.
     #[cold]
     #[inline(never)]
     fn first_use(&self) -> Result<NonNull<T>, AllocError> {
@@ -382,12 +399,14 @@ pub enum Opening {
     Before,
     /// They can now, or the values were made for them.
     Now,
-    /// They can't: the machine would need a barrier in each thread for it, and the kernel refuses that.
+    /// They can't: the machine would need a barrier in each thread for it, and the kernel refuses
+    /// that.
     Refused,
 }
 
 impl<T, I: IndexKind> PerCpu<T, I> {
-    /// Lets windows that read their index by themselves use these slots, where sections are restartable.
+    /// Lets windows that read their index by themselves use these slots, where sections are
+    /// restartable.
     #[doc(hidden)]
     #[must_use]
     pub fn open(&self) -> Opening {
@@ -396,9 +415,9 @@ impl<T, I: IndexKind> PerCpu<T, I> {
 
     /// The same by a fence of the caller's, for what is stored before and after it.
     ///
-    /// A window loads the limit, compares, and loads the first slot, and not every machine does these loads in this order. So
-    /// the limit is stored when everybody sees the first slot, whoever has stored that, and however often he was
-    /// interrupted between the two.
+    /// A window loads the limit, compares, and loads the first slot, and not every machine does
+    /// these loads in this order. So the limit is stored when everybody sees the first slot,
+    /// whoever has stored that, and however often he was interrupted between the two.
     fn open_by(&self, fence: impl FnOnce() -> bool) -> Opening {
         let made = self.first.load(Relaxed).is_null();
         self.first();
@@ -424,7 +443,8 @@ impl<T, I: IndexKind> Index<I> for PerCpu<T, I> {
     /// If this is the first use and there is no memory, or `T::default` panics.
     #[inline(always)]
     fn index(&self, index: I) -> &T {
-        // SAFETY: `first` is the first of `slots()` values, which live as long as `self`; every index is below that number.
+        // SAFETY: `first` is the first of `slots()` values, which live as long as `self`; every
+        // index is below that number.
         unsafe { slot(self.first(), index.number()).as_ref() }
     }
 }
@@ -491,7 +511,8 @@ impl<'a, T> Iterator for Slots<'a, T> {
     type Item = &'a T;
 
     fn next(&mut self) -> Option<&'a T> {
-        // SAFETY: the values live as long as the `PerCpu` is borrowed; the indices are those of slots.
+        // SAFETY: the values live as long as the `PerCpu` is borrowed; the indices are those of
+        // slots.
         self.indices.next().map(|index| unsafe { slot(self.first, index).as_ref() })
     }
 
@@ -531,13 +552,15 @@ impl<T> Values<T> {
         Ok(values)
     }
 
-    /// Values are made on the stack. Those of zeroes alone, which may be large, aren't, so this mustn't become a part of a function that has the choice.
+    /// Values are made on the stack. Those of zeroes alone, which may be large, aren't, so this
+    /// mustn't become a part of a function that has the choice.
     #[inline(never)]
     fn make(arena: usize, mut make: impl FnMut(usize) -> T) -> Result<Self, AllocError> {
         let mut values = Self::memory(arena)?;
         while values.made < slots() {
             let value = ManuallyDrop::new(make(values.made));
-            // SAFETY: a slot's memory, which is zero; the value is used no more. A panic in `make` drops those before.
+            // SAFETY: a slot's memory, which is zero; the value is used no more. A panic in `make`
+            // drops those before.
             unsafe { memory::put(slot(values.first, values.made), &raw const *value) };
             values.made += 1;
         }
@@ -656,7 +679,8 @@ mod tests {
         }
     }
 
-    /// Every byte of a slot is known as its index's, whatever its size; the bytes around all slots, and those of slots that are gone, are nobody's.
+    /// Every byte of a slot is known as its index's, whatever its size; the bytes around all slots,
+    /// and those of slots that are gone, are nobody's.
     #[cfg(all(unix, not(miri)))]
     #[test]
     fn addresses_tell_their_slots() {
@@ -712,8 +736,8 @@ mod tests {
         }
     }
 
-    /// Whoever opens slots, the first time or again, stores the limit behind a fence, ahead of which the first slot was there.
-    /// Without a fence windows can't use them.
+    /// Whoever opens slots, the first time or again, stores the limit behind a fence, ahead of
+    /// which the first slot was there. Without a fence windows can't use them.
     #[test]
     fn windows_find_the_first_slot_before_the_limit() {
         let _restartable_or_not = crate::status();
@@ -743,7 +767,8 @@ mod tests {
         }
     }
 
-    /// If the drop of one panics, the others are dropped all the same, and the memory is given back (as Miri would say).
+    /// If the drop of one panics, the others are dropped all the same, and the memory is given back
+    /// (as Miri would say).
     #[test]
     fn a_drop_that_panics_leaves_out_no_other() {
         struct Noted<'n>(&'n AtomicUsize, usize, #[allow(dead_code)] Box<u8>);

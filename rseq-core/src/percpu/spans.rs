@@ -1,4 +1,5 @@
-//! Where the values lie that have address space of their own: noted, so that an address tells whose slot it is in.
+//! Where the values lie that have address space of their own: noted, so that an address tells whose
+//! slot it is in.
 
 use core::ptr::{NonNull, null_mut, with_exposed_provenance_mut};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
@@ -10,8 +11,9 @@ use crate::sys;
 const PAGE: usize = 4096;
 const WORDS: usize = PAGE / size_of::<usize>() - 1;
 
-/// A word for each value: the address of its first slot and, in the bits that are 0 in that, the exponent of the distance from one slot to the next. Being one
-/// word, it is read whole while others come and go. 0 is nobody's.
+/// A word for each value: the address of its first slot and, in the bits that are 0 in that, the
+/// exponent of the distance from one slot to the next. Being one word, it is read whole while
+/// others come and go. 0 is nobody's.
 #[derive(Debug)]
 pub(super) struct Spans(AtomicPtr<Page>);
 
@@ -30,7 +32,8 @@ impl Spans {
         Self(AtomicPtr::new(null_mut()))
     }
 
-    /// Notes a value of which slots are so far apart, a power of two. Without memory for it, it isn't known.
+    /// Notes a value of which slots are so far apart, a power of two. Without memory for it, it
+    /// isn't known.
     pub(super) fn add(&self, first: NonNull<u8>, stride: usize) {
         let span = word(first, stride);
         loop {

@@ -1,8 +1,10 @@
-//! First uses on machines that do loads in another order than the program's, by every order: a window that finds the limit
-//! of some slots finds the first of them. The machine's own order is asked of herd7 as well, where that is installed.
+//! First uses on machines that do loads in another order than the program's, by every order: a
+//! window that finds the limit of some slots finds the first of them. The machine's own order is
+//! asked of herd7 as well, where that is installed.
 //!
-//! What stands for [`PerCpu::open`](super::PerCpu::open) here are its stores and its fence, in the order that
-//! `tests::windows_find_the_first_slot_before_the_limit` holds it to; for a window its loads, which the goldens show.
+//! What stands for [`PerCpu::open`](super::PerCpu::open) here are its stores and its fence, in the
+//! order that `tests::windows_find_the_first_slot_before_the_limit` holds it to; for a window its
+//! loads, which the goldens show.
 
 extern crate std;
 
@@ -30,11 +32,13 @@ enum Step {
 
 use Step::{Fence, Finds, Stores};
 
-/// The one who makes the values, and others who find them made: another thread, or a handler on top of the first.
+/// The one who makes the values, and others who find them made: another thread, or a handler on top
+/// of the first.
 const MAKES: &[Step] = &[Stores(First), Fence, Stores(Limit)];
 const FINDS: &[Step] = &[Finds(First), Fence, Stores(Limit)];
 
-/// The loads of a window, in the order of the program. Behind the first it branches, which orders nothing.
+/// The loads of a window, in the order of the program. Behind the first it branches, which orders
+/// nothing.
 const WINDOW: [Word; 2] = [Limit, First];
 
 /// A machine with some who open slots, and a window in another thread.

@@ -75,8 +75,8 @@ pub fn force() -> Result<(), Mode> {
 }
 
 /// Makes every `period`-th commit of the process abort in portable mode, so that tests reach what a
-/// program does about aborts; 0 turns it off. After 1000 aborts in a row on a slot one commit is let
-/// through, so that with 1 a section that doesn't give up ends as well.
+/// program does about aborts; 0 turns it off. After 1000 aborts in a row on a slot one commit is
+/// let through, so that with 1 a section that doesn't give up ends as well.
 ///
 /// Async-signal-safe.
 ///

@@ -22,9 +22,11 @@ pub(super) fn keeping_errno<R>(work: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Has the kernel give this address space memory page by page: a huge page would be that of many CPUs, on the node of whoever came first.
+/// Has the kernel give this address space memory page by page: a huge page would be that of many
+/// CPUs, on the node of whoever came first.
 pub(super) fn refuse_huge_pages(memory: NonNull<u8>, length: usize) {
-    // SAFETY: changes no content. Where it fails the kernel has no huge pages; that is no error for whom a handler interrupted here.
+    // SAFETY: changes no content. Where it fails the kernel has no huge pages; that is no error for
+    // whom a handler interrupted here.
     keeping_errno(|| unsafe { libc::madvise(memory.as_ptr().cast(), length, libc::MADV_NOHUGEPAGE) });
 }
 
@@ -46,7 +48,8 @@ pub(super) fn lock_what_is_touched(memory: NonNull<u8>, length: usize) {
 
 /// There is no such system call.
 pub(crate) const NO_SUCH_CALL: Errno = libc::ENOSYS;
-/// The calling thread has another area, or this one under another length or signature (`rseq_register` in `kernel/rseq.c`).
+/// The calling thread has another area, or this one under another length or signature
+/// (`rseq_register` in `kernel/rseq.c`).
 pub(crate) const INVALID: Errno = libc::EINVAL;
 /// The calling thread has this very area already.
 pub(crate) const BUSY: Errno = libc::EBUSY;
@@ -59,7 +62,8 @@ fn outcome(call: impl FnOnce() -> libc::c_long) -> Result<(), Errno> {
 /// `rseq(2)`: registers `area` for the calling thread, or ends its registration.
 ///
 /// # Safety
-/// `area` is valid for as long as the thread runs or until its registration has ended, and is used for nothing else.
+/// `area` is valid for as long as the thread runs or until its registration has ended, and is used
+/// for nothing else.
 pub(crate) unsafe fn rseq(area: *mut Rseq, length: u32, flags: i32, signature: u32) -> Result<(), Errno> {
     // SAFETY: the caller's; the kernel checks length, alignment and signature.
     outcome(|| unsafe { libc::syscall(libc::SYS_rseq, area, length, flags, signature) })
@@ -240,7 +244,8 @@ pub(crate) fn environment_says(name: &CStr, value: &CStr) -> bool {
 fn is_set(name: &CStr, value: &CStr) -> bool {
     // SAFETY: the name is a C string.
     let found = unsafe { libc::getenv(name.as_ptr()) };
-    // SAFETY: not null, so it is a C string of the environment, which nobody may change while others read it.
+    // SAFETY: not null, so it is a C string of the environment, which nobody may change while
+    // others read it.
     !found.is_null() && unsafe { CStr::from_ptr(found) } == value
 }
 
@@ -313,7 +318,8 @@ fn cpus_of_masks() -> Option<u32> {
     u32::try_from(bytes).ok().filter(|bytes| *bytes > 0).map(|bytes| (8 * bytes).min(MOST_CPUS))
 }
 
-/// So many that the numbers which say "not registered" are no ids of CPUs, in a window's multiplication either. (Linux has 8192 at most.)
+/// So many that the numbers which say "not registered" are no ids of CPUs, in a window's
+/// multiplication either. (Linux has 8192 at most.)
 const MOST_CPUS: u32 = (1 << 16) - 2;
 
 /// One more than the highest number of a list such as `0-3,8-11`; `None` if it isn't such a list.

@@ -1,4 +1,5 @@
-//! The operating system, as far as it is needed. Two tables say which file answers: what is Linux's own, and what every Unix has.
+//! The operating system, as far as it is needed. Two tables say which file answers: what is Linux's
+//! own, and what every Unix has.
 
 use crate::abi::Rseq;
 
@@ -40,8 +41,8 @@ pub(crate) fn possible_cpus() -> u32 {
     keeping_errno(counted_cpus)
 }
 
-/// Waits in round `round` of a loop: first busily, then by giving the processor away, then asleep, so that a thread of any
-/// priority lets the one that it waits for run.
+/// Waits in round `round` of a loop: first busily, then by giving the processor away, then asleep,
+/// so that a thread of any priority lets the one that it waits for run.
 pub(crate) fn wait(round: u32) {
     match round {
         0..64 => core::hint::spin_loop(),

@@ -1,12 +1,15 @@
-//! A process that takes the processor from the calling thread, to see what the kernel makes of that.
+//! A process that takes the processor from the calling thread, to see what the kernel makes of
+//! that.
 
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::Release};
 
-/// Another process, for whose sake the kernel preempts the calling thread. It is gone when this is dropped.
+/// Another process, for whose sake the kernel preempts the calling thread. It is gone when this is
+/// dropped.
 pub(crate) struct Rival {
     process: libc::pid_t,
-    /// What the two say to each other, in memory that they share: [`WAITING`], one more than a CPU, [`HAS_RUN`] or [`CANNOT`].
+    /// What the two say to each other, in memory that they share: [`WAITING`], one more than a CPU,
+    /// [`HAS_RUN`] or [`CANNOT`].
     word: NonNull<AtomicU32>,
 }
 
@@ -17,14 +20,16 @@ const CANNOT: u32 = u32::MAX - 1;
 const PAGE: usize = 4096;
 
 impl Rival {
-    /// Starts it, if the system lets us. Signals have to be held back until it is gone: it has their handlers, too.
+    /// Starts it, if the system lets us. Signals have to be held back until it is gone: it has
+    /// their handlers, too.
     pub(crate) fn start() -> Option<Self> {
         let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
         // SAFETY: new memory, which is zero: `WAITING`.
         let memory = unsafe { libc::mmap(null_mut(), PAGE, access, kind, -1, 0) };
         let word = NonNull::new(memory.cast::<AtomicU32>()).filter(|_| memory != libc::MAP_FAILED)?;
-        // Not `fork`: that runs handlers, and may be called in no signal handler. Without flags the order of the arguments, which differs, is no matter.
-        // SAFETY: a copy of this process, which makes system calls alone and ends.
+        // Not `fork`: that runs handlers, and may be called in no signal handler. Without flags the
+        // order of the arguments, which differs, is no matter. SAFETY: a copy of this process,
+        // which makes system calls alone and ends.
         match unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) } {
             0 => {
                 // SAFETY: the memory from above.
@@ -39,10 +44,11 @@ impl Rival {
         }
     }
 
-    /// Waits, without a system call, until it has run on this CPU, and says whether it has. If the calling thread was on that CPU when it called,
-    /// it has been preempted or moved.
+    /// Waits, without a system call, until it has run on this CPU, and says whether it has. If the
+    /// calling thread was on that CPU when it called, it has been preempted or moved.
     pub(crate) fn takes(&self, cpu: u32) -> bool {
-        /// Seconds. It ends for want of a processor if the calling thread has a priority that yields to nobody.
+        /// Seconds. It ends for want of a processor if the calling thread has a priority that
+        /// yields to nobody.
         const TURNS: u32 = 1 << 30;
         // SAFETY: the memory is there until this is dropped.
         let word = unsafe { self.word.as_ref() };
@@ -60,7 +66,8 @@ impl Rival {
 
 impl Drop for Rival {
     fn drop(&mut self) {
-        // SAFETY: our own process, if there is one, not waited for yet; the memory, which nobody else here refers to.
+        // SAFETY: our own process, if there is one, not waited for yet; the memory, which nobody
+        // else here refers to.
         unsafe {
             if self.process > 0 {
                 libc::kill(self.process, libc::SIGKILL);

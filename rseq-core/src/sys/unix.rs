@@ -14,7 +14,8 @@ pub(crate) fn symbol(name: &CStr) -> *const c_void {
     unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }
 }
 
-/// Runs `destructor`, always the same one, with `argument` when the calling thread ends, while its memory is still there.
+/// Runs `destructor`, always the same one, with `argument` when the calling thread ends, while its
+/// memory is still there.
 pub(crate) fn at_thread_exit(
     destructor: unsafe extern "C" fn(*mut c_void),
     argument: *mut c_void,
@@ -57,7 +58,8 @@ fn exit_key(destructor: unsafe extern "C" fn(*mut c_void)) -> Result<libc::pthre
     }
 }
 
-/// Keeps the image (executable or shared object) that holds this address loaded until the process ends.
+/// Keeps the image (executable or shared object) that holds this address loaded until the process
+/// ends.
 pub(crate) fn keep_loaded(address: *const c_void) -> Result<(), Errno> {
     let mut image = MaybeUninit::<libc::Dl_info>::zeroed();
     // SAFETY: writable for the structure that the call fills.
@@ -127,15 +129,16 @@ pub(super) fn sleep(time: Duration) {
     unsafe { libc::nanosleep(&time, null_mut()) };
 }
 
-/// Runs `work` with every asynchronous signal held back. Those that an instruction raises (`SIGSEGV` and its kin) aren't:
-/// the kernel would kill the process instead of running their handlers.
+/// Runs `work` with every asynchronous signal held back. Those that an instruction raises
+/// (`SIGSEGV` and its kin) aren't: the kernel would kill the process instead of running their
+/// handlers.
 pub(crate) fn without_signals<R>(work: impl FnOnce() -> R) -> R {
     const RAISED: [libc::c_int; 6] =
         [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS];
     let mut held = MaybeUninit::<libc::sigset_t>::uninit();
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the first call initialises `held`, the next ones change it, the last reads it and writes `before`. None
-    // can fail on valid arguments.
+    // SAFETY: the first call initialises `held`, the next ones change it, the last reads it and
+    // writes `before`. None can fail on valid arguments.
     unsafe {
         libc::sigfillset(held.as_mut_ptr());
         for signal in RAISED {
@@ -161,12 +164,14 @@ impl Drop for Restore<'_> {
 
 /// Runs `handler` in the child of every later `fork`.
 pub(crate) fn at_fork_in_child(handler: unsafe extern "C" fn()) {
-    // SAFETY: a function of this image; the C library forgets it when the image is unloaded. Failure (no memory) leaves the
-    // child without the handler, which matters only if it was forked during a portable commit.
+    // SAFETY: a function of this image; the C library forgets it when the image is unloaded.
+    // Failure (no memory) leaves the child without the handler, which matters only if it was forked
+    // during a portable commit.
     unsafe { libc::pthread_atfork(None, None, Some(handler)) };
 }
 
-/// Address space, of zeroes, which has memory behind it only where it is touched; `None` if the system refuses. It isn't from an allocator, which may be the caller.
+/// Address space, of zeroes, which has memory behind it only where it is touched; `None` if the
+/// system refuses. It isn't from an allocator, which may be the caller.
 pub(crate) fn reserve(length: usize) -> Option<NonNull<u8>> {
     let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | RESERVED;
     // As long as nobody can access it, no page of it is made for being locked.

@@ -13,8 +13,9 @@ pub use self::report::{Failure, Phase, Report};
 
 /// Interrupts a section at each of its instructions and panics if that goes wrong anywhere.
 ///
-/// `section` runs one section (or several), `conflict` an operation on the same slots that must not get lost, and `check` panics if what is there
-/// isn't what came of the operations that it is told of. See [`Explorer`] for how it goes on, and for more control.
+/// `section` runs one section (or several), `conflict` an operation on the same slots that must not
+/// get lost, and `check` panics if what is there isn't what came of the operations that it is told
+/// of. See [`Explorer`] for how it goes on, and for more control.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -31,7 +32,8 @@ pub use self::report::{Failure, Phase, Report};
 /// ```
 ///
 /// # Panics
-/// With a list of what went wrong and where; if the closure ran no section; and if the system refuses to trace a child.
+/// With a list of what went wrong and where; if the closure ran no section; and if the system
+/// refuses to trace a child.
 pub fn explore<R: Send + Sync, Q: Send + Sync>(
     section: impl Fn() -> R + Sync,
     conflict: impl Fn() -> Q + Sync,
@@ -43,9 +45,11 @@ pub fn explore<R: Send + Sync, Q: Send + Sync>(
 /// Something that comes in between two instructions of a section.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Event {
-    /// The thread loses its CPU to another one, which runs the conflicting operation there to its end.
+    /// The thread loses its CPU to another one, which runs the conflicting operation there to its
+    /// end.
     Preemption,
-    /// The thread goes on on another CPU, and the conflicting operation runs on the one that it left.
+    /// The thread goes on on another CPU, and the conflicting operation runs on the one that it
+    /// left.
     Migration,
     /// A signal, whose handler runs the same section.
     Signal,
@@ -111,21 +115,26 @@ struct Work<'w, R, Q> {
 
 /// An exploration: one section, interrupted at every instruction in every way.
 ///
-/// 1. The instructions are found by running the section under `ptrace(2)`: from the one that arms it, through `prepare` and the window, to the one behind
-///    the one that disarms it, with the descriptors in the program's ELF file to tell what is a window.
-/// 2. While a thread stands in front of each commit, another one runs the section, and the conflicting operation, on another CPU up to its own: both must not be about to store to one place, for
-///    nothing would keep them apart. (Sections by concurrency ids may have the same one then: of those the model knows more.)
-/// 3. For each instruction and each [`Event`] a child is forked, stopped there for the first time that it comes by, and the event happens.
+/// 1. The instructions are found by running the section under `ptrace(2)`: from the one that arms
+///    it, through `prepare` and the window, to the one behind the one that disarms it, with the
+///    descriptors in the program's ELF file to tell what is a window.
+/// 2. While a thread stands in front of each commit, another one runs the section, and the
+///    conflicting operation, on another CPU up to its own: both must not be about to store to one
+///    place, for nothing would keep them apart. (Sections by concurrency ids may have the same one
+///    then: of those the model knows more.)
+/// 3. For each instruction and each [`Event`] a child is forked, stopped there for the first time
+///    that it comes by, and the event happens.
 ///    - Before the commit the explorer demands that nothing was published: `check` must hold with the section not counted. In the window the next
 ///      instruction must be the abort handler's; in `prepare` the attempt must end without a commit.
 ///    - Behind the commit, that it isn't repeated: `check` must hold in the end with the section counted once.
 ///    - At every stop the descriptor in force must be one that the kernel accepts and cover one window, whole; at the end there must be none.
 /// 4. A [`Report`] says what was covered.
 ///
-/// The closures run in a copy of the process that has just the calling thread: they must not wait for others, nor start any (the standard library takes a lock for
-/// that, which another thread may have held). Each child begins with the memory
-/// as it is now, with `setup`, and with one run of the section that nothing interrupts, because the first use of slots makes a section start again. What a child changes is
-/// gone with it.
+/// The closures run in a copy of the process that has just the calling thread: they must not wait
+/// for others, nor start any (the standard library takes a lock for that, which another thread may
+/// have held). Each child begins with the memory as it is now, with `setup`, and with one run of
+/// the section that nothing interrupts, because the first use of slots makes a section start again.
+/// What a child changes is gone with it.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -183,7 +192,8 @@ struct Work<'w, R, Q> {
 /// ```
 ///
 /// # Where it works
-/// On x86-64 Linux, if sections are restartable there and a process may trace its children. Elsewhere it does nothing, and its report says why.
+/// On x86-64 Linux, if sections are restartable there and a process may trace its children.
+/// Elsewhere it does nothing, and its report says why.
 pub struct Explorer<'w, R, Q> {
     work: Work<'w, R, Q>,
     events: Vec<Event>,
@@ -202,7 +212,8 @@ impl<'w, R: Send + Sync, Q: Send + Sync> Explorer<'w, R, Q> {
         Self { work, events: Event::ALL.to_vec(), name: String::new(), to_the_end: true }
     }
 
-    /// Runs first in every child, once on each CPU that the section may use: it can fill their slots.
+    /// Runs first in every child, once on each CPU that the section may use: it can fill their
+    /// slots.
     #[must_use]
     pub fn setup(mut self, setup: &'w (dyn Fn() + Sync)) -> Self {
         self.work.setup = setup;

@@ -1,4 +1,5 @@
-//! The run-time half's part of a section, for the model: the same interface as in rseq-core's `section.rs`.
+//! The run-time half's part of a section, for the model: the same interface as in rseq-core's
+//! `section.rs`.
 
 use std::mem::forget;
 
@@ -48,7 +49,8 @@ impl<I: ModelIndex> Section<I> {
         thread.begins();
         thread.area.in_force.set(Some(Descriptor::OfThread));
         comes_to(&READ_INDEX, 0);
-        // SAFETY: the model's machine has no more CPUs, nor concurrency ids, than `slots` has slots.
+        // SAFETY: the model's machine has no more CPUs, nor concurrency ids, than `slots` has
+        // slots.
         Self { index: unsafe { I::checked(I::of(&thread)) } }
     }
 
@@ -101,7 +103,8 @@ impl<I: IndexKind> Drop for Section<I> {
     }
 }
 
-/// The window of a section without `prepare` went to its abort handler. The first use of its slots does that as well.
+/// The window of a section without `prepare` went to its abort handler. The first use of its slots
+/// does that as well.
 pub fn window_aborted<I: ModelIndex, C, const N: usize>(
     _: bool,
     open: impl FnOnce() -> Opening,
@@ -116,7 +119,8 @@ pub fn window_aborted<I: ModelIndex, C, const N: usize>(
     Outcome::ABORTED
 }
 
-/// As [`window_aborted`], for a section without an `abort` clause: goes on until the window is through, by `again`.
+/// As [`window_aborted`], for a section without an `abort` clause: goes on until the window is
+/// through, by `again`.
 pub fn window_repeated<I: ModelIndex, C: Copy, const N: usize>(
     open: impl Fn() -> Opening,
     operands: C,

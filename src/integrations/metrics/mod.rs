@@ -1,4 +1,5 @@
-//! A recorder for the macros of the crate [`metrics`](::metrics), whose counters are [`Counter`]s and whose histograms are [`Histogram`]s.
+//! A recorder for the macros of the crate [`metrics`](::metrics), whose counters are [`Counter`]s
+//! and whose histograms are [`Histogram`]s.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -20,9 +21,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A macro looks its metric up each time, under a lock. The handle that it returns can be kept: then an increment is the addition alone, on the CPU's own part.
+//! A macro looks its metric up each time, under a lock. The handle that it returns can be kept:
+//! then an increment is the addition alone, on the CPU's own part.
 //!
-//! With the feature `prometheus-client` a [`PrometheusCollector`] hands all of them to a registry of that crate.
+//! With the feature `prometheus-client` a [`PrometheusCollector`] hands all of them to a registry
+//! of that crate.
 
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -43,18 +46,20 @@ mod prometheus;
 #[cfg(feature = "prometheus-client")]
 pub use self::prometheus::PrometheusCollector;
 
-/// Records to a [`Counter`] or [`Histogram`] for each metric and its labels. Gauges are atomics, as they are one value for all CPUs.
+/// Records to a [`Counter`] or [`Histogram`] for each metric and its labels. Gauges are atomics, as
+/// they are one value for all CPUs.
 ///
 /// # Counters
 ///
 /// `increment` is [`Counter::add`]. `absolute` adds what is missing to that value, so the counter
 /// never falls, whoever says what first; increments at the same time are kept. It sums up the CPUs'
-/// parts, and takes no lock: a child of `fork` can't find one taken by a thread that it doesn't have.
+/// parts, and takes no lock: a child of `fork` can't find one taken by a thread that it doesn't
+/// have.
 ///
 /// # Histograms
 ///
-/// [`Histogram`] counts whole numbers, so values are multiplied first, and rounded. The factor is that of the unit that the histogram was *described* with, before it was
-/// first used:
+/// [`Histogram`] counts whole numbers, so values are multiplied first, and rounded. The factor is
+/// that of the unit that the histogram was *described* with, before it was first used:
 ///
 /// | described as | factor | smallest difference | largest value |
 /// |---|---|---|---|
@@ -62,11 +67,13 @@ pub use self::prometheus::PrometheusCollector;
 /// | seconds, milliseconds, microseconds, nanoseconds | to nanoseconds | 1 ns | 584 years |
 /// | any other unit | 1 | 1 | 1.8 × 10^19 |
 ///
-/// A `Duration` is recorded as seconds, which needs no description. Negative values are counted as 0, those above the largest as the largest. NaN isn't counted.
+/// A `Duration` is recorded as seconds, which needs no description. Negative values are counted as
+/// 0, those above the largest as the largest. NaN isn't counted.
 ///
 /// # Memory
 ///
-/// Each counter and each histogram is one per CPU, for every set of labels: see [`Counter`] and [`Histogram`]. They are kept until the recorder is dropped.
+/// Each counter and each histogram is one per CPU, for every set of labels: see [`Counter`] and
+/// [`Histogram`]. They are kept until the recorder is dropped.
 ///
 /// # Panics
 ///
@@ -84,7 +91,8 @@ impl PerCpuRecorder {
         Self { registry: Registry::new(Slots::default()) }
     }
 
-    /// All metrics that have been used, counters first, then gauges, then histograms, each by name and labels.
+    /// All metrics that have been used, counters first, then gauges, then histograms, each by name
+    /// and labels.
     ///
     /// Each is read by itself, so they aren't of one moment.
     ///

@@ -34,7 +34,8 @@ use crate::prometheus::{encode, powers_of_two};
 /// # Ok::<(), std::fmt::Error>(())
 /// ```
 ///
-/// Names are those of the metrics, with `_` for characters that Prometheus has none of. Counters end in `_total`, which is added where it isn't there. Metrics whose names differ in such
+/// Names are those of the metrics, with `_` for characters that Prometheus has none of. Counters
+/// end in `_total`, which is added where it isn't there. Metrics whose names differ in such
 /// characters alone are shown as one family, so their labels must differ.
 #[derive(Clone, Debug)]
 pub struct PrometheusCollector {
@@ -43,7 +44,8 @@ pub struct PrometheusCollector {
 }
 
 impl PrometheusCollector {
-    /// With bounds that suit everything: the powers of four of what histograms count in (see [`PerCpuRecorder`]), whose counts are exact.
+    /// With bounds that suit everything: the powers of four of what histograms count in (see
+    /// [`PerCpuRecorder`]), whose counts are exact.
     ///
     /// Async-signal-safe.
     #[must_use]
@@ -51,8 +53,9 @@ impl PrometheusCollector {
         Self { recorder, bounds: None }
     }
 
-    /// With these bounds for all histograms, in their own units; how exact those are is said at [`WithBounds`](crate::prometheus::WithBounds). They are rounded as
-    /// values are. NaN and bounds below 0 are left out, as no value is up to them; infinity is there always.
+    /// With these bounds for all histograms, in their own units; how exact those are is said at
+    /// [`WithBounds`](crate::prometheus::WithBounds). They are rounded as values are. NaN and
+    /// bounds below 0 are left out, as no value is up to them; infinity is there always.
     ///
     /// Not async-signal-safe: it allocates.
     #[must_use]

@@ -36,13 +36,17 @@ const LIMIT: usize = 2000;
 /// assert_eq!(REQUESTS.len(), 2);
 /// ```
 ///
-/// Attributes are the same in whatever order they come; of several with the same key the last one counts.
+/// Attributes are the same in whatever order they come; of several with the same key the last one
+/// counts.
 ///
-/// Members stay as long as the family, and there is a limit to their number: attributes that come too late share one member, whose only attribute is
-/// `otel.metric.overflow` = `true`, as OpenTelemetry wants it. So hostile values take no more memory than that.
+/// Members stay as long as the family, and there is a limit to their number: attributes that come
+/// too late share one member, whose only attribute is `otel.metric.overflow` = `true`, as
+/// OpenTelemetry wants it. So hostile values take no more memory than that.
 ///
-/// To look a member up is to hash the attributes and to compare them with those of some others, which is about what the SDK does for each update: members are to be kept. It takes no lock, so no child of `fork` finds one taken. It isn't fit for signal
-/// handlers, since it may allocate; using the member that it returned is.
+/// To look a member up is to hash the attributes and to compare them with those of some others,
+/// which is about what the SDK does for each update: members are to be kept. It takes no lock, so
+/// no child of `fork` finds one taken. It isn't fit for signal handlers, since it may allocate;
+/// using the member that it returned is.
 pub struct Family<M> {
     lists: [AtomicPtr<Member<M>>; LISTS],
     len: AtomicUsize,

@@ -24,25 +24,30 @@ pub(super) const INFINITY: &str = "+Inf";
 ///
 /// Not async-signal-safe: it allocates.
 ///
-/// OpenTelemetry has no observable histogram, and the Rust SDK (0.33) takes none that others have counted: its data has no public constructor
-/// (`metrics/data/mod.rs`: all fields are `pub(crate)`), readers collect from its own pipeline alone (`metrics/reader.rs`: `register_pipeline`; there is no `MetricProducer`, as
-/// the specification has it), and a synchronous histogram takes one value at a time. So each is shown by two observable counters:
+/// OpenTelemetry has no observable histogram, and the Rust SDK (0.33) takes none that others have
+/// counted: its data has no public constructor (`metrics/data/mod.rs`: all fields are
+/// `pub(crate)`), readers collect from its own pipeline alone (`metrics/reader.rs`:
+/// `register_pipeline`; there is no `MetricProducer`, as the specification has it), and a
+/// synchronous histogram takes one value at a time. So each is shown by two observable counters:
 ///
 /// | instrument | |
 /// |---|---|
 /// | `{name}.bucket` | how many values are up to a bound, which is the attribute `le`; up to `+Inf` are all |
 /// | `{name}.sum` | their sum, with [`Snapshot::sum`]'s precision |
 ///
-/// Both are of one moment, unless several readers of a provider collect at the same time: the SDK mixes what these see. They are what Prometheus makes of a histogram, so its functions (`histogram_quantile`) know what to do with them; for collectors they become
-/// a histogram again: see
+/// Both are of one moment, unless several readers of a provider collect at the same time: the SDK
+/// mixes what these see. They are what Prometheus makes of a histogram, so its functions
+/// (`histogram_quantile`) know what to do with them; for collectors they become a histogram again:
+/// see
 #[cfg_attr(feature = "opentelemetry-otlp", doc = "[`WithHistograms`](super::WithHistograms).")]
 #[cfg_attr(not(feature = "opentelemetry-otlp"), doc = "`WithHistograms` (feature `opentelemetry-otlp`).")]
 /// An attribute `le` of the histogram's own is shown as `exported_le`.
 ///
-/// How exact the counts are is as of `rseq::prometheus::WithBounds`: exact where a bound is the last value of its bucket, as all of [`powers_of_two`] are.
+/// How exact the counts are is as of `rseq::prometheus::WithBounds`: exact where a bound is the
+/// last value of its bucket, as all of [`powers_of_two`] are.
 ///
-/// The SDK shows at most 2000 series of an instrument, unless a view says otherwise (`Stream::builder().with_cardinality_limit`): here each bound of each
-/// histogram is one.
+/// The SDK shows at most 2000 series of an instrument, unless a view says otherwise
+/// (`Stream::builder().with_cardinality_limit`): here each bound of each histogram is one.
 ///
 /// ```
 /// use opentelemetry::{KeyValue, global};
@@ -109,7 +114,9 @@ impl HistogramBuilder<'_> {
         Self { unit: unit.into(), ..self }
     }
 
-    /// With these bounds, in any order, in the unit of the histograms, and infinity. Without them they are the powers of four. Of bounds that are shown as the same `f64` the largest is shown.
+    /// With these bounds, in any order, in the unit of the histograms, and infinity. Without them
+    /// they are the powers of four. Of bounds that are shown as the same `f64` the largest is
+    /// shown.
     ///
     /// Not async-signal-safe: it allocates.
     pub fn with_bounds(self, bounds: impl IntoIterator<Item = u64>) -> Self {
@@ -159,8 +166,9 @@ struct Shown {
     bounds: Vec<(String, u64)>,
     per_unit: f64,
     each: Box<Each>,
-    /// The sums that belong to the buckets that were shown last, until they are shown. Held while histograms are read and shown: so the SDK, which hands what one of its readers
-    /// sees to all (`register_callback` in `metrics/pipeline.rs`), gets nothing old behind something new.
+    /// The sums that belong to the buckets that were shown last, until they are shown. Held while
+    /// histograms are read and shown: so the SDK, which hands what one of its readers sees to all
+    /// (`register_callback` in `metrics/pipeline.rs`), gets nothing old behind something new.
     sums: Mutex<Option<Sums>>,
 }
 
@@ -194,7 +202,8 @@ impl Shown {
         sums.iter().for_each(|(attributes, sum)| instrument.observe(*sum, attributes));
     }
 
-    /// Reads all histograms, shows each, with attributes of which none is taken for a bound, and returns the sums.
+    /// Reads all histograms, shows each, with attributes of which none is taken for a bound, and
+    /// returns the sums.
     fn read(&self, mut show: impl FnMut(&Snapshot, &mut Vec<KeyValue>)) -> Sums {
         let mut sums = Sums::new();
         (self.each)(&mut |seen, attributes| {

@@ -1,5 +1,5 @@
-//! [`Counter`] and [`Histogram`] for the SDK of OpenTelemetry, which reads them when it collects: by observable instruments of its API, the crate
-//! [`opentelemetry`](::opentelemetry).
+//! [`Counter`] and [`Histogram`] for the SDK of OpenTelemetry, which reads them when it collects:
+//! by observable instruments of its API, the crate [`opentelemetry`](::opentelemetry).
 //!
 //! ```
 //! use opentelemetry::KeyValue;
@@ -34,22 +34,27 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What an instrument reads is a [`Series`]: a counter or histogram without attributes, one with some, or a [`Family`] of them.
+//! What an instrument reads is a [`Series`]: a counter or histogram without attributes, one with
+//! some, or a [`Family`] of them.
 //!
 //! # Histograms
 //!
-//! OpenTelemetry has no observable histogram, and its SDK takes none that is finished: see [`histogram`] for what is done instead, and
+//! OpenTelemetry has no observable histogram, and its SDK takes none that is finished: see
+//! [`histogram`] for what is done instead, and
 #![cfg_attr(feature = "opentelemetry-otlp", doc = "[`WithHistograms`]")]
 #![cfg_attr(not(feature = "opentelemetry-otlp"), doc = "`WithHistograms` (feature `opentelemetry-otlp`)")]
 //! for how they reach a collector as histograms.
 //!
 //! # When it is read
 //!
-//! Each counter and histogram is read once for a collection, slot by slot, by the thread that collects. So counts never fall from one collection to the next, but those of different metrics aren't of one
-//! moment. Cumulative or delta is the reader's choice (`Temporality`); the SDK subtracts what it read before.
+//! Each counter and histogram is read once for a collection, slot by slot, by the thread that
+//! collects. So counts never fall from one collection to the next, but those of different metrics
+//! aren't of one moment. Cumulative or delta is the reader's choice (`Temporality`); the SDK
+//! subtracts what it read before.
 //!
-//! A child of `fork` has counters and families as they were, which take no locks. The SDK's threads aren't there, and its locks may be taken for good: a child that is to report makes a provider of its own,
-//! and registers what it has there.
+//! A child of `fork` has counters and families as they were, which take no locks. The SDK's threads
+//! aren't there, and its locks may be taken for good: a child that is to report makes a provider of
+//! its own, and registers what it has there.
 
 mod family;
 mod histogram;
@@ -81,7 +86,8 @@ use crate::Histogram;
 /// | `&'static Family<M>`, `Arc<Family<M>>` | those of a [`Family`] |
 /// | `Vec<S>` | all of these |
 ///
-/// Others may implement it for what they have. Attributes must differ among the series of a name, or the SDK shows one of them.
+/// Others may implement it for what they have. Attributes must differ among the series of a name,
+/// or the SDK shows one of them.
 pub trait Series<M>: Send + Sync + 'static {
     /// Calls `visit` for each of them.
     fn each(&self, visit: &mut dyn FnMut(&M, &[KeyValue]));
@@ -136,14 +142,16 @@ mod sealed {
     impl Sealed for f64 {}
 }
 
-/// For counters: `i64::MAX` if it is more, which OTLP has no integer for. (`opentelemetry-proto` 0.33 would send 0: `src/transform/metrics.rs`, `From<u64>`.)
+/// For counters: `i64::MAX` if it is more, which OTLP has no integer for. (`opentelemetry-proto`
+/// 0.33 would send 0: `src/transform/metrics.rs`, `From<u64>`.)
 impl Number for u64 {
     fn of(sum: u64) -> Self {
         sum.min(i64::MAX.cast_unsigned())
     }
 }
 
-/// For instruments whose values may fall: a counter to which somebody adds `number.wrapping_neg()` has counted down.
+/// For instruments whose values may fall: a counter to which somebody adds `number.wrapping_neg()`
+/// has counted down.
 impl Number for i64 {
     fn of(sum: u64) -> Self {
         sum.cast_signed()
@@ -157,7 +165,8 @@ impl Number for f64 {
     }
 }
 
-/// The callback of an observable instrument that shows the [`sum`](Counter::sum)s of these counters.
+/// The callback of an observable instrument that shows the [`sum`](Counter::sum)s of these
+/// counters.
 ///
 /// Not async-signal-safe: what takes it allocates.
 ///
@@ -179,9 +188,11 @@ impl Number for f64 {
 /// OPEN.add(1_u64.wrapping_neg());
 /// ```
 ///
-/// Shown by an instrument of `u64`, a counter isn't to wrap at 2^64: what falls is no counter to the SDK.
+/// Shown by an instrument of `u64`, a counter isn't to wrap at 2^64: what falls is no counter to
+/// the SDK.
 pub fn sums<T: Number>(counters: impl Series<Counter>) -> impl Fn(&dyn AsyncInstrument<T>) + Send + Sync + 'static {
-    // The SDK hands what one of its readers sees to all, which mustn't be something old behind something new.
+    // The SDK hands what one of its readers sees to all, which mustn't be something old behind
+    // something new.
     let one_at_a_time = Mutex::new(());
     move |instrument| {
         let _one = one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,7 +19,8 @@ use prost::Message;
 
 use super::histogram::{BOUND, INFINITY};
 
-/// The client of an OTLP exporter, which sends histograms where the SDK has counters of their buckets.
+/// The client of an OTLP exporter, which sends histograms where the SDK has counters of their
+/// buckets.
 ///
 /// ```
 /// use opentelemetry_otlp::{MetricExporter, WithHttpConfig};
@@ -40,8 +41,9 @@ use super::histogram::{BOUND, INFINITY};
 /// # Ok::<(), opentelemetry_otlp::ExporterBuildError>(())
 /// ```
 ///
-/// It changes requests with metrics as [`assemble`] says, if they are protobuf and not compressed, and hands on all others as they are. So it is for the exporter of metrics, by `http/protobuf`; who uses
-/// gRPC calls [`assemble`] in an exporter of their own.
+/// It changes requests with metrics as [`assemble`] says, if they are protobuf and not compressed,
+/// and hands on all others as they are. So it is for the exporter of metrics, by `http/protobuf`;
+/// who uses gRPC calls [`assemble`] in an exporter of their own.
 #[derive(Clone, Debug)]
 pub struct WithHistograms<C> {
     client: C,
@@ -79,15 +81,19 @@ fn assembled(body: Bytes) -> Bytes {
     if assemble(&mut request) > 0 { Bytes::from(request.encode_to_vec()) } else { body }
 }
 
-/// Makes histograms of the counters by which [`histogram`](super::histogram) shows them, and says of how many metrics.
+/// Makes histograms of the counters by which [`histogram`](super::histogram) shows them, and says
+/// of how many metrics.
 ///
 /// Not async-signal-safe: it allocates.
 ///
-/// Of each scope, a monotonic sum `{name}.bucket` and one `{name}.sum` become the histogram `{name}`, with a point for each set of attributes that both have, besides `le`. Start, time and
-/// temporality are those of the counters, the description and the unit those of the sum. There is neither a smallest nor a largest value in it, and no exemplars. Points that belong to no
+/// Of each scope, a monotonic sum `{name}.bucket` and one `{name}.sum` become the histogram
+/// `{name}`, with a point for each set of attributes that both have, besides `le`. Start, time and
+/// temporality are those of the counters, the description and the unit those of the sum. There is
+/// neither a smallest nor a largest value in it, and no exemplars. Points that belong to no
 /// histogram, such as what the SDK made of too many series, stay what they are.
 ///
-/// The histogram has explicit bounds. An exponential one (whose buckets begin behind a power of two, and not with it) would count values that are powers of two in the wrong bucket.
+/// The histogram has explicit bounds. An exponential one (whose buckets begin behind a power of
+/// two, and not with it) would count values that are powers of two in the wrong bucket.
 pub fn assemble(request: &mut ExportMetricsServiceRequest) -> usize {
     let scopes = request.resource_metrics.iter_mut().flat_map(|resource| &mut resource.scope_metrics);
     scopes.map(|scope| assemble_scope(&mut scope.metrics)).sum()
@@ -99,7 +105,8 @@ fn assemble_scope(metrics: &mut Vec<Metric>) -> usize {
     names.iter().filter(|name| assemble_metric(metrics, name).is_some()).count()
 }
 
-/// Puts the histogram of this name in front of what is left of its counters. `None` if there is none.
+/// Puts the histogram of this name in front of what is left of its counters. `None` if there is
+/// none.
 fn assemble_metric(metrics: &mut Vec<Metric>, name: &str) -> Option<()> {
     let place = |metrics: &[Metric], suffix: &str| {
         let is_it = |metric: &Metric| metric.name.strip_prefix(name) == Some(suffix) && is_counter(metric);

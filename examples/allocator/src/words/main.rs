@@ -1,12 +1,14 @@
-//! A job that allocates all the time, on JSON and text, by the allocator that its environment names: `ALLOCATOR=system`, or `percpu`, which it is without.
+//! A job that allocates all the time, on JSON and text, by the allocator that its environment
+//! names: `ALLOCATOR=system`, or `percpu`, which it is without.
 //!
 //! ```text
 //! cargo run --release -p rseq-allocator -- run --threads 2 FILE...
 //! cargo run --release -p rseq-allocator -- compare --threads 1,2,8 FILE...
 //! ```
 //!
-//! `run` does the job once: its results are on the standard output, the time that it took on the standard error. `compare` runs it by all allocators in turn, sees that the
-//! results are the same, and prints the medians of the times. With the feature `peers` mimalloc and jemalloc take part.
+//! `run` does the job once: its results are on the standard output, the time that it took on the
+//! standard error. `compare` runs it by all allocators in turn, sees that the results are the same,
+//! and prints the medians of the times. With the feature `peers` mimalloc and jemalloc take part.
 
 mod choice;
 mod compare;
@@ -25,7 +27,8 @@ use input::Input;
 #[global_allocator]
 static ALLOCATOR: Choice = Choice::new();
 
-/// Parses JSON, counts words, and writes JSON: by the system's allocator or by one with small objects per CPU.
+/// Parses JSON, counts words, and writes JSON: by the system's allocator or by one with small
+/// objects per CPU.
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]

@@ -43,7 +43,8 @@ impl Ledger {
     }
 }
 
-/// Runs `work` with all signals held back: a handler must not find the system's allocator halfway through something.
+/// Runs `work` with all signals held back: a handler must not find the system's allocator halfway
+/// through something.
 fn without_signals<R>(work: impl FnOnce() -> R) -> R {
     let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
     // SAFETY: the first call writes `all`, the second one reads it and writes `before`.
@@ -104,7 +105,8 @@ macro_rules! front_end {
 
 front_end!(PerCpuAlloc<Ledger>);
 
-/// Of every class, of sizes that just don't fit one, of those that are the backend's, and aligned to more than classes are.
+/// Of every class, of sizes that just don't fit one, of those that are the backend's, and aligned
+/// to more than classes are.
 const LAYOUTS: [(usize, usize); 32] = [
     (1, 1),
     (8, 8),
@@ -167,7 +169,8 @@ impl Token {
     }
 }
 
-/// So many objects at most. Half of them are more than a CPU keeps of one class, so that they go to where all CPUs find them.
+/// So many objects at most. Half of them are more than a CPU keeps of one class, so that they go to
+/// where all CPUs find them.
 const PLACES: usize = 1024;
 
 /// Objects that threads and handlers exchange by a table, so that each is freed by anybody.
@@ -244,7 +247,8 @@ impl<A: FrontEnd> Heap<A> {
         self.fill(Token::new(object, layout, seed), spin)
     }
 
-    /// Writes to an object that is the caller's, takes its time, and sees whether it is the caller's alone.
+    /// Writes to an object that is the caller's, takes its time, and sees whether it is the
+    /// caller's alone.
     fn fill(&self, token: Token, spin: u32) -> Token {
         let (object, layout) = (token.object(), token.layout());
         if object.is_null() || !object.addr().is_multiple_of(layout.align()) {
@@ -293,7 +297,8 @@ impl<A: FrontEnd> Heap<A> {
         self.fill(Token::new(object, layout, seed), spin)
     }
 
-    /// Frees everything, gives everything back, and counts: the steps that were taken, and far more for each thing that is wrong.
+    /// Frees everything, gives everything back, and counts: the steps that were taken, and far more
+    /// for each thing that is wrong.
     pub fn sum(&self) -> u64 {
         const WRONG: u64 = 1 << 40;
         self.table.iter().for_each(|place| self.free(Token(place.swap(0, SeqCst))));

@@ -15,9 +15,11 @@ pub(super) enum Order {
     Conflict { cpu: usize },
     /// Make a fence for the sections of one CPU, from another one.
     Fence { cpu: usize, from: usize },
-    /// Be traced from now on, and when that is done run an operation on this CPU, with a stop before it and one behind it.
+    /// Be traced from now on, and when that is done run an operation on this CPU, with a stop
+    /// before it and one behind it.
     Traced { cpu: usize, operation: Operation },
-    /// Check what is there, with the section counted as one that ran on this CPU, or as one that has not run.
+    /// Check what is there, with the section counted as one that ran on this CPU, or as one that
+    /// has not run.
     Check { section: Option<usize> },
 }
 
@@ -45,7 +47,8 @@ const LONGEST_MESSAGE: usize = 4000;
 
 /// The memory that both have.
 pub(super) struct Shared {
-    /// The number of the order that is to be carried out, 0 for none; counts as the futex of the second thread.
+    /// The number of the order that is to be carried out, 0 for none; counts as the futex of the
+    /// second thread.
     order: AtomicU32,
     arguments: [AtomicU64; 2],
     /// What came of it: a futex of the explorer's. 0 until it is done.
@@ -62,7 +65,8 @@ pub(super) struct Shared {
     message: UnsafeCell<[u8; LONGEST_MESSAGE]>,
 }
 
-// SAFETY: the message is written by one thread at a time, before it says that there is one, and read afterwards.
+// SAFETY: the message is written by one thread at a time, before it says that there is one, and
+// read afterwards.
 unsafe impl Sync for Shared {}
 
 const DONE: u32 = 1;
@@ -108,8 +112,9 @@ impl Mapping {
     }
 
     pub fn shared(&self) -> &Shared {
-        // SAFETY: mapped until this is dropped; zeroes are valid for it. The message is read and written in turns: by the child before its answer
-        // or stage is known, by the explorer afterwards.
+        // SAFETY: mapped until this is dropped; zeroes are valid for it. The message is read and
+        // written in turns: by the child before its answer or stage is known, by the explorer
+        // afterwards.
         unsafe { &*self.0 }
     }
 }

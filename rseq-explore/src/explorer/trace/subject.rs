@@ -16,7 +16,8 @@ impl Subject {
     /// Forks a child, which sets everything up and stops ahead of the section.
     pub fn begin<R: Send + Sync, Q: Send + Sync>(work: &Work<'_, R, Q>, cpus: Cpus) -> Result<Self, Trouble> {
         let memory = Mapping::new()?;
-        // SAFETY: the child is a copy of this thread alone. It runs what the user wants to have run, and never returns from here.
+        // SAFETY: the child is a copy of this thread alone. It runs what the user wants to have
+        // run, and never returns from here.
         let tracee = match unsafe { libc::fork() } {
             -1 => return Err(io::Error::last_os_error().into()),
             0 => child::run(work, memory.shared(), cpus),
@@ -38,7 +39,8 @@ impl Subject {
         self.not_failed(self.tracee.go_on()?)
     }
 
-    /// Has the second thread run an operation on this CPU while it is traced. It stands in front of it.
+    /// Has the second thread run an operation on this CPU while it is traced. It stands in front of
+    /// it.
     pub fn trace_second(&self, cpu: usize, operation: Operation) -> Result<Tracee, Trouble> {
         self.carry_out(Order::Traced { cpu, operation })?.map_err(Trouble::Died)?;
         Tracee::new(self.shared().second_thread())

@@ -71,7 +71,8 @@ impl Tracee {
 
     /// `ptrace(2)`.
     fn request(&self, request: Request, address: usize, data: usize) -> io::Result<()> {
-        // SAFETY: the callers' requests read or write no memory of this process but what `data` points to, if it does.
+        // SAFETY: the callers' requests read or write no memory of this process but what `data`
+        // points to, if it does.
         match unsafe { libc::ptrace(request, self.pid, address, data) } {
             -1 => Err(io::Error::last_os_error()),
             _ => Ok(()),
@@ -178,8 +179,8 @@ impl Tracee {
         words.flatten().skip(before as usize).take(count).collect()
     }
 
-    /// The bytes of a word. By `ptrace(2)`, not by files in `/proc`, which take longer than all else
-    /// when the process ends.
+    /// The bytes of a word. By `ptrace(2)`, not by files in `/proc`, which take longer than all
+    /// else when the process ends.
     fn peek(&self, at: u64) -> io::Result<Word> {
         let mut word = Word::default();
         // Of the system call itself: C libraries return the word, and an error as one too.
@@ -251,7 +252,8 @@ impl Drop for Tracee {
 }
 
 fn end(pid: libc::pid_t) {
-    // SAFETY: a child of this process that nobody has waited for to its end; what it leaves is its status.
+    // SAFETY: a child of this process that nobody has waited for to its end; what it leaves is its
+    // status.
     unsafe {
         libc::kill(pid, libc::SIGKILL);
         while libc::waitpid(pid, ptr::null_mut(), libc::__WALL) == -1
@@ -282,7 +284,8 @@ pub(super) fn pin(thread: libc::pid_t, cpu: usize) -> io::Result<()> {
 /// Kills a child that is waited for too long, so that the wait ends.
 struct Watchdog;
 
-/// The child that is waited for, 0 for none. There is one at a time, because explorations come one after the other.
+/// The child that is waited for, 0 for none. There is one at a time, because explorations come one
+/// after the other.
 static WATCHED: AtomicI32 = AtomicI32::new(0);
 /// How many waits there were.
 static WAITS: AtomicU64 = AtomicU64::new(0);
