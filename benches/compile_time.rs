@@ -1,5 +1,6 @@
-//! What sections cost the compiler: crates with 0, 1, 100 and 1000 of them are built, in debug and in release, and the time of the crate alone is
-//! compared. `cargo bench --bench compile_time` prints the table of docs/performance.md.
+//! What sections cost the compiler: crates with 0, 1, 100 and 1000 of them are built, in debug and
+//! in release, and the time of the crate alone is compared. `cargo bench --bench compile_time`
+//! prints the table of docs/performance.md.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

@@ -1,12 +1,17 @@
-//! The tables with which restartable sequences were proposed, on this machine: `cargo bench --bench seeds` prints them.
+//! The tables with which restartable sequences were proposed, on this machine: `cargo bench --bench
+//! seeds` prints them.
 //!
-//! - 2015: Paul Turner, "[RFC PATCH 0/3] restartable sequences v2: fast user-space percpu critical sections", linux-kernel, 27 October 2015. An update
-//!   of a word of the CPU: unprotected, by `lock cmpxchg`, by `cmpxchg` (which another CPU doesn't see as one, but an interruption does), and by a load and
-//!   a store that are restarted; in nanoseconds and in what that is above the unprotected one. And what it takes to ask for the CPU.
-//! - 2018: the kernel's commit d7822b1e24f2, "rseq: Introduce restartable sequences system call". A CPU's counter, by getcpu and an atomic addition
-//!   and by a restartable sequence: 15.3 ns and 2.0 ns on an Intel E5-2630 v3.
+//! - 2015: Paul Turner, "[RFC PATCH 0/3] restartable sequences v2: fast user-space percpu critical
+//!   sections", linux-kernel, 27 October 2015. An update of a word of the CPU: unprotected, by
+//!   `lock cmpxchg`, by `cmpxchg` (which another CPU doesn't see as one, but an interruption does),
+//!   and by a load and a store that are restarted; in nanoseconds and in what that is above the
+//!   unprotected one. And what it takes to ask for the CPU.
+//! - 2018: the kernel's commit d7822b1e24f2, "rseq: Introduce restartable sequences system call". A
+//!   CPU's counter, by getcpu and an atomic addition and by a restartable sequence: 15.3 ns and 2.0
+//!   ns on an Intel E5-2630 v3.
 //!
-//! Their ratios stand beside this machine's. Those of 2015 are of processors whose locked instructions take longer than today's.
+//! Their ratios stand beside this machine's. Those of 2015 are of processors whose locked
+//! instructions take longer than today's.
 
 use std::arch::asm;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

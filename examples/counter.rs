@@ -1,7 +1,9 @@
-//! Counts the bytes and lines of files, each of them by a section of its own, and compares that with shared atomics.
+//! Counts the bytes and lines of files, each of them by a section of its own, and compares that
+//! with shared atomics.
 //!
-//! Every byte is one `rseq!` section that adds 1 to a count in the slot of the CPU it runs on, and every line end is a second one. Threads
-//! share the input. The sums over all slots must equal what one thread counts in an ordinary array.
+//! Every byte is one `rseq!` section that adds 1 to a count in the slot of the CPU it runs on, and
+//! every line end is a second one. Threads share the input. The sums over all slots must equal what
+//! one thread counts in an ordinary array.
 //!
 //! ```text
 //! cargo run --release --example counter                       # the project's own sources
@@ -27,13 +29,16 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rseq::{PerCpu, rseq};
 use section::add_per_cpu;
 
-/// Counts the bytes of files by value, and their lines, in per-CPU slots without locks or atomic instructions.
+/// Counts the bytes of files by value, and their lines, in per-CPU slots without locks or atomic
+/// instructions.
 ///
-/// The counts are checked against those of a single thread. The files are read into memory first, so that the times are those of
-/// counting. Times per update are given twice: the processor time of all threads, and the time that went by, each divided by the
-/// number of updates. Input below 16 MiB is counted several times over for that.
+/// The counts are checked against those of a single thread. The files are read into memory first,
+/// so that the times are those of counting. Times per update are given twice: the processor time of
+/// all threads, and the time that went by, each divided by the number of updates. Input below 16
+/// MiB is counted several times over for that.
 ///
-/// A file that can't be read is named on stderr; the others are counted, and the exit code is 1. It is 1 also if the counts are wrong.
+/// A file that can't be read is named on stderr; the others are counted, and the exit code is 1. It
+/// is 1 also if the counts are wrong.
 #[derive(Parser)]
 struct Arguments {
     /// Threads that count [default: the CPUs that may be used]
@@ -90,7 +95,8 @@ fn count(bytes: &[u8], add: impl Fn(usize) -> u64) -> u64 {
     aborts
 }
 
-/// The bytes that threads share, as often as they are to be counted: cut into pieces that are handed out in turn.
+/// The bytes that threads share, as often as they are to be counted: cut into pieces that are
+/// handed out in turn.
 struct Work<'i> {
     bytes: &'i [u8],
     passes: usize,
@@ -99,8 +105,8 @@ struct Work<'i> {
 }
 
 impl<'i> Work<'i> {
-    /// Bytes handed out at once: enough for the shared index not to show in the times. A piece of a small input goes through it
-    /// several times.
+    /// Bytes handed out at once: enough for the shared index not to show in the times. A piece of a
+    /// small input goes through it several times.
     const PIECE: usize = 1 << 16;
 
     fn new(bytes: &'i [u8], passes: usize) -> Self {
@@ -116,7 +122,8 @@ impl<'i> Work<'i> {
         (self.next.load(Relaxed) * Self::PIECE).min(self.length())
     }
 
-    /// Calls `count` on every part of the pieces that the calling thread gets. Gives the sum of the results.
+    /// Calls `count` on every part of the pieces that the calling thread gets. Gives the sum of the
+    /// results.
     fn take(&self, count: impl Fn(&[u8]) -> u64) -> u64 {
         let mut sum = 0;
         loop {
@@ -185,8 +192,9 @@ fn processor_time() -> Option<Duration> {
     }
 }
 
-/// Draws a bar until all work is handed out, if it is long and somebody looks. The main thread alone does it, so that the threads
-/// that count neither wait for the terminal nor write to it from a section.
+/// Draws a bar until all work is handed out, if it is long and somebody looks. The main thread
+/// alone does it, so that the threads that count neither wait for the terminal nor write to it from
+/// a section.
 fn show_progress(work: &Work<'_>, what: &str) {
     const WORTH_A_BAR: usize = 8 << 20;
     if work.bytes.len() <= WORTH_A_BAR || !io::stderr().is_terminal() {
@@ -237,7 +245,8 @@ fn count_all(bytes: &[u8], threads: usize, compare: bool) -> Outcome {
     Outcome { passes: total, aborts, times }
 }
 
-/// How often to count a short input, of which one pass took `once`: until it is a long one, or for about a second if that is less.
+/// How often to count a short input, of which one pass took `once`: until it is a long one, or for
+/// about a second if that is less.
 fn passes(length: usize, once: Duration) -> usize {
     const MOST: Duration = Duration::from_secs(1);
     let by_time = MOST.as_nanos() / once.as_nanos().max(1);
@@ -254,7 +263,8 @@ fn count_alone(bytes: &[u8]) -> [u64; LINES + 1] {
     counts
 }
 
-/// Names on stderr every count that isn't the expected one times the passes. Says whether there was none.
+/// Names on stderr every count that isn't the expected one times the passes. Says whether there was
+/// none.
 fn check(what: &str, counts: &[u64; LINES + 1], expected: &[u64; LINES + 1], passes: usize) -> bool {
     let mut right = true;
     for (index, (&count, &once)) in counts.iter().zip(expected).enumerate() {

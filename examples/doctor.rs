@@ -1,7 +1,9 @@
-//! Says whether restartable sequences are in use here, and tests for a second that they are exact. (`cargo rseq doctor` says what to do if they aren't in use.)
+//! Says whether restartable sequences are in use here, and tests for a second that they are exact.
+//! (`cargo rseq doctor` says what to do if they aren't in use.)
 //!
-//! In the test, more threads than there are CPUs add to per-CPU counters by `rseq!` sections, while they are sent signals whose handler
-//! runs the same section, moved from CPU to CPU, and fenced. The sum of the counters must be the number of sections.
+//! In the test, more threads than there are CPUs add to per-CPU counters by `rseq!` sections, while
+//! they are sent signals whose handler runs the same section, moved from CPU to CPU, and fenced.
+//! The sum of the counters must be the number of sections.
 //!
 //! ```text
 //! cargo run --release --example doctor
@@ -121,13 +123,14 @@ cfg_select! {
 
             impl Handler {
                 pub fn install() -> Option<Self> {
-                    // SAFETY: a structure of numbers and a handler address, for which zeroes are valid: no flags, an empty mask.
+                    // SAFETY: a structure of numbers and a handler address, for which zeroes are
+                    // valid: no flags, an empty mask.
                     let mut action: libc::sigaction = unsafe { mem::zeroed() };
                     action.sa_sigaction = handle as *const () as libc::sighandler_t;
                     action.sa_flags = libc::SA_RESTART;
                     let mut before = MaybeUninit::uninit();
-                    // SAFETY: reads one structure and writes the other. The handler only does what is allowed in one: it uses
-                    // atomics and sections, and leaves errno as it was.
+                    // SAFETY: reads one structure and writes the other. The handler only does what
+                    // is allowed in one: it uses atomics and sections, and leaves errno as it was.
                     let result = unsafe { libc::sigaction(SIGNAL, &action, before.as_mut_ptr()) };
                     // SAFETY: the call succeeded, so it wrote the structure.
                     (result == 0).then(|| Self(unsafe { before.assume_init() }))
@@ -141,7 +144,8 @@ cfg_select! {
                 }
             }
 
-            /// Sends the signal to a thread of this process. The caller holds the `Handler`. Says whether there is such a thread.
+            /// Sends the signal to a thread of this process. The caller holds the `Handler`. Says
+            /// whether there is such a thread.
             pub fn signal(thread: Thread) -> bool {
                 // SAFETY: takes no pointer.
                 unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, SIGNAL) == 0 }
@@ -245,7 +249,8 @@ impl Disturbance {
         Self { handler: Handler::install(), allowed, single, rounds: 0, signals: 0, moves: 0, fences: 0 }
     }
 
-    /// Disturbs the threads, which must be alive, again and again until the time is over, and leaves them free to run on any CPU.
+    /// Disturbs the threads, which must be alive, again and again until the time is over, and
+    /// leaves them free to run on any CPU.
     fn go_on(&mut self, threads: &[Thread], until: Instant) {
         while Instant::now() < until {
             self.once(threads);

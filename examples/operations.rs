@@ -1,8 +1,9 @@
 //! The operations of librseq and of tcmalloc's per-CPU slabs, written with `rseq!`.
 //!
-//! `operations/librseq.rs` has the seven of librseq, `operations/slab.rs` the four of the slab. This program does each once and looks at the
-//! memory, and then lets threads move items between lists and slabs by them: in the end each must be there once, and must
-//! have been moved as often as the threads say.
+//! `operations/librseq.rs` has the seven of librseq, `operations/slab.rs` the four of the slab.
+//! This program does each once and looks at the memory, and then lets threads move items between
+//! lists and slabs by them: in the end each must be there once, and must have been moved as often
+//! as the threads say.
 //!
 //! ```text
 //! cargo run --release --example operations
@@ -32,8 +33,8 @@ use slab::Slab;
 
 /// Does the operations of librseq and of tcmalloc's slabs, and checks what they leave behind.
 ///
-/// First each once, then by several threads that move items between per-CPU lists and slabs. The exit code is 1 if an operation went
-/// wrong, or an item is lost or there twice.
+/// First each once, then by several threads that move items between per-CPU lists and slabs. The
+/// exit code is 1 if an operation went wrong, or an item is lost or there twice.
 #[derive(Parser)]
 struct Arguments {
     /// Threads that move items [default: the CPUs that may be used, but at least 2]
@@ -55,7 +56,8 @@ fn done(name: &'static str, did: String, right: bool) -> Done {
     Done { name, did, right }
 }
 
-/// Whether one slot has `now`, and all others what they had `before`: all operations of a test may run on different CPUs, but each on one.
+/// Whether one slot has `now`, and all others what they had `before`: all operations of a test may
+/// run on different CPUs, but each on one.
 fn one_changed<T, V: PartialEq>(slots: &PerCpu<T>, value: impl Fn(&T) -> V, before: V, now: V) -> bool {
     let values: Vec<V> = slots.iter().map(value).collect();
     let count = |wanted: V| values.iter().filter(|value| **value == wanted).count();
@@ -148,7 +150,8 @@ fn add_behind() -> Done {
     let entry = |counter: &AtomicUsize| AtomicPtr::new(ptr::from_ref(counter).cast_mut());
     let tables: Vec<[AtomicPtr<AtomicUsize>; 2]> = counters.iter().map(|two| two.each_ref().map(entry)).collect();
     let slots: PerCpu<Table> = PerCpu::with(|slot| AtomicPtr::new(tables[slot].as_ptr().cast_mut()));
-    // SAFETY: each slot has a table of two pointers to counters of its own, and all of them are there until the end.
+    // SAFETY: each slot has a table of two pointers to counters of its own, and all of them are
+    // there until the end.
     unsafe { librseq::add_behind(&slots, 1, 42) };
     let sums = [0, 1].map(|entry| counters.iter().map(|two| two[entry].load(Relaxed)).sum::<usize>());
     done("find and add", format!("second of two counters: {sums:?}"), sums == [0, 42])
@@ -248,7 +251,8 @@ fn to_list(count: usize) -> u64 {
     pop_from_slab(count).map(push_to_list).count() as u64
 }
 
-/// What one thread does: it puts its items into lists, and then moves what it finds. Gives how many items it moved.
+/// What one thread does: it puts its items into lists, and then moves what it finds. Gives how many
+/// items it moved.
 fn work(items: impl Iterator<Item = &'static Node>, rounds: u64) -> u64 {
     items.for_each(|item| push_to_list(NonNull::from(item)));
     let count = |round: u64| 1 + (round / 2) as usize % BATCH;

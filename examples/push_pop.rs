@@ -1,8 +1,10 @@
-//! Moves buffers between lists and arrays, one of each per CPU, and proves that none is lost or handed out twice.
+//! Moves buffers between lists and arrays, one of each per CPU, and proves that none is lost or
+//! handed out twice.
 //!
-//! The buffers are filled from files. A push or a pop is one `rseq!` section. Whoever pops a buffer owns it until it pushes it, and
-//! changes it meanwhile without any protection: it marks it, turns its bytes by one place and counts that. Two owners at once would
-//! spoil it. At the end every buffer must be there once, unmarked, with the bytes that it was filled with.
+//! The buffers are filled from files. A push or a pop is one `rseq!` section. Whoever pops a buffer
+//! owns it until it pushes it, and changes it meanwhile without any protection: it marks it, turns
+//! its bytes by one place and counts that. Two owners at once would spoil it. At the end every
+//! buffer must be there once, unmarked, with the bytes that it was filled with.
 //!
 //! ```text
 //! cargo run --release --example push_pop                       # buffers from the project's own sources
@@ -28,10 +30,11 @@ use common::{Input, grouped};
 use rseq::{CpuId, PerCpu, rseq};
 use sections::{Array, pop_from_array, pop_from_list, push_to_array, push_to_list};
 
-/// Moves buffers of 4 KiB, filled from files, between per-CPU lists and arrays, and checks that each is there in the end, once and intact.
+/// Moves buffers of 4 KiB, filled from files, between per-CPU lists and arrays, and checks that
+/// each is there in the end, once and intact.
 ///
-/// A file that can't be read is named on stderr; the others are used, and the exit code is 1. It is 1 also if a buffer is lost, there
-/// twice or spoilt.
+/// A file that can't be read is named on stderr; the others are used, and the exit code is 1. It is
+/// 1 also if a buffer is lost, there twice or spoilt.
 #[derive(Parser)]
 struct Arguments {
     /// Threads that move buffers [default: the CPUs that may be used, but at least 2]
@@ -53,15 +56,17 @@ const CAPACITY: usize = 64;
 
 /// A buffer.
 struct Node {
-    /// The next one in the list that this one is in. Atomic, because a section that was interrupted may still read it when the node has
-    /// another owner already: it gets some pointer, and then aborts.
+    /// The next one in the list that this one is in. Atomic, because a section that was interrupted
+    /// may still read it when the node has another owner already: it gets some pointer, and then
+    /// aborts.
     next: AtomicPtr<Node>,
     /// For its owner alone.
     content: UnsafeCell<Content>,
 }
 
-// SAFETY: `next` is atomic; `content` is reached by a node's owner alone (see `Owned`), and an owner hands it to the next by a release
-// store that the next one reads with acquire order (see the orders below).
+// SAFETY: `next` is atomic; `content` is reached by a node's owner alone (see `Owned`), and an
+// owner hands it to the next by a release store that the next one reads with acquire order (see the
+// orders below).
 unsafe impl Sync for Node {}
 
 struct Content {
@@ -82,7 +87,8 @@ impl Content {
         Self { number, owner: 0, moves: 0, checksum: checksum(&bytes), bytes }
     }
 
-    /// What an owner does before it gives the node away: it changes it. Says whether nobody else had it.
+    /// What an owner does before it gives the node away: it changes it. Says whether nobody else
+    /// had it.
     fn turn(&mut self, owner: usize) -> bool {
         let alone = self.owner == 0;
         self.owner = owner;
@@ -93,7 +99,8 @@ impl Content {
         alone && still_alone
     }
 
-    /// Whether nobody owns the node and its bytes are those that it was filled with, as often turned as it was owned.
+    /// Whether nobody owns the node and its bytes are those that it was filled with, as often
+    /// turned as it was owned.
     fn is_intact(&self) -> bool {
         let mut bytes = self.bytes;
         bytes.rotate_right((self.moves % SIZE as u64) as usize);
@@ -106,13 +113,15 @@ fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// A node that was popped, or never pushed, and so belongs to whoever has this value. Not `Copy`: pushing takes it away.
+/// A node that was popped, or never pushed, and so belongs to whoever has this value. Not `Copy`:
+/// pushing takes it away.
 struct Owned(&'static Node);
 
 impl Owned {
     fn content(&mut self) -> &mut Content {
-        // SAFETY: there is one `Owned` of a node at most: `fill` makes the first, `push` consumes it before the node can be popped,
-        // and a pop makes one only if its commit took the node out of where it was.
+        // SAFETY: there is one `Owned` of a node at most: `fill` makes the first, `push` consumes
+        // it before the node can be popped, and a pop makes one only if its commit took the node
+        // out of where it was.
         unsafe { &mut *self.0.content.get() }
     }
 
@@ -170,7 +179,8 @@ impl Tally {
     }
 }
 
-/// Nodes with these bytes, the last one filled up with zeros. They are leaked: that is what the sections rely on.
+/// Nodes with these bytes, the last one filled up with zeros. They are leaked: that is what the
+/// sections rely on.
 fn fill(bytes: &[u8]) -> Vec<Owned> {
     let node = |(number, filling)| Node {
         next: AtomicPtr::new(ptr::null_mut()),
@@ -180,7 +190,8 @@ fn fill(bytes: &[u8]) -> Vec<Owned> {
     nodes.iter().map(Owned).collect()
 }
 
-/// What one thread does: it puts its nodes into lists, and then moves whatever nodes it finds, to and fro by chance.
+/// What one thread does: it puts its nodes into lists, and then moves whatever nodes it finds, to
+/// and fro by chance.
 fn work(number: usize, nodes: Vec<Owned>, rounds: u64) -> Tally {
     let mut tally = Tally::new();
     for node in nodes {
@@ -244,7 +255,8 @@ struct Inventory {
 }
 
 impl Inventory {
-    /// Looks through everything. Called when the threads have ended, so whoever reads a node has it alone.
+    /// Looks through everything. Called when the threads have ended, so whoever reads a node has it
+    /// alone.
     fn take(nodes: usize) -> Self {
         let mut inventory =
             Self { found: vec![0; nodes], in_lists: Vec::new(), in_arrays: Vec::new(), spoilt: 0, moves: 0 };
@@ -259,7 +271,8 @@ impl Inventory {
         inventory
     }
 
-    /// Enters the nodes of a list, as far as the first one that was there before: that one may lead in a circle.
+    /// Enters the nodes of a list, as far as the first one that was there before: that one may lead
+    /// in a circle.
     fn list(&mut self, head: &AtomicPtr<Node>) -> u64 {
         let mut count = 0;
         let mut next = head.load(Acquire);
@@ -277,7 +290,8 @@ impl Inventory {
     fn node(&mut self, node: *mut Node) -> Option<(&'static Node, bool)> {
         // SAFETY: null or a node of `fill`, which is never freed.
         let node: &'static Node = unsafe { node.as_ref() }?;
-        // SAFETY: every thread that owned nodes has ended, and nothing here refers to a content for longer than this call.
+        // SAFETY: every thread that owned nodes has ended, and nothing here refers to a content for
+        // longer than this call.
         let content = unsafe { &*node.content.get() };
         let times = &mut self.found[content.number];
         *times += 1;

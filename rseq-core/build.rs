@@ -1,6 +1,6 @@
-//! Sections compile to portable mode where a sanitizer is on that must see every access to memory, because it sees none of those in asm; and for those of Arm's 32-bit
-//! instruction sets that the asm isn't written for. Where a sanitizer looks for leaks, it is told of
-//! the memory of slots.
+//! Sections compile to portable mode where a sanitizer is on that must see every access to memory,
+//! because it sees none of those in asm; and for those of Arm's 32-bit instruction sets that the
+//! asm isn't written for. Where a sanitizer looks for leaks, it is told of the memory of slots.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -1,5 +1,6 @@
-//! Audits: each misuse is reported where it happens, with the place of its section, and what only looks like one isn't. A program that does it all
-//! (`tests/fixtures/audit`) is run once for each, as debug and as release build.
+//! Audits: each misuse is reported where it happens, with the place of its section, and what only
+//! looks like one isn't. A program that does it all (`tests/fixtures/audit`) is run once for each,
+//! as debug and as release build.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 #[path = "support/fixture.rs"]
@@ -104,7 +105,8 @@ fn must_be_silent(subcommand: &str, environment: Environment) {
 #[test]
 fn a_system_call_is_caught_where_it_is_made() {
     if dispatches() {
-        // In the second attempt: in the first it might have been on its way out. What comes behind the call never comes to pass.
+        // In the second attempt: in the first it might have been on its way out. What comes behind
+        // the call never comes to pass.
         must_report("call", AS_IT_IS, "call", &["made system call 110 (getppid)", "after 2 and 1 steps"]);
         must_report("call_with_signals_held", AS_IT_IS, "call", &["call 110 (getppid)", "after 2 and 1 steps"]);
         must_report("call", OWN_REGISTRATION, "call", &["call 110 (getppid)", "after 2 and 1 steps"]);

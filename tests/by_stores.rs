@@ -1,8 +1,11 @@
-//! Machines without a store of sixteen bytes publish their window by several. Whatever interrupts a thread in between, and whatever sections its handlers
-//! run, the kernel never finds a thread descriptor in force that mixes two windows, and nothing commits that was interrupted. Every schedule with a few interruptions
-//! is tried, on a model of the protocol; for each of its rules there is a control that leaves it out.
+//! Machines without a store of sixteen bytes publish their window by several. Whatever interrupts a
+//! thread in between, and whatever sections its handlers run, the kernel never finds a thread
+//! descriptor in force that mixes two windows, and nothing commits that was interrupted. Every
+//! schedule with a few interruptions is tried, on a model of the protocol; for each of its rules
+//! there is a control that leaves it out.
 //!
-//! (The order of the instructions is held by the goldens in `tests/codegen`; that of the steps around them by `tests/model.rs`.)
+//! (The order of the instructions is held by the goldens in `tests/codegen`; that of the steps
+//! around them by `tests/model.rs`.)
 
 use std::collections::HashSet;
 
@@ -61,7 +64,8 @@ impl<'p> Thread<'p> {
         self.sections.push(Section { window, steps: self.section, was_interrupted: false });
     }
 
-    /// Runs on in every way with so many interruptions, unless it has been here before. What went wrong, if something did.
+    /// Runs on in every way with so many interruptions, unless it has been here before. What went
+    /// wrong, if something did.
     fn every_way(mut self, interruptions: usize, seen: &mut HashSet<(Self, usize)>) -> Result<(), String> {
         while !self.sections.is_empty() && seen.insert((self.clone(), interruptions)) {
             for handler in [None, Some(0), Some(1)].into_iter().filter(|_| interruptions > 0) {
@@ -134,7 +138,8 @@ fn without(place: usize, steps: &[Step]) -> Vec<Step> {
     steps
 }
 
-/// Without this step of a section, something mixed comes into force, or an interrupted section commits: it says which.
+/// Without this step of a section, something mixed comes into force, or an interrupted section
+/// commits: it says which.
 fn wrong_without(place: usize) -> String {
     run(&without(place, &SECTION), &ABORTED).expect_err("a step that nothing needs")
 }
@@ -150,13 +155,15 @@ fn without_uncovering_when_arming_it_does() {
     assert!(wrong_without(0).contains("is in force"));
 }
 
-/// A handler between uncovering and arming leaves a whole window, of which the publish then changes one field after the other.
+/// A handler between uncovering and arming leaves a whole window, of which the publish then changes
+/// one field after the other.
 #[test]
 fn without_uncovering_when_publishing_it_does() {
     assert!(wrong_without(3).contains("is in force"));
 }
 
-/// A handler's section that was interrupted in its publish leaves what it mixed to a section that it interrupted between uncovering and arming.
+/// A handler's section that was interrupted in its publish leaves what it mixed to a section that
+/// it interrupted between uncovering and arming.
 #[test]
 fn without_uncovering_when_aborted_it_does() {
     let wrong = run(&SECTION, &[Disarm]).expect_err("a step that nothing needs");

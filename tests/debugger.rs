@@ -1,5 +1,6 @@
-//! A debugger in sections: a real gdb, with the script that programs bring along, goes through those of `tests/fixtures/debugged`. Skipped, with the reason printed, where there is no gdb
-//! with Python, or where it may not trace.
+//! A debugger in sections: a real gdb, with the script that programs bring along, goes through
+//! those of `tests/fixtures/debugged`. Skipped, with the reason printed, where there is no gdb with
+//! Python, or where it may not trace.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 #[path = "support/fixture.rs"]
@@ -70,7 +71,8 @@ fn try_to_debug(program: &Path, arguments: &str, (name, value): Environment, com
     text
 }
 
-/// Whether there is a gdb that can be used, in a process with restartable sequences; says so if tests are therefore skipped.
+/// Whether there is a gdb that can be used, in a process with restartable sequences; says so if
+/// tests are therefore skipped.
 fn can_debug() -> bool {
     static WHY_NOT: OnceLock<Option<&str>> = OnceLock::new();
     let why_not = WHY_NOT.get_or_init(|| {
@@ -189,7 +191,8 @@ python print('at the breakpoint:', gdb.execute('rseq where', to_string=True).spl
 delete
 ";
 
-/// The same as [`debug`], again if the kernel has interrupted the section before it came to the breakpoint.
+/// The same as [`debug`], again if the kernel has interrupted the section before it came to the
+/// breakpoint.
 fn debug_from_prepare(program: &Path, arguments: &str, commands: &str) -> String {
     let run = || debug(program, arguments, AS_IT_IS, commands);
     let is_in_force = |text: &String| text.contains("at the breakpoint: step: prepare (in force: ");
@@ -208,7 +211,8 @@ for steps in range(100):
 end
 ";
 
-/// By lines, from a breakpoint in `prepare` that others could have run over: it begins again once, with them held, and then goes through.
+/// By lines, from a breakpoint in `prepare` that others could have run over: it begins again once,
+/// with them held, and then goes through.
 #[test]
 fn a_section_is_stepped_through_by_lines() {
     let elsewhere = "printf \"elsewhere %lu\\n\", *(unsigned long *)&'debugged::ELSEWHERE'";
@@ -311,7 +315,8 @@ while 'step: the window' not in gdb.execute('rseq where', to_string=True):
 end
 ";
 
-/// Breakpoints at both ends of a window: at its end the section is over, however the program came there.
+/// Breakpoints at both ends of a window: at its end the section is over, however the program came
+/// there.
 #[test]
 fn a_window_has_breakpoints() {
     let ends = "
@@ -382,7 +387,8 @@ fn a_section_in_a_section_is_seen() {
     }
 }
 
-/// gdb calls a function while a window waits: what it runs in between must not leave the window unprotected.
+/// gdb calls a function while a window waits: what it runs in between must not leave the window
+/// unprotected.
 #[test]
 fn a_function_is_called_from_a_window() {
     let call = "print 'debugged::prepared_by_cid'()";
@@ -397,7 +403,8 @@ fn a_function_is_called_from_a_window() {
     }
 }
 
-/// The other threads run, on all CPUs, and the section that is gone through in between loses nothing of theirs.
+/// The other threads run, on all CPUs, and the section that is gone through in between loses
+/// nothing of theirs.
 #[test]
 fn sections_between_those_of_others_lose_nothing() {
     let through = "delete\nrseq where\nrseq stepi 2\nrseq finish";

@@ -1,7 +1,9 @@
-//! Completion and hover inside sections, asked of a real rust-analyzer: in whole code, and in code that is still being typed.
+//! Completion and hover inside sections, asked of a real rust-analyzer: in whole code, and in code
+//! that is still being typed.
 //!
-//! An editor expands a section each time it is asked, so the macro must leave the user's names and types in whatever it makes
-//! of a section that it can't read yet. Nothing but an editor shows whether it does.
+//! An editor expands a section each time it is asked, so the macro must leave the user's names and
+//! types in whatever it makes of a section that it can't read yet. Nothing but an editor shows
+//! whether it does.
 #![cfg(unix)]
 
 #[path = "support/fixture.rs"]
@@ -190,7 +192,8 @@ fn missing() -> Option<String> {
         }
         Ok(_) => {}
     }
-    // Without it the types of `core` have no names and no methods. rust-analyzer looks in both places.
+    // Without it the types of `core` have no names and no methods. rust-analyzer looks in both
+    // places.
     let of_toolchain = || Path::new(&print_of(Command::new("rustc").args(["--print", "sysroot"]))).join(SOURCE);
     let source = std::env::var_os("RUST_SRC_PATH").map_or_else(of_toolchain, PathBuf::from);
     (!source.join("core").is_dir()).then(|| format!("no source of the standard library (rust-src) in {source:?}"))
@@ -199,7 +202,8 @@ fn missing() -> Option<String> {
 /// Where a toolchain has the source of the standard library.
 const SOURCE: &str = "lib/rustlib/src/rust/library";
 
-/// For everything together: where rust-analyzer starts from nothing, it has a procedural macro built first.
+/// For everything together: where rust-analyzer starts from nothing, it has a procedural macro
+/// built first.
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// What stands in a case where the question is asked.
@@ -224,7 +228,8 @@ struct Editor {
 impl Editor {
     /// Opens the fixture and waits until it is loaded.
     fn start() -> Self {
-        // Built first: this shows that the document is right as it stands, and gives the fixture its lock file.
+        // Built first: this shows that the document is right as it stands, and gives the fixture
+        // its lock file.
         Fixture::new("editor").build();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/editor");
         let document = root.join("src/lib.rs");
@@ -278,7 +283,8 @@ impl Editor {
         }
     }
 
-    /// Asks again until the answer is right: a server that is quiescent may yet start the one that expands macros.
+    /// Asks again until the answer is right: a server that is quiescent may yet start the one that
+    /// expands macros.
     fn wait_for(&mut self, case: &Case) {
         while let Err(wrong) = self.answer(case) {
             assert!(Instant::now() < self.deadline, "never ready: {wrong}\n{:#}", self.status);
@@ -286,7 +292,8 @@ impl Editor {
         }
     }
 
-    /// Puts the case's section into the document and asks; an error says what the answer was instead.
+    /// Puts the case's section into the document and asks; an error says what the answer was
+    /// instead.
     fn answer(&mut self, case: &Case) -> Result<(), String> {
         let Case { name, section, expected } = case;
         let position = self.show(section);
@@ -322,7 +329,8 @@ impl Editor {
         json!({ "textDocument": { "uri": self.uri }, "position": { "line": line, "character": column } })
     }
 
-    /// The answer to a question about the document. A server that was interrupted by a change wants to be asked again.
+    /// The answer to a question about the document. A server that was interrupted by a change wants
+    /// to be asked again.
     fn ask(&mut self, method: &str, position: &Value) -> Value {
         const CONTENT_MODIFIED: i64 = -32801;
         const CANCELLED: i64 = -32802;

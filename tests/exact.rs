@@ -1,6 +1,6 @@
-//! Nothing is lost: threads count in per-CPU slots while they are preempted, signalled, moved and fenced, and the sum is
-//! exact. Each test has a negative control, the same run with a section that leaves one step of the protocol out: it must lose
-//! updates, or the test would prove nothing.
+//! Nothing is lost: threads count in per-CPU slots while they are preempted, signalled, moved and
+//! fenced, and the sum is exact. Each test has a negative control, the same run with a section that
+//! leaves one step of the protocol out: it must lose updates, or the test would prove nothing.
 #![cfg(target_os = "linux")]
 
 #[path = "support/explored.rs"]
@@ -196,7 +196,8 @@ fn at_every_instruction() {
         .must_be_exact_after(&drain::reset);
 }
 
-/// Threads that panic out of sections and leave them early, again and again, count exactly all the same.
+/// Threads that panic out of sections and leave them early, again and again, count exactly all the
+/// same.
 #[test]
 fn after_panics_and_early_exits() {
     fn add(spin: u32) {
@@ -221,7 +222,8 @@ fn after_panics_and_early_exits_without_check() {
     control(Count { add, ..no_check::COUNT }, Disturbance::Preemption);
 }
 
-/// A drain: `stop` is set, a fence made, and from then on no section that didn't see `stop` commits. How much the sum changed then.
+/// A drain: `stop` is set, a fence made, and from then on no section that didn't see `stop`
+/// commits. How much the sum changed then.
 fn changes_after_stop(add_unless: fn(&AtomicBool), sum: fn() -> u64, fence: fn()) -> u64 {
     let (stop, steps) = (AtomicBool::new(false), Steps::default());
     let mut late = 0;
@@ -346,8 +348,9 @@ fn exact_where_seccomp_refuses() {
     in_processes(refused, IN_EVERY_MODE);
 }
 
-/// In a debug build the window compares the CPU as well: it sees a move that `prepare` caused by a system call, of which kernels from 6.19 on
-/// leave no mark. (With one CPU there is nowhere to move to.)
+/// In a debug build the window compares the CPU as well: it sees a move that `prepare` caused by a
+/// system call, of which kernels from 6.19 on leave no mark. (With one CPU there is nowhere to move
+/// to.)
 #[test]
 #[cfg(debug_assertions)]
 fn moved_by_a_system_call_in_prepare() {

@@ -1,4 +1,5 @@
-//! Runs the examples as programs, on files whose totals are computed here, in every mode that this machine has.
+//! Runs the examples as programs, on files whose totals are computed here, in every mode that this
+//! machine has.
 
 #![cfg(not(miri))]
 
@@ -83,7 +84,8 @@ impl Run {
         number(self.text(name))
     }
 
-    /// The sum of a table's first column: the lines below the one that starts with its title, up to an empty one; 0 without a table.
+    /// The sum of a table's first column: the lines below the one that starts with its title, up to
+    /// an empty one; 0 without a table.
     fn sum(&self, title: &str) -> u64 {
         let below = self.out.lines().skip_while(|line| !line.starts_with(title)).skip(1);
         below.map_while(|line| line.split_whitespace().next()).map(number).sum()

@@ -1,9 +1,12 @@
-//! What operations take where sections don't run restartably: the portable mode's instructions, counted by valgrind, under which the kernel has no such
-//! system call. `BLESS=1 cargo test --test instructions` writes the golden anew.
+//! What operations take where sections don't run restartably: the portable mode's instructions,
+//! counted by valgrind, under which the kernel has no such system call. `BLESS=1 cargo test --test
+//! instructions` writes the golden anew.
 //!
-//! The program's own instructions are counted, with those of Rust's library, and libc's aren't: these differ with its version and with the processor.
-//! Counts are of the difference between two runs, whose numbers have as many digits, so that what is done once doesn't matter. What remains is the same
-//! everywhere, to the instruction: one thread runs, nothing waits, it keeps its slot wherever it runs, and no slot's number is part of a loop.
+//! The program's own instructions are counted, with those of Rust's library, and libc's aren't:
+//! these differ with its version and with the processor. Counts are of the difference between two
+//! runs, whose numbers have as many digits, so that what is done once doesn't matter. What remains
+//! is the same everywhere, to the instruction: one thread runs, nothing waits, it keeps its slot
+//! wherever it runs, and no slot's number is part of a loop.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 #[path = "support/fixture.rs"]
@@ -37,8 +40,9 @@ fn instructions(program: &Path, kind: &str, operations: u64) -> io::Result<u64> 
     Ok(own(&fs::read_to_string(profile)?, program))
 }
 
-/// The costs of a program's own lines in a profile. A line has a position and a cost; `ob=` says whose the lines after it are. The line after `calls=` has
-/// what the call cost in all, which the called function's own lines say too.
+/// The costs of a program's own lines in a profile. A line has a position and a cost; `ob=` says
+/// whose the lines after it are. The line after `calls=` has what the call cost in all, which the
+/// called function's own lines say too.
 fn own(profile: &str, program: &Path) -> u64 {
     let (mut is_own, mut is_call, mut sum) = (false, false, 0);
     for line in profile.lines() {

@@ -1,8 +1,11 @@
-//! Sections of every form, small enough for Miri, which looks for undefined behaviour in the portable mode, in `PerCpu`, and in what expansions do with pointers:
-//! `cargo +nightly miri test --test miri`. Elsewhere the same tests run in whatever mode there is.
+//! Sections of every form, small enough for Miri, which looks for undefined behaviour in the
+//! portable mode, in `PerCpu`, and in what expansions do with pointers: `cargo +nightly miri test
+//! --test miri`. Elsewhere the same tests run in whatever mode there is.
 //!
-//! Windows take their operands as numbers and give pointers back as numbers (see `bits` and `from_bits` in rseq-core): asm knows no others. So the provenance of
-//! pointers is exposed on purpose, and `MIRIFLAGS=-Zmiri-permissive-provenance` keeps Miri from warning of it; strict provenance isn't to be had.
+//! Windows take their operands as numbers and give pointers back as numbers (see `bits` and
+//! `from_bits` in rseq-core): asm knows no others. So the provenance of pointers is exposed on
+//! purpose, and `MIRIFLAGS=-Zmiri-permissive-provenance` keeps Miri from warning of it; strict
+//! provenance isn't to be had.
 
 #[cfg(not(target_arch = "x86"))]
 use std::array;
@@ -281,7 +284,8 @@ fn operations_of_librseq() {
         note(librseq::compare_both_and_store(&both, [0, 0], number + 1));
         note(!librseq::compare_both_and_store(&both, [0, 1], number + 1));
         note(librseq::compare_and_store_both(&two, 0, [1, number]));
-        // SAFETY: nobody reads the words until all threads have ended; each table has one pointer, to a counter of its own.
+        // SAFETY: nobody reads the words until all threads have ended; each table has one pointer,
+        // to a counter of its own.
         unsafe {
             note(librseq::compare_copy_and_store(&records, 0, &[1, 2, number as u64], 1));
             librseq::add_behind(&tables, 0, 1);
@@ -320,7 +324,8 @@ fn slabs_alone_and_in_batches() {
     assert!(found.len() <= CAPACITY);
 }
 
-/// A section in a section, and sections that are left early by `return`, by `?`, by a label and by a panic.
+/// A section in a section, and sections that are left early by `return`, by `?`, by a label and by
+/// a panic.
 #[test]
 fn nested_and_left_early() {
     static SLOTS: PerCpu<AtomicUsize> = PerCpu::new();
@@ -377,7 +382,8 @@ fn injected_aborts() {
     assert_eq!(sum(&SLOTS), 20);
 }
 
-/// After a fence no section commits that didn't see the flag: who made the fence may change the slot without protection.
+/// After a fence no section commits that didn't see the flag: who made the fence may change the
+/// slot without protection.
 #[test]
 fn fences() {
     static SLOTS: PerCpu<AtomicUsize> = PerCpu::new();
@@ -420,7 +426,8 @@ fn fences() {
     assert_eq!(late.into_inner(), 0);
 }
 
-/// Values are made once for each slot, and dropped once, also by another thread and if making one panics.
+/// Values are made once for each slot, and dropped once, also by another thread and if making one
+/// panics.
 #[test]
 fn values_are_made_and_dropped() {
     struct Counted(Arc<AtomicUsize>, Box<usize>);
@@ -489,7 +496,8 @@ fn counters_and_histograms() {
     assert!(seen.buckets().zip(values).all(|((bucket, count), value)| bucket.contains(value) && count == of_each));
 }
 
-/// Items are taken from every stack while threads push and pop; who holds one writes to it without protection.
+/// Items are taken from every stack while threads push and pop; who holds one writes to it without
+/// protection.
 #[test]
 fn drains() {
     #[derive(Default)]
@@ -518,7 +526,8 @@ fn drains() {
         (!pushed).then(|| unsafe { Box::from_raw(item) })
     }
     fn pop() -> Option<Box<usize>> {
-        // SAFETY: what is left is below the number of items; each is a box that nobody else has once it was popped.
+        // SAFETY: what is left is below the number of items; each is a box that nobody else has
+        // once it was popped.
         unsafe {
             rseq! {
                 critical |cpu| {

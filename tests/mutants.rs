@@ -1,5 +1,6 @@
-//! The mutants of the protocol as machine code: the explorer finds what is wrong with each. docs/soundness.md says which section shows which mutation, and who else catches
-//! it; this test holds the table to it.
+//! The mutants of the protocol as machine code: the explorer finds what is wrong with each.
+//! docs/soundness.md says which section shows which mutation, and who else catches it; this test
+//! holds the table to it.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 #[path = "support/explored.rs"]
@@ -33,7 +34,8 @@ fn own_pointer() -> &'static AtomicPtr<AtomicU64> {
     pointer
 }
 
-/// The modules of the sections, one for each mutation, and all kinds of each. (In parentheses a `$`, for the macros inside.)
+/// The modules of the sections, one for each mutation, and all kinds of each. (In parentheses a
+/// `$`, for the macros inside.)
 macro_rules! mutants {
     (($d:tt) $($mutation:ident)*) => {
         $(
@@ -132,7 +134,8 @@ macro_rules! sections {
             }
         }
 
-        /// Takes as many registers as there are. The values come from memory in each attempt, so the compiler keeps them where it keeps what isn't needed for long.
+        /// Takes as many registers as there are. The values come from memory in each attempt, so
+        /// the compiler keeps them where it keeps what isn't needed for long.
         #[inline(never)]
         fn crowded(values: [u64; 8]) {
             section! {
@@ -245,7 +248,8 @@ struct Row<'t> {
     stress: &'t str,
 }
 
-/// The explorer sees the mutation in optimised code alone: elsewhere the compiler keeps nothing in registers.
+/// The explorer sees the mutation in optimised code alone: elsewhere the compiler keeps nothing in
+/// registers.
 const RELEASE: &str = " (release)";
 
 fn rows(text: &str) -> Vec<Row<'_>> {

@@ -1,4 +1,5 @@
-//! Sections inside sections, which the macro refuses where it sees them: called from `prepare`, run by a handler, in a child of `fork`.
+//! Sections inside sections, which the macro refuses where it sees them: called from `prepare`, run
+//! by a handler, in a child of `fork`.
 #![cfg(target_os = "linux")]
 
 #[path = "support/explored.rs"]

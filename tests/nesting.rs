@@ -1,4 +1,5 @@
-//! Sections that can't end, or that stop being one: in debug builds they panic, naming themselves. (Release builds have nothing of it: see "What `prepare` must not do".)
+//! Sections that can't end, or that stop being one: in debug builds they panic, naming themselves.
+//! (Release builds have nothing of it: see "What `prepare` must not do".)
 #![cfg(debug_assertions)]
 
 mod support;

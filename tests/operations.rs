@@ -1,9 +1,11 @@
-//! The operations of librseq and of tcmalloc's slabs, as `examples/operations` has them: right in every mode, nothing lost under disturbance, and
-//! counted. `BLESS=1 cargo test --test operations` writes the counts into docs/operations.md.
+//! The operations of librseq and of tcmalloc's slabs, as `examples/operations` has them: right in
+//! every mode, nothing lost under disturbance, and counted. `BLESS=1 cargo test --test operations`
+//! writes the counts into docs/operations.md.
 //!
-//! Nothing lost means: items are popped from lists or slabs, changed by who popped them without any protection, and pushed
-//! again; then each is there once and was changed as often as it was popped. As in `exact`, there are controls that must fail: the
-//! same operations by windows that aren't armed.
+//! Nothing lost means: items are popped from lists or slabs, changed by who popped them without any
+//! protection, and pushed again; then each is there once and was changed as often as it was popped.
+//! As in `exact`, there are controls that must fail: the same operations by windows that aren't
+//! armed.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::duplicate_mod, reason = "once as they are, and once unarmed")]
 
@@ -34,7 +36,8 @@ use whole::slab::{self, CAPACITY, Slab};
 /// A function of the fixture, what it does, and librseq's instructions for the same.
 type Operation = (&'static str, &'static str, Option<(usize, usize)>);
 
-/// The functions of the fixture, what they do, and what librseq's code for the same takes, where that is known: all in all, and in the window.
+/// The functions of the fixture, what they do, and what librseq's code for the same takes, where
+/// that is known: all in all, and in the window.
 const OPERATIONS: [Operation; 12] = [
     ("counter", "add", Some((12, 3))),
     ("compare_and_store", "compare, store", Some((15, 5))),
@@ -115,7 +118,8 @@ mod unarmed {
     pub mod slab;
 }
 
-/// Runs a test on one CPU, so that all its sections have the same slot. (In portable mode a thread has one anyhow.)
+/// Runs a test on one CPU, so that all its sections have the same slot. (In portable mode a thread
+/// has one anyhow.)
 fn on_one_slot(test: impl FnOnce() + Send + 'static) {
     println!("mode: {:?}", support::mode());
     let test = move || {
@@ -256,7 +260,8 @@ fn adds_behind_pointers() {
         let tables: Vec<[AtomicPtr<AtomicUsize>; 3]> = counters.iter().map(|all| all.each_ref().map(entry)).collect();
         let slots: PerCpu<Table> = PerCpu::with(|slot| AtomicPtr::new(tables[slot].as_ptr().cast_mut()));
         for (entry, count) in [(0, 1), (2, 30), (2, 3), (1, usize::MAX)] {
-            // SAFETY: each slot has a table of three pointers to counters of its own, and all of them are there to the end of the test.
+            // SAFETY: each slot has a table of three pointers to counters of its own, and all of
+            // them are there to the end of the test.
             unsafe { librseq::add_behind(&slots, entry, count) };
         }
         let counts = counters.iter().map(|all| all.each_ref().map(|count| count.load(Relaxed)));

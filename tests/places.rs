@@ -1,4 +1,5 @@
-//! In debug builds, a section that stores to a slot of another index panics, and says where it stands. What is no slot's, or its own, it may store to.
+//! In debug builds, a section that stores to a slot of another index panics, and says where it
+//! stands. What is no slot's, or its own, it may store to.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -34,7 +35,8 @@ fn panic_of(section: impl FnOnce()) -> Option<(u32, String)> {
     Some((PLACE.lock().unwrap().take().expect("it names a place in this file"), *message))
 }
 
-/// In a debug build the section panics where it stands, and afterwards all sections do what they should.
+/// In a debug build the section panics where it stands, and afterwards all sections do what they
+/// should.
 #[track_caller]
 fn must_be_refused(line: u32, owner: &str, section: impl FnOnce()) {
     let panic = panic_of(section);

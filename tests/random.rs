@@ -1,4 +1,5 @@
-//! Random windows: what their asm does, what they do in portable mode, and what they should do are the same.
+//! Random windows: what their asm does, what they do in portable mode, and what they should do are
+//! the same.
 //!
 //! `RSEQ_RANDOM_SEED` chooses the sections, `RSEQ_RANDOM_CASES` how many there are.
 #![cfg(all(target_os = "linux", target_pointer_width = "64", target_endian = "little"))]
@@ -41,12 +42,13 @@ use section::Section;
 /// How many sections there are, and with how many memories each runs.
 const SECTIONS: usize = 150;
 const MEMORIES: usize = 16;
-/// With so many of the memories each section runs in the model and is aborted once, after each statement; with one of them, twice.
+/// With so many of the memories each section runs in the model and is aborted once, after each
+/// statement; with one of them, twice.
 const MEMORIES_WITH_ABORTS: usize = 3;
 /// So many programs are built to find a smaller section that fails as well.
 const MOST_REBUILDS: usize = 30;
-/// With so many sections or more, each flaw must be seen by some. Further ones are taken only if they show what hardly another does, from so
-/// many times the number of sections.
+/// With so many sections or more, each flaw must be seen by some. Further ones are taken only if
+/// they show what hardly another does, from so many times the number of sections.
 const ENOUGH: usize = 100;
 const LEAST_SEEN: usize = 3;
 const MOST_TRIED: usize = 10;
@@ -156,7 +158,8 @@ impl Case {
     }
 }
 
-/// Every way to abort up to so many attempts of a section: in front of each statement and of the commit, and in the middle of each copy.
+/// Every way to abort up to so many attempts of a section: in front of each statement and of the
+/// commit, and in the middle of each copy.
 fn schedules(section: &Section, most: usize) -> Vec<Vec<usize>> {
     let copies = section.steps.iter().enumerate().filter(|(_, step)| matches!(step, section::Step::Copy { .. }));
     let places: Vec<usize> =
@@ -326,7 +329,8 @@ fn outcome(outcome: &Outcome, before: &[u8]) -> String {
 /// Makes a failing section smaller for as long as it fails.
 fn shrink(tree: &mut impl ValueTree<Value = Section>, inputs: &[Input], first: &Failure) -> String {
     let mut smallest = first.text.clone();
-    // What changes may be a number that decides nothing: then the section is one that was tried before.
+    // What changes may be a number that decides nothing: then the section is one that was tried
+    // before.
     let mut tried = BTreeMap::from([(print::function(&tree.current()), true)]);
     let mut rebuilds = 0;
     let mut is_other = tree.simplify();

@@ -57,7 +57,8 @@ impl Area {
     }
 
     fn rseq(&self, flags: i32) -> Result<(), i32> {
-        // SAFETY: lives in the frame of a thread that ends its registration before it leaves that frame.
+        // SAFETY: lives in the frame of a thread that ends its registration before it leaves that
+        // frame.
         outcome(unsafe { libc::syscall(libc::SYS_rseq, self.0.get(), ORIGINAL_LENGTH, flags, SIGNATURE) })
     }
 }
@@ -106,8 +107,9 @@ fn an_unregistered_thread_is_registered_again() {
     }
 }
 
-/// Threads that the kernel refuses share a slot, and count exactly beside those that it registered. (Not threads that libc starts under a
-/// filter: glibc ends the process if the kernel refuses one after it accepted the first.)
+/// Threads that the kernel refuses share a slot, and count exactly beside those that it registered.
+/// (Not threads that libc starts under a filter: glibc ends the process if the kernel refuses one
+/// after it accepted the first.)
 #[test]
 fn refused_threads_share_a_slot() {
     const EACH: u64 = 50_000;
@@ -289,7 +291,8 @@ fn nothing_stays_armed() {
     assert_ne!(armed_in_prepare, 0, "the other assertions prove nothing");
 }
 
-/// Where libc registers nothing, a thread is registered by its first section, and unregistered when it ends.
+/// Where libc registers nothing, a thread is registered by its first section, and unregistered when
+/// it ends.
 #[test]
 #[ignore = "run by `own_registration` in a process without libc's registration"]
 fn own_registration_in_process() {
@@ -306,7 +309,8 @@ fn own_registration_in_process() {
     assert_eq!(rseq::status().registered_bytes(), filled.max(ORIGINAL_LENGTH));
     assert_eq!(rseq::status().is_v2(), filled > ORIGINAL_LENGTH);
     let mut key = 0;
-    // SAFETY: glibc runs destructors in the order in which keys were created, so this one after the crate's.
+    // SAFETY: glibc runs destructors in the order in which keys were created, so this one after the
+    // crate's.
     assert_eq!(unsafe { libc::pthread_key_create(&mut key, Some(at_the_end)) }, 0);
     thread::spawn(move || {
         // SAFETY: the key was created.

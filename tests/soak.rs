@@ -1,8 +1,10 @@
-//! Everything at once for a long time: sections of every kind, by threads that end and start, while they are preempted, signalled, moved and
-//! fenced, and while the process forks. After each round every kind must have counted what was done, and every item must be there once.
+//! Everything at once for a long time: sections of every kind, by threads that end and start, while
+//! they are preempted, signalled, moved and fenced, and while the process forks. After each round
+//! every kind must have counted what was done, and every item must be there once.
 //!
-//! `cargo test --release --test soak -- --ignored --nocapture` makes 10^9 operations, or as many as `RSEQ_SOAK_OPERATIONS` says. The other tests
-//! are small ones of the same, with a control that must lose.
+//! `cargo test --release --test soak -- --ignored --nocapture` makes 10^9 operations, or as many as
+//! `RSEQ_SOAK_OPERATIONS` says. The other tests are small ones of the same, with a control that
+//! must lose.
 #![cfg(target_os = "linux")]
 #![allow(clippy::duplicate_mod, reason = "once as they are, and once with a step left out")]
 
@@ -111,7 +113,8 @@ mod prepared {
         }
 
         pub fn push_batch(slabs: &PerCpu<Slab>, items: &[*mut u8]) -> usize {
-            // SAFETY: copies no more than there is room for behind the length, where nobody else stores meanwhile.
+            // SAFETY: copies no more than there is room for behind the length, where nobody else
+            // stores meanwhile.
             unsafe {
                 rseq! {
                     prepare |cpu| {
@@ -145,7 +148,8 @@ mod prepared {
     }
 }
 
-/// A module of counters: one for each form of section. `$watched` and `$window` leave out a step of those with `prepare` and of those without.
+/// A module of counters: one for each form of section. `$watched` and `$window` leave out a step of
+/// those with `prepare` and of those without.
 macro_rules! counters {
     ($name:ident: $section:path, [$($watched:tt)*] [$($window:tt)*]) => {
         mod $name {
@@ -252,7 +256,8 @@ macro_rules! counters {
     };
 }
 
-/// Counters by the other operations of librseq. Those that compare first count up what they found, and apart from that how often it wasn't there any more.
+/// Counters by the other operations of librseq. Those that compare first count up what they found,
+/// and apart from that how often it wasn't there any more.
 mod compared {
     use std::array;
     use std::sync::LazyLock;
@@ -360,7 +365,8 @@ slabs!(arrays_of_children: prepared);
 /// A kind of section, by its name.
 type Kind = (&'static str, Count);
 
-/// Those that are sums of words. In a child of `fork` too: it finds each word as it was at some moment.
+/// Those that are sums of words. In a child of `fork` too: it finds each word as it was at some
+/// moment.
 static COUNTERS: [Kind; 11] = {
     let ([a, b, c, d, e, f], [g, h, i, j, k]) = (counters::KINDS, compared::KINDS);
     [a, b, c, d, e, f, g, h, i, j, k]
@@ -389,7 +395,8 @@ const LIFE: u64 = 25_000;
 const FORK: u64 = 5_000;
 /// So many operations are done between two checks of everything.
 const ROUND: u64 = 20_000_000;
-/// Every so many operations, one takes its time. (The kinds take turns: a number that shares no divisor with theirs, so that each is slow at times.)
+/// Every so many operations, one takes its time. (The kinds take turns: a number that shares no
+/// divisor with theirs, so that each is slow at times.)
 const SLOW: u64 = 15;
 
 /// What a place among the workers is, whichever thread has it by now.
@@ -400,12 +407,14 @@ struct Worker {
     did: Vec<AtomicU64>,
     /// The operations of handlers.
     handled: AtomicU64,
-    /// The thread (a `pthread_t`, which is a pointer in some libraries), locked while others do something to it: so it doesn't end meanwhile.
+    /// The thread (a `pthread_t`, which is a pointer in some libraries), locked while others do
+    /// something to it: so it doesn't end meanwhile.
     thread: Mutex<Option<usize>>,
 }
 
 thread_local! {
-    /// What the thread works for. (Without initialisation or destructor: a handler may come at any time.)
+    /// What the thread works for. (Without initialisation or destructor: a handler may come at any
+    /// time.)
     static WORKER: Cell<Option<&'static Worker>> = const { Cell::new(None) };
 }
 
@@ -433,7 +442,8 @@ impl Worker {
 
     fn live(&'static self, turns: std::ops::Range<u64>, done: &Done) {
         WORKER.set(Some(self));
-        // SAFETY: has no precondition. On Linux this concerns the calling thread alone: whoever disturbs it comes first.
+        // SAFETY: has no precondition. On Linux this concerns the calling thread alone: whoever
+        // disturbs it comes first.
         unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
         // SAFETY: has no precondition.
         *self.locked() = Some(unsafe { libc::pthread_self() } as usize);
@@ -624,7 +634,8 @@ fn missing(kinds: &[Kind], before: &[u64], workers: &[Worker]) -> Vec<(&'static 
     kinds.iter().enumerate().map(difference).filter(|(_, missing)| *missing != 0).collect()
 }
 
-/// Goes on until everything happened, and sections were aborted: a soak that disturbed nothing proves nothing.
+/// Goes on until everything happened, and sections were aborted: a soak that disturbed nothing
+/// proves nothing.
 fn must_be_exact(operations: u64) {
     let end = Instant::now() + Duration::from_secs(60);
     loop {

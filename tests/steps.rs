@@ -1,5 +1,6 @@
-//! Each step of a window does what Rust does, for values of each type: the instructions that an emitter chose are compared with the language. Runs on every
-//! architecture; the windows here are as short as they can be, with operands in registers and as numbers.
+//! Each step of a window does what Rust does, for values of each type: the instructions that an
+//! emitter chose are compared with the language. Runs on every architecture; the windows here are
+//! as short as they can be, with operands in registers and as numbers.
 #![cfg(target_os = "linux")]
 
 use std::sync::atomic::*;
@@ -238,7 +239,8 @@ struct Element<const MORE: usize> {
     more: [u8; MORE],
 }
 
-/// Elements of every size that has instructions of its own, and of some that have none; by an index from the window, and by a number.
+/// Elements of every size that has instructions of its own, and of some that have none; by an index
+/// from the window, and by a number.
 #[test]
 fn elements() {
     macro_rules! elements {
@@ -271,7 +273,8 @@ fn elements() {
     elements!(0 1 2 3 7 11 15 23 99);
 }
 
-/// Slots of the size that all small values have, and of a larger one, found in the window and before it.
+/// Slots of the size that all small values have, and of a larger one, found in the window and
+/// before it.
 #[test]
 fn slots() {
     static SMALL: PerCpu<AtomicUsize> = PerCpu::new();
@@ -298,7 +301,8 @@ fn slots() {
     assert_eq!([sum(19_999), sum(0), sum(1)], [EACH, EACH, 0]);
 }
 
-/// Copies of every short length and some long ones, from and to places of every alignment, with what is around them left alone.
+/// Copies of every short length and some long ones, from and to places of every alignment, with
+/// what is around them left alone.
 #[test]
 fn copies() {
     let from: Vec<u8> = (0..600).map(|number| number as u8).collect();

@@ -1,5 +1,6 @@
-//! Nothing is lost by windows that read, compute and store more than one instruction's worth: with and without `prepare`, by CPU and by
-//! concurrency id. As in `exact`, each test has a control that must lose updates. The windows are kept open for long by a `copy`.
+//! Nothing is lost by windows that read, compute and store more than one instruction's worth: with
+//! and without `prepare`, by CPU and by concurrency id. As in `exact`, each test has a control that
+//! must lose updates. The windows are kept open for long by a `copy`.
 #![cfg(target_os = "linux")]
 
 #[path = "support/explored.rs"]
@@ -19,7 +20,8 @@ const BYTES: usize = 16;
 /// More turns than any thread asks for.
 const TURNS: usize = 400;
 
-/// A module with a counter whose sections are compiled by `$section`, with `$mutation` in front. What keeps the window open is private to the thread.
+/// A module with a counter whose sections are compiled by `$section`, with `$mutation` in front.
+/// What keeps the window open is private to the thread.
 macro_rules! counter {
     ($name:ident, $kind:ident: $($section:ident)::+, [$($mutation:tt)*] $add:tt $leave:tt) => {
         mod $name {
@@ -213,14 +215,15 @@ tests! {
     fn by_cid_prepared_and_moved: Migration, cid_prepared;
 }
 
-/// An update in place can't be interrupted, so without the window it goes wrong only between reading the index and the update: on the CPU that the thread
-/// was taken from.
+/// An update in place can't be interrupted, so without the window it goes wrong only between
+/// reading the index and the update: on the CPU that the thread was taken from.
 #[test]
 fn updated_in_place_without_arm() {
     control(update_without_arm::COUNT, Disturbance::Migration, false);
 }
 
-/// Each kind, whatever instruction it is interrupted at; and a section that commits nothing, because it leaves by an exit.
+/// Each kind, whatever instruction it is interrupted at; and a section that commits nothing,
+/// because it leaves by an exit.
 #[test]
 fn at_every_instruction() {
     macro_rules! kinds {

@@ -33,7 +33,8 @@ pub(crate) struct Row {
     pub name: &'static str,
     machine: u16,
     is_64: bool,
-    /// What stands in the four bytes before an abort handler: `RSEQ_SIG` of the kernel's `tools/testing/selftests/rseq/rseq-*.h`.
+    /// What stands in the four bytes before an abort handler: `RSEQ_SIG` of the kernel's
+    /// `tools/testing/selftests/rseq/rseq-*.h`.
     pub signature: u32,
     pub relocations: Relocations,
 }
@@ -44,7 +45,8 @@ pub(crate) struct Relocations {
     pub relative: u32,
     /// The symbol's address plus the addend, in a word.
     pub word: u32,
-    /// The symbol's address, in the global offset table; `word` where the machine has none of its own for that.
+    /// The symbol's address, in the global offset table; `word` where the machine has none of its
+    /// own for that.
     pub table: u32,
 }
 
@@ -82,10 +84,12 @@ impl Architecture {
         ROWS.iter().find(|row| row.architecture == self).unwrap_or(&ROWS[0])
     }
 
-    /// What the kernel wants to find in the four bytes before an abort handler, in the machine's byte order.
+    /// What the kernel wants to find in the four bytes before an abort handler, in the machine's
+    /// byte order.
     ///
-    /// It is the number that the thread was registered with, which a program is free to choose; this is the one that all libraries use, and since
-    /// glibc 2.35 registers every thread with it, no other works there.
+    /// It is the number that the thread was registered with, which a program is free to choose;
+    /// this is the one that all libraries use, and since glibc 2.35 registers every thread with it,
+    /// no other works there.
     #[must_use]
     pub fn signature(self) -> u32 {
         self.row().signature

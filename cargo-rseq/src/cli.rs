@@ -41,7 +41,8 @@ pub struct File {
     pub json: bool,
 }
 
-/// The arguments, whether `cargo rseq ..` or `cargo-rseq ..` was called: cargo passes on its own word for it.
+/// The arguments, whether `cargo rseq ..` or `cargo-rseq ..` was called: cargo passes on its own
+/// word for it.
 pub fn arguments() -> impl Iterator<Item = OsString> {
     std::env::args_os()
         .enumerate()

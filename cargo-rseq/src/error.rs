@@ -1,4 +1,5 @@
-//! What keeps a file from being read at all. What is wrong with the sections in it is no error, but a [`Finding`](crate::verify::Finding).
+//! What keeps a file from being read at all. What is wrong with the sections in it is no error, but
+//! a [`Finding`](crate::verify::Finding).
 
 use std::path::PathBuf;
 

@@ -1,8 +1,10 @@
-//! Reads the restartable sequences in ELF files: lists them, shows their code, and checks it against the rules that the kernel and their users rely on.
+//! Reads the restartable sequences in ELF files: lists them, shows their code, and checks it
+//! against the rules that the kernel and their users rely on.
 //!
-//! It works on what there is in the file: descriptors in `__rseq_cs`, and the arrays for tools (`__rseq_cs_ptr_array`, `__rseq_exit_point_array`), which
-//! librseq, tcmalloc and rseq-dsl all write; and rseq-dsl's notes (`.note.rseq`). Whether the file is position-independent, stripped, an executable, a shared
-//! object or relocatable makes no difference to that.
+//! It works on what there is in the file: descriptors in `__rseq_cs`, and the arrays for tools
+//! (`__rseq_cs_ptr_array`, `__rseq_exit_point_array`), which librseq, tcmalloc and rseq-dsl all
+//! write; and rseq-dsl's notes (`.note.rseq`). Whether the file is position-independent, stripped,
+//! an executable, a shared object or relocatable makes no difference to that.
 //!
 //! A file passes through the modules in this order:
 //!
@@ -28,7 +30,8 @@
 //! # }
 //! ```
 //!
-//! Files may be broken or hostile: whatever is in them leads to an [`Error`] or to findings, in memory and time that are bounded by limits which the modules name.
+//! Files may be broken or hostile: whatever is in them leads to an [`Error`] or to findings, in
+//! memory and time that are bounded by limits which the modules name.
 
 #![forbid(unsafe_code)]
 

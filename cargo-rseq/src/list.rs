@@ -32,11 +32,13 @@ impl Serialize for Address {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Protocol {
-    /// Its own descriptor is armed by the last instruction before it: librseq, tcmalloc, and others.
+    /// Its own descriptor is armed by the last instruction before it: librseq, tcmalloc, and
+    /// others.
     Classic,
     /// The same, in a section of rseq-dsl's without a `prepare`, as a note says.
     Window,
-    /// The thread's descriptor is armed before `prepare`, which is watched by it, and made to describe the window in the end.
+    /// The thread's descriptor is armed before `prepare`, which is watched by it, and made to
+    /// describe the window in the end.
     Prepare,
     /// It can't be told.
     Unknown,
@@ -143,7 +145,8 @@ fn location(note: Option<&Note>, frames: &[Frame]) -> Option<Location> {
     }
 }
 
-/// The names, the innermost first. rseq-dsl puts each window into a function of its own, which no user has written.
+/// The names, the innermost first. rseq-dsl puts each window into a function of its own, which no
+/// user has written.
 fn functions(frames: &[Frame], is_own: bool) -> Vec<String> {
     let names = frames.iter().filter_map(|frame| frame.function.as_deref());
     let mut names: Vec<String> = names.map(str::to_owned).collect();

@@ -1,4 +1,5 @@
-//! The notes that rseq-dsl leaves in its users' programs: where a section is in its source, and what it does.
+//! The notes that rseq-dsl leaves in its users' programs: where a section is in its source, and
+//! what it does.
 
 use crate::elf::Image;
 use crate::error::Error;
@@ -34,7 +35,8 @@ pub struct Note {
 }
 
 impl Note {
-    /// Whether the section has a `prepare`, so that it is the thread's own descriptor that is armed.
+    /// Whether the section has a `prepare`, so that it is the thread's own descriptor that is
+    /// armed.
     #[must_use]
     pub fn is_prepared(&self) -> bool {
         self.kind.split_whitespace().next() == Some("prepare")

@@ -8,7 +8,8 @@ use crate::error::Error;
 use crate::notes::{self, Note, NoteError};
 use crate::window::MAX_WINDOW;
 
-/// The section of descriptors: `struct rseq_cs` of the kernel's `include/uapi/linux/rseq.h`, one behind the other.
+/// The section of descriptors: `struct rseq_cs` of the kernel's `include/uapi/linux/rseq.h`, one
+/// behind the other.
 pub const DESCRIPTORS: &str = "__rseq_cs";
 /// The section of their addresses.
 pub const POINTERS: &str = "__rseq_cs_ptr_array";
@@ -100,13 +101,15 @@ pub struct Sections {
     pub exits: Option<Vec<Entry<Exit>>>,
     /// The notes, by the addresses of the descriptors that they are about.
     pub notes: BTreeMap<u64, Vec<Note>>,
-    /// Where threads are armed by sections with a `prepare`, by the notes: the first instructions behind.
+    /// Where threads are armed by sections with a `prepare`, by the notes: the first instructions
+    /// behind.
     pub armings: Vec<u64>,
     /// Whether there are notes at all.
     pub has_notes: bool,
     /// Notes that can't be read.
     pub broken_notes: Vec<NoteError>,
-    /// Sections whose size isn't that of whole entries: the name, where, and how many bytes are left over.
+    /// Sections whose size isn't that of whole entries: the name, where, and how many bytes are
+    /// left over.
     pub leftovers: Vec<(&'static str, u64, u64)>,
     targets: BTreeMap<u64, Vec<u64>>,
     addresses: BTreeSet<u64>,

@@ -202,7 +202,8 @@ impl Viewer<'_> {
         })
     }
 
-    /// Where the checks of the window end: by its note, or else behind the last branch to where an aborted attempt goes on.
+    /// Where the checks of the window end: by its note, or else behind the last branch to where an
+    /// aborted attempt goes on.
     fn checked(&self) -> u64 {
         if let Some(note) = self.binary.sections.note_of(self.descriptor) {
             return note.checked;
@@ -236,7 +237,8 @@ impl Viewer<'_> {
             .collect()
     }
 
-    /// Where an instruction comes from. Of what macros make, debug information names the macro's lines, of which nobody who reads a section wants to know.
+    /// Where an instruction comes from. Of what macros make, debug information names the macro's
+    /// lines, of which nobody who reads a section wants to know.
     fn location(&self, address: u64) -> Option<Location> {
         let location = self.binary.source.location(address)?;
         let is_users = |note: &Note| Path::new(&location.file).ends_with(&note.file);
@@ -273,7 +275,8 @@ impl Files {
     }
 }
 
-/// The lines of a file of text, if it is a plain file of a decent size: its name may come from a hostile file.
+/// The lines of a file of text, if it is a plain file of a decent size: its name may come from a
+/// hostile file.
 fn read(file: &str) -> Option<Vec<String>> {
     fs::metadata(file).ok().filter(|metadata| metadata.is_file() && metadata.len() <= MAX_SOURCE)?;
     Some(fs::read_to_string(file).ok()?.lines().map(str::to_owned).collect())

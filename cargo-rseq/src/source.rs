@@ -1,4 +1,5 @@
-//! Where code comes from: functions and lines, by debug information, and where there is none by the table of symbols.
+//! Where code comes from: functions and lines, by debug information, and where there is none by the
+//! table of symbols.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -49,14 +50,16 @@ impl std::fmt::Debug for Source<'_, '_> {
 }
 
 impl<'i, 'data> Source<'i, 'data> {
-    /// Reads the debug information of a file. What is broken in it counts as absent. (That of relocatable files refers to addresses that they don't have yet.)
+    /// Reads the debug information of a file. What is broken in it counts as absent. (That of
+    /// relocatable files refers to addresses that they don't have yet.)
     #[must_use]
     pub fn read(image: &'i Image<'data>) -> Self {
         let debug = if image.is_relocatable() { None } else { debug_information(image) };
         Self { image, debug }
     }
 
-    /// The functions at an address: the innermost that was inlined first. Always one, at least by the table of symbols, if that knows it.
+    /// The functions at an address: the innermost that was inlined first. Always one, at least by
+    /// the table of symbols, if that knows it.
     #[must_use]
     pub fn frames(&self, address: u64) -> Vec<Frame> {
         let frames = self.inlined(address).unwrap_or_default();
@@ -86,7 +89,8 @@ impl<'i, 'data> Source<'i, 'data> {
         location(self.debug_at(address)?.find_location(address).ok()??)
     }
 
-    /// What there is to ask about an address. Not about those where nothing can be: `addr2line` adds to them.
+    /// What there is to ask about an address. Not about those where nothing can be: `addr2line`
+    /// adds to them.
     fn debug_at(&self, address: u64) -> Option<&addr2line::Context<Bytes>> {
         self.debug.as_ref().filter(|_| !self.image.code(address, 1).is_empty())
     }

@@ -6,7 +6,8 @@ use crate::elf::Image;
 use crate::machine::{self, Flow, Instruction, Place, Texts, Value};
 use crate::sections::{Descriptor, Sections};
 
-/// Longer windows aren't disassembled, in bytes: a thread that is interrupted every few milliseconds must get through.
+/// Longer windows aren't disassembled, in bytes: a thread that is interrupted every few
+/// milliseconds must get through.
 pub const MAX_WINDOW: u64 = 64 << 10;
 
 /// A way out of a window isn't followed further than so many instructions.
@@ -82,7 +83,8 @@ pub struct Code {
 }
 
 impl Code {
-    /// Disassembles a window and what belongs to it. There are no instructions where there is no disassembler, nor of windows that are too long.
+    /// Disassembles a window and what belongs to it. There are no instructions where there is no
+    /// disassembler, nor of windows that are too long.
     #[must_use]
     pub fn read(image: &Image<'_>, sections: &Sections, descriptor: &Descriptor) -> Self {
         let window = match descriptor.window() {
@@ -115,7 +117,8 @@ impl Code {
         }
     }
 
-    /// The place of `rseq_cs`, if the window begins by comparing it with the thread's descriptor, which is in a register.
+    /// The place of `rseq_cs`, if the window begins by comparing it with the thread's descriptor,
+    /// which is in a register.
     #[must_use]
     pub fn asks(&self) -> Option<Place> {
         let Arming::Published { descriptor, .. } = self.arming else { return None };
@@ -239,7 +242,8 @@ struct Reader<'r, 'data> {
 }
 
 impl Reader<'_, '_> {
-    /// The address of a descriptor that this value is, directly or by way of the global offset table.
+    /// The address of a descriptor that this value is, directly or by way of the global offset
+    /// table.
     fn descriptor(&self, value: Value) -> Option<u64> {
         let address = match value {
             Value::Known(address) => address,
@@ -249,7 +253,8 @@ impl Reader<'_, '_> {
         self.sections.is_descriptor(address).then_some(address)
     }
 
-    /// The thread's descriptor and what it is told, if this store does it: of start and length at once, or of the start.
+    /// The thread's descriptor and what it is told, if this store does it: of start and length at
+    /// once, or of the start.
     fn published(&self, at: usize, place: Place, value: Value) -> Option<(Place, Content)> {
         let thread = place.at(-8);
         match value {

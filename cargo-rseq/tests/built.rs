@@ -1,4 +1,5 @@
-//! Programs as users build them: in every layout and stripped, their sections are listed and found right.
+//! Programs as users build them: in every layout and stripped, their sections are listed and found
+//! right.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod support;

@@ -1,4 +1,5 @@
-//! What files are read: every machine, both byte orders, both widths, relocated in each way, and relocatable.
+//! What files are read: every machine, both byte orders, both widths, relocated in each way, and
+//! relocatable.
 
 mod corpus;
 
@@ -81,7 +82,8 @@ fn relocated_words() {
     }
 }
 
-/// What an assembler makes of a section as librseq has it: the descriptor refers to code, and code to what is elsewhere, by relocations.
+/// What an assembler makes of a section as librseq has it: the descriptor refers to code, and code
+/// to what is elsewhere, by relocations.
 #[test]
 fn relocatable_files() {
     let mut object = Object::new(BinaryFormat::Elf, Architecture::X86_64, object::Endianness::Little);
@@ -139,7 +141,8 @@ fn relocatable_files() {
 
 #[test]
 fn sections_of_tcmalloc_s_kind() {
-    // No array of exits, a descriptor from the global offset table, a signature in a `nop`, and a branch to behind the window.
+    // No array of exits, a descriptor from the global offset table, a signature in a `nop`, and a
+    // branch to behind the window.
     let fixture = Fixture::classic()
         .with("address", corpus::Line::Near(vec![0x48, 0x8b, 0x05], "got"))
         .with_bytes("trap", &[0x0f, 0x1f, 0x05])

@@ -1,4 +1,5 @@
-//! Broken files: whatever is in them, the answer is an error or findings, and no panic. `PROPTEST_CASES` has it try more of them.
+//! Broken files: whatever is in them, the answer is an error or findings, and no panic.
+//! `PROPTEST_CASES` has it try more of them.
 
 mod corpus;
 
@@ -23,7 +24,8 @@ static FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     files
 });
 
-/// Small real ones: this compiler's own, a relocatable one and a shared object with debug information. There are none where the compiler isn't.
+/// Small real ones: this compiler's own, a relocatable one and a shared object with debug
+/// information. There are none where the compiler isn't.
 fn real() -> Vec<Vec<u8>> {
     let directory = tempfile::tempdir().expect("there is room");
     let source = directory.path().join("section.rs");

@@ -1,4 +1,5 @@
-//! Sections in the assembly of other machines, where capstone disassembles them: right ones, and what is wrong with others.
+//! Sections in the assembly of other machines, where capstone disassembles them: right ones, and
+//! what is wrong with others.
 #![cfg(feature = "capstone")]
 
 use std::collections::BTreeSet;

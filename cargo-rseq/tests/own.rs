@@ -1,4 +1,5 @@
-//! Sections of rseq-dsl in this very program: right ones have no violation, and of the mutations of the protocol those are found that machine code shows.
+//! Sections of rseq-dsl in this very program: right ones have no violation, and of the mutations of
+//! the protocol those are found that machine code shows.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use std::collections::BTreeSet;
@@ -62,7 +63,8 @@ sections! {
     wrong_signature: rseq::__mutant [[wrong_signature]];
 }
 
-/// What is found in each section, by name. A mutation that isn't here leaves the section as it is, or shows in none of its instructions.
+/// What is found in each section, by name. A mutation that isn't here leaves the section as it is,
+/// or shows in none of its instructions.
 const FOUND: &[(&str, &[&str])] = &[
     ("no_arm::whole", &["arming"]),
     ("no_check::prepared", &["armed"]),
@@ -111,7 +113,8 @@ fn mutations_are_found() {
     with_this_program(|binary| {
         let found: BTreeSet<(String, &str)> =
             binary.verify().violations().map(|finding| (section(binary, finding), finding.check)).collect();
-        // Where windows without a `prepare` are repeated: optimised, and without debug information, nothing says whose.
+        // Where windows without a `prepare` are repeated: optimised, and without debug information,
+        // nothing says whose.
         let found: BTreeSet<_> =
             found.into_iter().filter(|(section, _)| section != "rseq_core::section::window_repeated").collect();
         let expected: BTreeSet<(String, &str)> = FOUND

@@ -1,4 +1,5 @@
-//! Each check finds what it is for: one change of a good section each, and nothing else is found then.
+//! Each check finds what it is for: one change of a good section each, and nothing else is found
+//! then.
 
 mod corpus;
 

@@ -18,7 +18,8 @@ pub struct Input {
     pub unreadable: usize,
 }
 
-/// Reads the files, or the project's sources if none is named. Whatever can't be read is named on stderr.
+/// Reads the files, or the project's sources if none is named. Whatever can't be read is named on
+/// stderr.
 pub fn read(files: &[PathBuf]) -> Input {
     let sources;
     let files = if files.is_empty() {
@@ -47,7 +48,8 @@ fn complain(path: &Path, error: &io::Error) {
     eprintln!("{}: {error}", path.display());
 }
 
-/// The source files of the project that this example was built from, in the order of their names; none if they aren't there any more.
+/// The source files of the project that this example was built from, in the order of their names;
+/// none if they aren't there any more.
 fn own_sources() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
@@ -61,7 +63,8 @@ fn own_sources() -> Vec<PathBuf> {
     found
 }
 
-/// Adds the source files under a directory, except those of build outputs and hidden directories. Links aren't followed.
+/// Adds the source files under a directory, except those of build outputs and hidden directories.
+/// Links aren't followed.
 fn collect(directory: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -120,7 +123,8 @@ pub fn percent(part: u64, whole: u64) -> String {
     format!("{:5.1} %", part as f64 * 100.0 / whole.max(1) as f64)
 }
 
-/// A table of how much each slot had a part in; slots without one are left out, and the table if all are.
+/// A table of how much each slot had a part in; slots without one are left out, and the table if
+/// all are.
 pub fn write_shares(out: &mut impl Write, title: &str, shares: &[u64], status: &Status) -> io::Result<()> {
     let whole = shares.iter().sum();
     if whole == 0 {
@@ -133,8 +137,9 @@ pub fn write_shares(out: &mut impl Write, title: &str, shares: &[u64], status: &
     Ok(())
 }
 
-/// The exit code of a program that has written its report, or couldn't. A reader that closed the pipe (`| head`) has seen enough: that
-/// doesn't change the code, which `outcome` has for the work itself.
+/// The exit code of a program that has written its report, or couldn't. A reader that closed the
+/// pipe (`| head`) has seen enough: that doesn't change the code, which `outcome` has for the work
+/// itself.
 pub fn exit_code(written: io::Result<()>, outcome: bool) -> ExitCode {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -1,4 +1,5 @@
-//! The operations that librseq offers as functions, each as one section, and the push that goes with its pop.
+//! The operations that librseq offers as functions, each as one section, and the push that goes
+//! with its pop.
 //!
 //! Each reads its CPU inside the window, so the caller neither names a CPU nor retries.
 
@@ -56,13 +57,15 @@ pub unsafe fn list_push(lists: &PerCpu<AtomicPtr<Node>>, node: NonNull<Node>) {
     }
 }
 
-/// Takes the first node of a list, if there is one. It is the caller's from then on, who may free it: a section that read its
-/// address before doesn't follow it any more, because reading and following are in one window.
+/// Takes the first node of a list, if there is one. It is the caller's from then on, who may free
+/// it: a section that read its address before doesn't follow it any more, because reading and
+/// following are in one window.
 ///
 /// # Safety
 /// The lists hold what [`list_push`] put there.
 pub unsafe fn list_pop(lists: &PerCpu<AtomicPtr<Node>>) -> Option<NonNull<Node>> {
-    // SAFETY: nodes of a list are valid, and the first one is in it until a section of its CPU pops it.
+    // SAFETY: nodes of a list are valid, and the first one is in it until a section of its CPU pops
+    // it.
     unsafe {
         rseq! {
             critical |cpu| {
@@ -102,8 +105,9 @@ pub fn compare_both_and_store(v: &PerCpu<Pair>, expect: [usize; 2], new: usize) 
 
 /// Stores to both words if the first one is as expected. Says whether it did.
 ///
-/// Whoever reads the new first word with acquire order finds the new second word too. Not the other way round: a section that was
-/// interrupted leaves what it stored to the second word, so that one means nothing unless the first one says so.
+/// Whoever reads the new first word with acquire order finds the new second word too. Not the other
+/// way round: a section that was interrupted leaves what it stored to the second word, so that one
+/// means nothing unless the first one says so.
 pub fn compare_and_store_both(v: &PerCpu<Pair>, expect: usize, new: [usize; 2]) -> bool {
     let [first, second] = new;
     rseq! {
@@ -125,11 +129,13 @@ pub const WORDS: usize = 8;
 pub struct Record {
     /// Changes with each record.
     pub version: AtomicUsize,
-    /// Means something together with the version alone, as the second word of [`compare_and_store_both`].
+    /// Means something together with the version alone, as the second word of
+    /// [`compare_and_store_both`].
     pub words: [AtomicU64; WORDS],
 }
 
-/// Copies a record and gives it its version, if the present one is as expected. Says whether it did.
+/// Copies a record and gives it its version, if the present one is as expected. Says whether it
+/// did.
 ///
 /// # Safety
 /// Until sections are at rest, nobody reads the words.
@@ -139,7 +145,8 @@ pub struct Record {
 pub unsafe fn compare_copy_and_store(v: &PerCpu<Record>, expect: usize, words: &[u64], new: usize) -> bool {
     assert!(words.len() <= WORDS, "a record has {WORDS} words");
     let (from, bytes) = (words.as_ptr(), size_of_val(words));
-    // SAFETY: as many bytes as were just compared with those of a record, which nobody else accesses.
+    // SAFETY: as many bytes as were just compared with those of a record, which nobody else
+    // accesses.
     unsafe {
         rseq! {
             critical |cpu| {
@@ -156,10 +163,12 @@ pub unsafe fn compare_copy_and_store(v: &PerCpu<Record>, expect: usize, words: &
 /// A CPU's pointers to its counters.
 pub type Table = AtomicPtr<AtomicPtr<AtomicUsize>>;
 
-/// Adds to the counter that an entry of the CPU's table points to: finds the table, then the entry, then the counter.
+/// Adds to the counter that an entry of the CPU's table points to: finds the table, then the entry,
+/// then the counter.
 ///
 /// # Safety
-/// The tables have more entries than `entry`, which point to counters. All stay valid; no two tables share a counter.
+/// The tables have more entries than `entry`, which point to counters. All stay valid; no two
+/// tables share a counter.
 pub unsafe fn add_behind(tables: &PerCpu<Table>, entry: usize, count: usize) {
     // SAFETY: the caller's.
     unsafe {

@@ -1,5 +1,5 @@
-//! The slab of tcmalloc's front end: on each CPU an array of pointers to free objects, from which they are handed out and to which they
-//! return, alone or many at once.
+//! The slab of tcmalloc's front end: on each CPU an array of pointers to free objects, from which
+//! they are handed out and to which they return, alone or many at once.
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
@@ -74,7 +74,8 @@ pub fn pop(slabs: &PerCpu<Slab>) -> Option<*mut u8> {
     }
 }
 
-/// Puts as many of the items into the CPU's slab as there is room for, the first ones. Gives their number.
+/// Puts as many of the items into the CPU's slab as there is room for, the first ones. Gives their
+/// number.
 pub fn push_batch(slabs: &PerCpu<Slab>, items: &[*mut u8]) -> usize {
     let (from, count) = (items.as_ptr(), items.len());
     // SAFETY: `moved` is no more than there are items, and no more than there is room.
@@ -83,8 +84,9 @@ pub fn push_batch(slabs: &PerCpu<Slab>, items: &[*mut u8]) -> usize {
             critical |cpu| {
                 let current = load(&slabs[cpu].current);
                 let room = 64 - current;
-                // The lesser of `room` and `count`: `room`, less what it has above `count`, unless that is negative, which its highest
-                // bit tells. (A count of 63 is taken modulo the width.)
+                // The lesser of `room` and `count`: `room`, less what it has above `count`, unless
+                // that is negative, which its highest bit tells. (A count of 63 is taken modulo the
+                // width.)
                 let above = room - count;
                 let negative = above >> 63;
                 let mask = negative - 1;
@@ -100,8 +102,9 @@ pub fn push_batch(slabs: &PerCpu<Slab>, items: &[*mut u8]) -> usize {
     }
 }
 
-/// Takes as many items out of the CPU's slab as there are and the batch has room for, the latest ones, in the order in which they lay there. Gives
-/// their number. The rest of the batch says nothing.
+/// Takes as many items out of the CPU's slab as there are and the batch has room for, the latest
+/// ones, in the order in which they lay there. Gives their number. The rest of the batch says
+/// nothing.
 pub fn pop_batch(slabs: &PerCpu<Slab>, batch: &mut [*mut u8]) -> usize {
     let (to, count) = (batch.as_mut_ptr(), batch.len());
     // SAFETY: `moved` is no more than the batch has room for, and no more than there are items.
@@ -109,7 +112,8 @@ pub fn pop_batch(slabs: &PerCpu<Slab>, batch: &mut [*mut u8]) -> usize {
         rseq! {
             critical |cpu| {
                 let current = load(&slabs[cpu].current);
-                // The lesser of `current` and `count` as in `push_batch`; what is left over is what stays.
+                // The lesser of `current` and `count` as in `push_batch`; what is left over is what
+                // stays.
                 let above = current - count;
                 let negative = above >> 63;
                 let mask = negative - 1;

@@ -28,11 +28,14 @@ impl Kernel {
         Some(Self { major, minor, patch: numbers.next().and_then(Result::ok).unwrap_or(0) })
     }
 
-    /// Some kernels of this version neither abort nor clear on this machine: arm64 lost both with the rewrite in 6.19, and got them back in 7.0.14 and 7.1 (whose
-    /// candidates call themselves 7.1, too). Distributors may have mended, or broken, others.
+    /// Some kernels of this version neither abort nor clear on this machine: arm64 lost both with
+    /// the rewrite in 6.19, and got them back in 7.0.14 and 7.1 (whose candidates call themselves
+    /// 7.1, too). Distributors may have mended, or broken, others.
     ///
-    /// It is the kernel that is asked for the machine, since a program for 32-bit arm may run on it, too. There it calls itself `armv8l` if the program asked for
-    /// that (`COMPAT_UTS_MACHINE` in `arch/arm64/include/asm/compat.h`); kernels of 32 bits call themselves by `armv7l` and less.
+    /// It is the kernel that is asked for the machine, since a program for 32-bit arm may run on
+    /// it, too. There it calls itself `armv8l` if the program asked for that (`COMPAT_UTS_MACHINE`
+    /// in `arch/arm64/include/asm/compat.h`); kernels of 32 bits call themselves by `armv7l` and
+    /// less.
     pub(crate) fn is_suspect(self, machine: &str) -> bool {
         const FIRST: Kernel = Kernel { major: 6, minor: 19, patch: 0 };
         const LAST: Kernel = Kernel { major: 7, minor: 1, patch: 0 };

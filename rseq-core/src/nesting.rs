@@ -1,11 +1,15 @@
-//! Sections that can't end, or that stop being one, in debug builds: a `prepare` that runs another section, and one that was suspended.
+//! Sections that can't end, or that stop being one, in debug builds: a `prepare` that runs another
+//! section, and one that was suspended.
 //!
-//! A section takes its thread's descriptor out of force when it ends, so one inside another makes that abort, each time. And what suspends a `prepare` (an `.await` that a macro
-//! of the user's hides, a switch of stacks) may let another section of the thread arm the same descriptor, which the suspended one would take for its own. The kernel takes the
-//! descriptor out of force when it delivers a signal: so a section that begins while it is in force is no handler's.
+//! A section takes its thread's descriptor out of force when it ends, so one inside another makes
+//! that abort, each time. And what suspends a `prepare` (an `.await` that a macro of the user's
+//! hides, a switch of stacks) may let another section of the thread arm the same descriptor, which
+//! the suspended one would take for its own. The kernel takes the descriptor out of force when it
+//! delivers a signal: so a section that begins while it is in force is no handler's.
 //!
-//! A thread remembers the number of the attempt that armed last, and the one in which another section began. Release builds remember nothing: there the first kind never ends, and
-//! the second may lose updates. The audit finds both in either build.
+//! A thread remembers the number of the attempt that armed last, and the one in which another
+//! section began. Release builds remember nothing: there the first kind never ends, and the second
+//! may lose updates. The audit finds both in either build.
 
 use core::panic::Location;
 use core::ptr::{from_ref, null_mut};
@@ -18,7 +22,8 @@ use crate::thread::FAST;
 const SUSPENDED: &str = "an rseq! section went on while another one of its thread is under way: its `prepare` was suspended, by an `.await` (behind \
      a macro?) or by a switch of stacks; await before the section, and use the result in it";
 
-/// What a thread remembers. All is zero at first. Only the thread itself comes here, and the handlers that interrupt it.
+/// What a thread remembers. All is zero at first. Only the thread itself comes here, and the
+/// handlers that interrupt it.
 #[repr(C)]
 pub(crate) struct State {
     /// The number of the attempt that armed last.
@@ -45,7 +50,8 @@ pub(crate) fn last() -> usize {
     if FAST.is_open() { of_this_thread().last.load(Relaxed) } else { 0 }
 }
 
-/// A section has armed: the number of its attempt. (Counted before, it would be less than that of a handler that came in between, while the descriptor is in force.)
+/// A section has armed: the number of its attempt. (Counted before, it would be less than that of a
+/// handler that came in between, while the descriptor is in force.)
 pub(crate) fn armed() -> usize {
     let last = &of_this_thread().last;
     let attempt = last.load(Relaxed).wrapping_add(1);
@@ -76,7 +82,8 @@ fn change_held(change: fn(usize) -> usize) {
     }
 }
 
-/// As [`prepared`], for a section that is the one of this number to hold a slot. (Those that lost it to another one are counted with the slot.)
+/// As [`prepared`], for a section that is the one of this number to hold a slot. (Those that lost
+/// it to another one are counted with the slot.)
 #[track_caller]
 pub(crate) fn prepared_with_slot(number: usize) {
     assert!(held() == number, "{SUSPENDED}");
@@ -85,7 +92,8 @@ pub(crate) fn prepared_with_slot(number: usize) {
 /// The attempt of this number has prepared all.
 ///
 /// # Panics
-/// If another section of the thread has armed meanwhile and hasn't ended; and if another one began in each of [`MOST_REVOCATIONS`] attempts in a row.
+/// If another section of the thread has armed meanwhile and hasn't ended; and if another one began
+/// in each of [`MOST_REVOCATIONS`] attempts in a row.
 #[track_caller]
 pub(crate) fn prepared(attempt: usize) {
     let state = of_this_thread();
@@ -110,7 +118,8 @@ pub(crate) fn prepared(attempt: usize) {
     }
 }
 
-/// Whether the thread's descriptor is in force: since it was armed, nothing has interrupted the thread.
+/// Whether the thread's descriptor is in force: since it was armed, nothing has interrupted the
+/// thread.
 fn is_in_force() -> bool {
     let thread = arch::of_block(arch::some_block());
     // SAFETY: the calling thread's area.
@@ -119,6 +128,7 @@ fn is_in_force() -> bool {
 }
 
 fn of_this_thread() -> &'static State {
-    // SAFETY: the calling thread's block, or one that no section is armed by. It is there until the thread's end; nobody keeps it longer.
+    // SAFETY: the calling thread's block, or one that no section is armed by. It is there until the
+    // thread's end; nobody keeps it longer.
     unsafe { &(*arch::some_block()).nesting }
 }

@@ -2,8 +2,8 @@
 
 /// How a window ended, with the bits of the values that the section's later expressions use.
 ///
-/// The window leaves a number: [`ABORTED`](Self::ABORTED)'s, [`AGAIN`](Self::AGAIN)'s, the numbers from 2 on for its exits, and any larger one if
-/// it committed.
+/// The window leaves a number: [`ABORTED`](Self::ABORTED)'s, [`AGAIN`](Self::AGAIN)'s, the numbers
+/// from 2 on for its exits, and any larger one if it committed.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome<const N: usize> {
     /// How it ended.

@@ -35,10 +35,12 @@ impl fmt::Display for Owner {
     }
 }
 
-/// A section of this index stores to this address. In debug builds, sections ask this of the places that were evaluated before their window.
+/// A section of this index stores to this address. In debug builds, sections ask this of the places
+/// that were evaluated before their window.
 ///
 /// # Panics
-/// If it is in a slot of another index: nothing keeps others from that while this section stores there.
+/// If it is in a slot of another index: nothing keeps others from that while this section stores
+/// there.
 #[inline]
 #[track_caller]
 pub fn check_store<I: IndexKind>(index: I, address: usize) {

@@ -1,4 +1,5 @@
-//! Whether the kernel does what sections rely on. It is asked of those versions of which some don't: see [`Kernel::is_suspect`].
+//! Whether the kernel does what sections rely on. It is asked of those versions of which some
+//! don't: see [`Kernel::is_suspect`].
 //!
 //! [`Kernel::is_suspect`]: crate::kernel::Kernel::is_suspect
 
@@ -12,19 +13,21 @@ pub(crate) fn may_be_trusted(is_suspect: bool, clears: impl FnOnce() -> bool) ->
     !is_suspect || clears()
 }
 
-/// Whether the kernel takes a descriptor out of force when it preempts the calling thread. False also if that can't be brought about.
+/// Whether the kernel takes a descriptor out of force when it preempts the calling thread. False
+/// also if that can't be brought about.
 ///
 /// # Safety
 /// The calling thread's area, and a descriptor that may come into force.
 pub(crate) unsafe fn clears(area: *mut Rseq, descriptor: *const Descriptor) -> bool {
     sys::without_signals(|| {
         let Some(rival) = sys::Rival::start() else { return false };
-        // SAFETY: the caller's: an area, which lasts. Its word is ours to write, also without atomics of 64 bits: its upper half is 0 all the time
-        // where addresses have 32.
+        // SAFETY: the caller's: an area, which lasts. Its word is ours to write, also without
+        // atomics of 64 bits: its upper half is 0 all the time where addresses have 32.
         let (in_force, cpu) = unsafe { ((&raw mut (*area).rseq_cs).cast::<u64>(), &(*area).cpu_id) };
         // SAFETY: as above.
         unsafe { in_force.write_volatile(descriptor.addr() as u64) };
-        // The CPU is read behind that, as in sections: if the thread is moved in between, it has been disturbed already.
+        // The CPU is read behind that, as in sections: if the thread is moved in between, it has
+        // been disturbed already.
         let preempted = rival.takes(cpu.load(Relaxed));
         // Before any system call, which might clear it for another reason.
         // SAFETY: as above.
@@ -72,7 +75,8 @@ mod tests {
         assert!(!unsafe { clears(&raw mut area, &descriptor()) });
     }
 
-    /// Of arm64 kernels those from 6.19 up to 7.0.13 are broken. (Where libc registers threads and there is no emitter, the test can do nothing.)
+    /// Of arm64 kernels those from 6.19 up to 7.0.13 are broken. (Where libc registers threads and
+    /// there is no emitter, the test can do nothing.)
     #[test]
     fn this_kernel() {
         // Asked of the kernel: a program for 32-bit arm may run on it as well.

@@ -1,18 +1,28 @@
-//! The time-slice extension: a thread that is aborted again and again asks the kernel to let it finish (Linux 7.0, `Documentation/userspace-api/rseq.rst`).
+//! The time-slice extension: a thread that is aborted again and again asks the kernel to let it
+//! finish (Linux 7.0, `Documentation/userspace-api/rseq.rst`).
 //!
-//! The kernel, about to take the processor from a thread whose [`request`](SliceControl::request) is 1, may let it go on for some microseconds, once: it
-//! clears the request and sets [`granted`](SliceControl::granted). The thread gives the processor back by `rseq_slice_yield(2)`. If it doesn't, the kernel takes it,
-//! by a timer (after 5 µs, or what `slice_ext_nsec` in debugfs says) or at the next system call. Whenever it schedules the thread it clears both words.
+//! The kernel, about to take the processor from a thread whose [`request`](SliceControl::request)
+//! is 1, may let it go on for some microseconds, once: it clears the request and sets
+//! [`granted`](SliceControl::granted). The thread gives the processor back by
+//! `rseq_slice_yield(2)`. If it doesn't, the kernel takes it, by a timer (after 5 µs, or what
+//! `slice_ext_nsec` in debugfs says) or at the next system call. Whenever it schedules the thread
+//! it clears both words.
 //!
-//! What sections rely on stays as it is. A thread that was granted an extension wasn't scheduled, so nobody else ran on its CPU, and its section goes on
-//! rightly. One that loses the processor after all is preempted as ever: the kernel clears `rseq_cs`, or aborts the window. Signals and fences get no extension.
+//! What sections rely on stays as it is. A thread that was granted an extension wasn't scheduled,
+//! so nobody else ran on its CPU, and its section goes on rightly. One that loses the processor
+//! after all is preempted as ever: the kernel clears `rseq_cs`, or aborts the window. Signals and
+//! fences get no extension.
 //!
-//! Whoever isn't aborted has nothing to do with all this. The cold path asks, behind the yield that ends a run of aborts, for the attempt that comes next, whatever
-//! section's it is. A window that is repeated there comes back there, so it gives the processor back at once. A section with a `prepare` goes on in its own code, which would
-//! have to look each time whether there is something to be given back, with each commit: so it leaves that to the kernel. Its request stays until the thread is scheduled, or lets it have
-//! the extension later; that is once for each request, so not more than once in a run of aborts.
+//! Whoever isn't aborted has nothing to do with all this. The cold path asks, behind the yield that
+//! ends a run of aborts, for the attempt that comes next, whatever section's it is. A window that
+//! is repeated there comes back there, so it gives the processor back at once. A section with a
+//! `prepare` goes on in its own code, which would have to look each time whether there is something
+//! to be given back, with each commit: so it leaves that to the kernel. Its request stays until the
+//! thread is scheduled, or lets it have the extension later; that is once for each request, so not
+//! more than once in a run of aborts.
 //!
-//! The kernel tells in [`Rseq::flags`] what the thread can do. It sets these bits for areas of more than the original length alone, and has none before 7.0.
+//! The kernel tells in [`Rseq::flags`] what the thread can do. It sets these bits for areas of more
+//! than the original length alone, and has none before 7.0.
 
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
@@ -20,7 +30,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use crate::abi::{ORIGINAL_LENGTH, Rseq, SLICE_AVAILABLE, SLICE_ENABLED, SliceControl};
 use crate::sys::{self, Errno};
 
-/// Whether threads that are aborted again and again ask the kernel to let them finish, and if not, why.
+/// Whether threads that are aborted again and again ask the kernel to let them finish, and if not,
+/// why.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum SliceExtension {
@@ -30,9 +41,11 @@ pub enum SliceExtension {
     NotNeeded,
     /// The kernel has none: it is older than 7.0, or built without `CONFIG_RSEQ_SLICE_EXTENSION`.
     NotInKernel,
-    /// Threads are registered with the original 32 bytes, as by glibc before 2.41: the kernel extends others' slices alone.
+    /// Threads are registered with the original 32 bytes, as by glibc before 2.41: the kernel
+    /// extends others' slices alone.
     OriginalLength,
-    /// The kernel refuses it with this error number: 524 (`ENOTSUPP`) if it was booted with `rseq_slice_ext=0`.
+    /// The kernel refuses it with this error number: 524 (`ENOTSUPP`) if it was booted with
+    /// `rseq_slice_ext=0`.
     Refused(i32),
 }
 
@@ -72,13 +85,15 @@ fn request_by(area: &Rseq, enable: impl FnOnce() -> Result<(), Errno>) {
         return;
     }
     let SliceControl { request, granted } = &area.slice_ctrl;
-    // Nothing is granted that isn't requested: if both are 0, they stay so until the store. A request beside a grant is none that the kernel knows.
+    // Nothing is granted that isn't requested: if both are 0, they stay so until the store. A
+    // request beside a grant is none that the kernel knows.
     if request.load(Relaxed) == 0 && granted.load(Relaxed) == 0 {
         request.store(1, Relaxed);
     }
 }
 
-/// The calling thread, whose area that is, needs no extension any more: it gives the processor back if it has one.
+/// The calling thread, whose area that is, needs no extension any more: it gives the processor back
+/// if it has one.
 pub(crate) fn release(area: &Rseq) {
     release_by(area, sys::slice_yield);
 }

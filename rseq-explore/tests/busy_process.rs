@@ -1,4 +1,5 @@
-//! Sections are explored while other threads of the process hold locks of the standard library, which children find locked.
+//! Sections are explored while other threads of the process hold locks of the standard library,
+//! which children find locked.
 #![cfg(target_os = "linux")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,4 +1,5 @@
-//! What the explorer says of closures that aren't what they should be, and of sections that are wrong without a mutation.
+//! What the explorer says of closures that aren't what they should be, and of sections that are
+//! wrong without a mutation.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use std::hint::black_box;
@@ -104,7 +105,8 @@ fn looks_at_two_cpus(report: &Report) -> bool {
     true
 }
 
-/// A section counts in a place that is no CPU's. The check has nothing to complain of, because nothing comes in between that would lose a count.
+/// A section counts in a place that is no CPU's. The check has nothing to complain of, because
+/// nothing comes in between that would lose a count.
 #[track_caller]
 fn must_be_found_to_share(section: fn(), conflict: fn(), line: u32) {
     let report = Explorer::new(&section, &conflict, &|_| ()).until_failure().try_run();

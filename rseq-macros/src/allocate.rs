@@ -1,7 +1,8 @@
 //! Which register of the machine holds which virtual one, and when: nothing is ever kept in memory.
 //!
-//! A window is a straight line that can only be left, so a register is taken from where it is written to where it is read last, and the first one that is free
-//! will do (linear scan over intervals).
+//! A window is a straight line that can only be left, so a register is taken from where it is
+//! written to where it is read last, and the first one that is free will do (linear scan over
+//! intervals).
 
 use proc_macro2::Span;
 
@@ -95,7 +96,8 @@ fn intervals(program: &Program) -> Vec<Interval> {
 }
 
 impl Allocation {
-    /// The slot of the operand that a computation changes, if that is free by then, or else the first free one.
+    /// The slot of the operand that a computation changes, if that is free by then, or else the
+    /// first free one.
     fn free_slot(&self, program: &Program, interval: &Interval) -> usize {
         let is_free = |slot: &usize| self.contents.get(*slot).is_none_or(|slot| slot.end <= interval.start);
         let changed =

@@ -1,4 +1,5 @@
-//! What a section must be beyond its syntax. Everything wrong is reported, not only the first thing.
+//! What a section must be beyond its syntax. Everything wrong is reported, not only the first
+//! thing.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -12,7 +13,8 @@ use crate::syntax::ast::{Clause, ClauseKind, Index, Keyword, Section, Step};
 const UNFIT_FOR_PREPARE: &[&str] =
     &["print", "println", "eprint", "eprintln", "dbg", "format", "vec", "write", "writeln", "format_args"];
 
-/// The section that the clauses make up, if rustc can make something of it. It may be wrong all the same.
+/// The section that the clauses make up, if rustc can make something of it. It may be wrong all the
+/// same.
 pub fn section(clauses: Vec<Clause>, errors: &mut Errors) -> Option<Section> {
     let in_order = order(&clauses, errors);
     let mut whole = in_order && clauses.iter().all(|clause| clause.kind.is_whole());
@@ -191,7 +193,8 @@ impl Visitor<'_> {
         }
     }
 
-    /// What can be told of the arguments of a macro, which need not be Rust: the macros called and the awaits in them.
+    /// What can be told of the arguments of a macro, which need not be Rust: the macros called and
+    /// the awaits in them.
     fn macro_arguments(&mut self, tokens: TokenStream) {
         let mut before: [Option<TokenTree>; 2] = [None, None];
         for token in tokens {

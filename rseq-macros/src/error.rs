@@ -1,6 +1,8 @@
-//! Everything that the macro has to say, in one place: each message names what is wrong and what to write instead.
+//! Everything that the macro has to say, in one place: each message names what is wrong and what to
+//! write instead.
 //!
-//! Mistakes of type are left to rustc, which words them better; see `Place` and `Word` in rseq-core.
+//! Mistakes of type are left to rustc, which words them better; see `Place` and `Word` in
+//! rseq-core.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::quote;
@@ -25,8 +27,9 @@ impl Errors {
         self.0.is_empty()
     }
 
-    /// The section's expansion: every error where it belongs, and the user's code if there is any that can be compiled. The last
-    /// error is the value, because a failed macro fits every type and has nothing behind it called unreachable.
+    /// The section's expansion: every error where it belongs, and the user's code if there is any
+    /// that can be compiled. The last error is the value, because a failed macro fits every type
+    /// and has nothing behind it called unreachable.
     pub fn into_tokens(self, code: &TokenStream) -> TokenStream {
         let mut errors: Vec<TokenStream> = self.0.iter().map(compile_error).collect();
         let last = errors.pop();
@@ -34,7 +37,8 @@ impl Errors {
     }
 }
 
-/// `compile_error!` where the error is. Without the `::core` that syn puts in front, which doesn't exist in edition 2015.
+/// `compile_error!` where the error is. Without the `::core` that syn puts in front, which doesn't
+/// exist in edition 2015.
 fn compile_error(error: &syn::Error) -> TokenStream {
     let is_name = |token: &TokenTree| matches!(token, TokenTree::Ident(name) if name == "compile_error");
     error.to_compile_error().into_iter().skip_while(|token| !is_name(token)).collect()

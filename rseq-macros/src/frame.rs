@@ -1,12 +1,15 @@
-//! Where the registers of a machine are too few for a window, what Rust computes for it waits in memory: in a *frame*, words on the thread's own stack. One register has
-//! the frame's address, and each step fetches what it reads just before it. So a window takes no more registers at once than its most demanding step, and what the
-//! window computes itself.
+//! Where the registers of a machine are too few for a window, what Rust computes for it waits in
+//! memory: in a *frame*, words on the thread's own stack. One register has the frame's address, and
+//! each step fetches what it reads just before it. So a window takes no more registers at once than
+//! its most demanding step, and what the window computes itself.
 //!
-//! To fetch is to read memory that no other thread knows, and that the window doesn't change: it may be interrupted and done again.
+//! To fetch is to read memory that no other thread knows, and that the window doesn't change: it
+//! may be interrupted and done again.
 
 use crate::ir::{Address, Input, Program, Register, RegisterInfo, Step};
 
-/// Has the inputs of the window fetched from a frame: all but the thread descriptor, which is read at its start alone.
+/// Has the inputs of the window fetched from a frame: all but the thread descriptor, which is read
+/// at its start alone.
 pub fn spread(program: &mut Program) {
     let frame = add(program, "the frame", program.area, Some(Input::Frame(Vec::new())));
     let mut waiting = Vec::new();
@@ -23,7 +26,8 @@ pub fn spread(program: &mut Program) {
             let to = add(program, &name, input, None);
             steps.push(Step::Fetch { to, frame, number });
             step.reads_mut().into_iter().filter(|register| **register == input).for_each(|register| *register = to);
-            // The last to read it is the step behind the window. The ways out have the same register, which they fetch by themselves.
+            // The last to read it is the step behind the window. The ways out have the same
+            // register, which they fetch by themselves.
             if matches!(step, Step::Disarm { .. }) {
                 program.area = to;
             }
@@ -55,7 +59,8 @@ fn divide(program: &mut Program, step: Step) -> Vec<Step> {
     steps
 }
 
-/// The registers, each once, that a step of the window reads and Rust computes, but for the thread descriptor, and for what exits read away from the window.
+/// The registers, each once, that a step of the window reads and Rust computes, but for the thread
+/// descriptor, and for what exits read away from the window.
 fn inputs(program: &Program, step: &Step) -> Vec<Register> {
     if !step.is_in_window() {
         return Vec::new();

@@ -1,7 +1,8 @@
 //! The steps of a section's protocol, in the order in which a thread goes through them.
 //!
-//! The steps up to [`Step::Outside`] become ordinary Rust, those behind it the window: one piece of asm. Which
-//! instructions a step takes is the emitters' business; no register or mnemonic appears here.
+//! The steps up to [`Step::Outside`] become ordinary Rust, those behind it the window: one piece of
+//! asm. Which instructions a step takes is the emitters' business; no register or mnemonic appears
+//! here.
 
 use std::fmt;
 
@@ -40,7 +41,8 @@ pub struct Program {
     pub flaws: Vec<String>,
 }
 
-/// A place in the source: line and column count from 1. Outside of a compiler, as in unit tests, the file has no name.
+/// A place in the source: line and column count from 1. Outside of a compiler, as in unit tests,
+/// the file has no name.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Location {
     pub file: String,
@@ -91,7 +93,8 @@ pub enum Input {
     Elements(OutsideId, Option<InsideId>),
     /// The distance of the field that this place names, from the start of what it is in.
     Offset(InsideId),
-    /// The address of memory that has these registers' values one after the other: they aren't there by themselves.
+    /// The address of memory that has these registers' values one after the other: they aren't
+    /// there by themselves.
     Frame(Vec<Register>),
 }
 
@@ -134,7 +137,8 @@ pub enum Step {
     },
     /// The user's code. Whatever interrupts it takes the descriptor out of force.
     Prepare(Block),
-    /// The expressions of the window that are ordinary Rust are evaluated, while still nothing is in a window.
+    /// The expressions of the window that are ordinary Rust are evaluated, while still nothing is
+    /// in a window.
     Outside,
     /// The thread descriptor becomes that of the window.
     Publish {
@@ -152,8 +156,8 @@ pub enum Step {
         area: Register,
         descriptor: Register,
     },
-    /// The thread has the index that `prepare` saw, else it goes to the abort handler. Sees a move inside a system call, which newer kernels
-    /// don't note.
+    /// The thread has the index that `prepare` saw, else it goes to the abort handler. Sees a move
+    /// inside a system call, which newer kernels don't note.
     CheckIndex {
         area: Register,
         index: Register,
@@ -290,7 +294,8 @@ impl Program {
         !self.steps.iter().any(|step| matches!(step, Step::Arm))
     }
 
-    /// Whether nothing of the user's runs between two attempts. Then all but the window is computed once, and the loop is the run-time half's.
+    /// Whether nothing of the user's runs between two attempts. Then all but the window is computed
+    /// once, and the loop is the run-time half's.
     pub fn repeats_by_itself(&self) -> bool {
         self.arms_in_window() && matches!(self.abort, OnAbort::Relax)
     }

@@ -1,9 +1,12 @@
-//! The compiler behind [`rseq-dsl`](https://crates.io/crates/rseq-dsl)'s `rseq!`. Use it through that crate: the macros here
-//! expect the tokens that its shell puts in front of a section.
+//! The compiler behind [`rseq-dsl`](https://crates.io/crates/rseq-dsl)'s `rseq!`. Use it through
+//! that crate: the macros here expect the tokens that its shell puts in front of a section.
 //!
-//! What happens, in this order: `syntax` parses the clauses, `check` collects what is wrong with them, `resolve` finds out
-//! what the names in the window mean, `lower` turns all into the steps of the protocol (`ir`), `allocate` gives the values of the window their
-//! registers (`frame`: where these are too few), `emit` writes the steps as Rust and, for the window, as asm of the target's architecture. `RSEQ_PRINT=1` in the environment of the compiler prints the steps of every section.
+//! What happens, in this order: `syntax` parses the clauses, `check` collects what is wrong with
+//! them, `resolve` finds out what the names in the window mean, `lower` turns all into the steps of
+//! the protocol (`ir`), `allocate` gives the values of the window their registers (`frame`: where
+//! these are too few), `emit` writes the steps as Rust and, for the window, as asm of the target's
+//! architecture. `RSEQ_PRINT=1` in the environment of the compiler prints the steps of every
+//! section.
 
 extern crate proc_macro;
 
@@ -35,7 +38,8 @@ pub fn section(tokens: proc_macro::TokenStream) -> proc_macro::TokenStream {
     expand(tokens.into(), |program, _| program).into()
 }
 
-/// `[facade path] [emitter] [mutation] section`: compiles a section with one step of the protocol left out or in the wrong place.
+/// `[facade path] [emitter] [mutation] section`: compiles a section with one step of the protocol
+/// left out or in the wrong place.
 #[cfg(feature = "mutants")]
 #[doc(hidden)]
 #[proc_macro]
@@ -51,7 +55,8 @@ pub fn mutations(_: proc_macro::TokenStream) -> proc_macro::TokenStream {
     mutants::list().into()
 }
 
-/// The way through the compiler. `change` may alter the program by what stands between the emitter and the section.
+/// The way through the compiler. `change` may alter the program by what stands between the emitter
+/// and the section.
 fn expand(tokens: TokenStream, change: impl FnOnce(Program, &[String]) -> Program) -> TokenStream {
     let (context, options, tokens) = match Context::split(tokens) {
         Ok(parts) => parts,

@@ -1,4 +1,5 @@
-//! From a checked section to the steps of its protocol: watched if there is a `prepare`, else all in the window.
+//! From a checked section to the steps of its protocol: watched if there is a `prepare`, else all
+//! in the window.
 
 use proc_macro2::Span;
 use syn::Member;
@@ -10,13 +11,15 @@ use crate::ir::{
 use crate::resolve::{self, Inside, OutsideId, Place, Root, Statement, ValueId, Window};
 use crate::syntax::ast::{Form, Section};
 
-/// Any Rust may run between arming and the window, because the kernel notes every interruption of it: it takes the
-/// descriptor out of force, and the check at the window's start sees that.
+/// Any Rust may run between arming and the window, because the kernel notes every interruption of
+/// it: it takes the descriptor out of force, and the check at the window's start sees that.
 ///
-/// With `checked`, the window also compares the index with the one that `prepare` saw. That is seen already where `prepare` makes no system
-/// call, and costs a tenth of a short section, so it is for debug builds.
+/// With `checked`, the window also compares the index with the one that `prepare` saw. That is seen
+/// already where `prepare` makes no system call, and costs a tenth of a short section, so it is for
+/// debug builds.
 ///
-/// With `asked`, a window that reads the index by itself tells it, because somebody asks whose the places are that were evaluated before.
+/// With `asked`, a window that reads the index by itself tells it, because somebody asks whose the
+/// places are that were evaluated before.
 pub fn program(section: Section, window: Window, checked: bool, asked: bool) -> Program {
     let (mm_cid, begins_with, operation) = (section.is_mm_cid(), section.begins_with(), section.commit.text);
     let mut lowering = Lowering::new(&window, section.start);
@@ -124,8 +127,8 @@ impl<'w> Lowering<'w> {
         area
     }
 
-    /// A window that arms and reads the index by itself. The slots come first, because finding one is what tells that the thread
-    /// is registered; a concurrency id doesn't tell.
+    /// A window that arms and reads the index by itself. The slots come first, because finding one
+    /// is what tells that the thread is registered; a concurrency id doesn't tell.
     fn own_start(&mut self, mm_cid: bool) -> Register {
         let area = self.register("the thread's area", self.start, Some(Input::OwnArea));
         let scratch = self.register("the descriptor", self.start, None);
@@ -205,7 +208,8 @@ impl<'w> Lowering<'w> {
         let commit = &self.window.commit;
         let ty = self.window.statements.len();
         let (mut at, value) = (self.place(&commit.place), self.operand(&commit.value));
-        // A processor that forwards stores to loads of the same place does so best for plain addresses.
+        // A processor that forwards stores to loads of the same place does so best for plain
+        // addresses.
         if at.offset.is_some() {
             let to = self.register("the place", self.start, None);
             self.steps.push(Step::Field { to, at });
@@ -287,7 +291,8 @@ impl<'w> Lowering<'w> {
         Address { base, offset }
     }
 
-    /// The distance of a place's field, in one register for all places that have the same in the same structure.
+    /// The distance of a place's field, in one register for all places that have the same in the
+    /// same structure.
     fn distance(&mut self, inside: &Inside) -> Register {
         let field = inside.element.is_none().then(|| (inside.root.pointee(), inside.fields.clone()));
         if let Some((_, register)) =

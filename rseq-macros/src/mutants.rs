@@ -1,5 +1,5 @@
-//! Sections with one step of the protocol left out or in the wrong place: the negative controls of the test suite. A test proves something only
-//! if it fails for these.
+//! Sections with one step of the protocol left out or in the wrong place: the negative controls of
+//! the test suite. A test proves something only if it fails for these.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -115,7 +115,8 @@ pub const MUTATIONS: &[Mutation] = &[
     },
 ];
 
-/// Applies the mutations of these names. Those of the machine's instructions are the emitter's business; a name that nobody knows changes nothing.
+/// Applies the mutations of these names. Those of the machine's instructions are the emitter's
+/// business; a name that nobody knows changes nothing.
 pub fn apply(mut program: Program, options: &[String]) -> Program {
     program.flaws = options.to_vec();
     for mutation in options.iter().filter_map(|name| MUTATIONS.iter().find(|mutation| mutation.name == name)) {
@@ -124,7 +125,8 @@ pub fn apply(mut program: Program, options: &[String]) -> Program {
     program
 }
 
-/// The list, as an array of names and what is wrong with each: the mutations of steps, and then those of the machine's instructions.
+/// The list, as an array of names and what is wrong with each: the mutations of steps, and then
+/// those of the machine's instructions.
 pub fn list() -> TokenStream {
     let of_steps = MUTATIONS.iter().map(|Mutation { name, wrong, .. }| quote!((#name, #wrong)));
     let of_instructions = asm::MUTATIONS.iter().map(|(name, wrong)| quote!((#name, #wrong)));
@@ -164,7 +166,8 @@ fn index_before_arm(steps: &mut Vec<Step>) {
         return;
     }
     if let Some(arm) = position(steps, is_window_arm) {
-        // Arming and the label behind it come after all that finds the slots, which is in one piece.
+        // Arming and the label behind it come after all that finds the slots, which is in one
+        // piece.
         let start = arm + 2;
         let found = steps[start..].iter().take_while(|step| finds_slots(step)).count();
         steps[arm..start + found].rotate_left(2);

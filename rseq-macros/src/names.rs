@@ -1,4 +1,5 @@
-//! The names in a piece of the user's Rust, as far as its tokens tell: also those in the arguments of macros, and in the format strings among them.
+//! The names in a piece of the user's Rust, as far as its tokens tell: also those in the arguments
+//! of macros, and in the format strings among them.
 
 use proc_macro2::{Literal, Span, TokenStream, TokenTree};
 use syn::ext::IdentExt;
@@ -17,7 +18,8 @@ impl From<&Ident> for Name {
     }
 }
 
-/// Every word that may be the name of a value: not those behind a dot, which are fields and methods.
+/// Every word that may be the name of a value: not those behind a dot, which are fields and
+/// methods.
 pub fn of(tokens: TokenStream) -> Vec<Name> {
     let mut names = Vec::new();
     find(tokens, false, &mut names);
@@ -84,7 +86,8 @@ fn named_arguments(tokens: &[TokenTree]) -> Vec<(usize, &Ident)> {
     named.filter(|(at, _)| is_equals(at + 1)).collect()
 }
 
-/// The names that a format string captures: `{name}`, `{name:?}`, `{:name$}`, `{:.name$}`. See "Syntax" in the documentation of `std::fmt`.
+/// The names that a format string captures: `{name}`, `{name:?}`, `{:name$}`, `{:.name$}`. See
+/// "Syntax" in the documentation of `std::fmt`.
 fn captured(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut rest = text;
@@ -103,7 +106,8 @@ fn captured(text: &str) -> Vec<String> {
     words.into_iter().map(str::to_owned).collect()
 }
 
-/// The width and the precision in a format specification, if they are arguments: each ends with `$`, and what can't be part of a name stands in front.
+/// The width and the precision in a format specification, if they are arguments: each ends with
+/// `$`, and what can't be part of a name stands in front.
 fn counts(specification: &str) -> impl Iterator<Item = &str> {
     let ended = specification.rsplit('$').skip(1);
     // A `0` in front of a name is a flag.

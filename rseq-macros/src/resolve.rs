@@ -1,6 +1,8 @@
-//! What the expressions of a window mean: which of them name values of the window, and which are ordinary Rust, evaluated before it.
+//! What the expressions of a window mean: which of them name values of the window, and which are
+//! ordinary Rust, evaluated before it.
 //!
-//! The values of a window live in registers that the compiler knows nothing of, so their names can stand only where the grammar has them.
+//! The values of a window live in registers that the compiler knows nothing of, so their names can
+//! stand only where the grammar has them.
 
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
@@ -169,7 +171,8 @@ impl Window {
         self.in_result.contains(&value) || self.statements.iter().any(in_exit)
     }
 
-    /// The first operand that is the same variable as this one, which has one value if nothing that is evaluated with it can change it.
+    /// The first operand that is the same variable as this one, which has one value if nothing that
+    /// is evaluated with it can change it.
     pub fn first_of(&self, operand: OutsideId) -> OutsideId {
         let Some(name) = as_variable(&self.outside[operand].code) else { return operand };
         let same = |outside: &Outside| {
@@ -232,12 +235,14 @@ fn exits(steps: &[Step]) -> impl Iterator<Item = &Expr> {
     })
 }
 
-/// Whether a name that was found in some code is this one. Where a macro of the user's made one of them, equal words may be different names.
+/// Whether a name that was found in some code is this one. Where a macro of the user's made one of
+/// them, equal words may be different names.
 fn same(one: &Ident, other: &Name) -> bool {
     one.unraw() == other.word && context(one.span()) == context(other.span)
 }
 
-/// The macro expansion that a token comes from, as far as a span tells: it prints as `#12 bytes(3..4)`. Empty where it doesn't.
+/// The macro expansion that a token comes from, as far as a span tells: it prints as `#12
+/// bytes(3..4)`. Empty where it doesn't.
 fn context(span: Span) -> String {
     let text = format!("{span:?}");
     text.split_once(" bytes").map_or_else(String::new, |(context, _)| context.to_owned())
@@ -373,7 +378,8 @@ impl Scope<'_> {
         self.outside(code, OutsideKind::Operand).map(|(id, span)| Operand::Outside(id, span))
     }
 
-    /// Ordinary Rust. What is but names and fields has the same value each time, and is evaluated once.
+    /// Ordinary Rust. What is but names and fields has the same value each time, and is evaluated
+    /// once.
     fn outside(&mut self, code: &Expr, kind: OutsideKind) -> Option<(OutsideId, Span)> {
         if let Some(&value) = self.named(code).first() {
             let name = self.values[value].name.to_string();
@@ -535,7 +541,8 @@ impl<'ast> Visit<'ast> for Names<'ast> {
     }
 }
 
-/// Without the parentheses around it, and without those that nobody sees around what a macro of the user's put in.
+/// Without the parentheses around it, and without those that nobody sees around what a macro of the
+/// user's put in.
 fn bare(code: &Expr) -> &Expr {
     match code {
         Expr::Paren(inner) => bare(&inner.expr),
@@ -582,7 +589,8 @@ fn is_constant_place(code: &Expr) -> bool {
     }
 }
 
-/// An expression's names with the expansions that they come from: equal for the same expression alone.
+/// An expression's names with the expansions that they come from: equal for the same expression
+/// alone.
 fn written(code: &Expr) -> String {
     let mut text = code.to_token_stream().to_string();
     for name in names::of(code.to_token_stream()) {

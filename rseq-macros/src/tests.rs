@@ -1,4 +1,5 @@
-//! The compiler without a compiler around it: what sections are lowered to, what they expand to, and that no input makes it panic.
+//! The compiler without a compiler around it: what sections are lowered to, what they expand to,
+//! and that no input makes it panic.
 
 mod fuzz;
 
@@ -293,7 +294,8 @@ fn registers_are_not_shared_too_early() {
     }
 }
 
-/// What the parser, the checks and the lowering know is the protocol; machines are the emitters' business.
+/// What the parser, the checks and the lowering know is the protocol; machines are the emitters'
+/// business.
 #[test]
 fn no_machine_outside_of_the_emitters() {
     const SOURCES: [(&str, &str); 9] = [
@@ -326,7 +328,8 @@ fn without_an_emitter_there_is_no_asm() {
     assert_eq!(pretty("an_architecture_of_tomorrow", COUNTER), pretty("none", COUNTER));
 }
 
-/// The steps that are ordinary Rust stand in the order of the protocol, and the commit block after them.
+/// The steps that are ordinary Rust stand in the order of the protocol, and the commit block after
+/// them.
 #[test]
 fn expansions_keep_the_order_of_the_steps() {
     let expansion = pretty("x86_64", EVERY_CLAUSE);
@@ -409,7 +412,8 @@ fn one_mistake_is_one_message() {
     }
 }
 
-/// Where the user's code is whole, a refused section still contains it: for the names in it, and for editors.
+/// Where the user's code is whole, a refused section still contains it: for the names in it, and
+/// for editors.
 #[test]
 fn refused_sections_keep_the_code_that_is_whole() {
     let refused = pretty("x86_64", "prepare |_| { dbg!(1); } commit store(place, 1) => done abort { break }");
@@ -473,7 +477,8 @@ fn the_shell_is_needed() {
     }
 }
 
-/// Whatever an editor has of a section by now, the user's tokens are in its expansion, in their order and before every error.
+/// Whatever an editor has of a section by now, the user's tokens are in its expansion, in their
+/// order and before every error.
 #[test]
 fn editors_get_what_is_typed() {
     let expansion = expand("editor", EVERY_CLAUSE).to_string();
@@ -490,7 +495,8 @@ fn editors_get_what_is_typed() {
     }
 }
 
-/// An editor finds a name that it made up by its place, so whether the rest can be read must not move it.
+/// An editor finds a name that it made up by its place, so whether the rest can be read must not
+/// move it.
 #[test]
 fn editors_get_readable_and_unreadable_code_alike() {
     for section in [
@@ -504,7 +510,8 @@ fn editors_get_readable_and_unreadable_code_alike() {
     }
 }
 
-/// An audit is told of each step, in the order in which they happen; without it there is nothing of it.
+/// An audit is told of each step, in the order in which they happen; without it there is nothing of
+/// it.
 #[test]
 fn audited_sections_tell_their_steps() {
     let places = |section: &str, steps: &[&str]| {
@@ -536,7 +543,8 @@ fn mutants_lack_their_step() {
     }
 }
 
-/// Each mutation changes some section, and what it leaves is one that can be compiled, as asm and for the model.
+/// Each mutation changes some section, and what it leaves is one that can be compiled, as asm and
+/// for the model.
 #[cfg(feature = "mutants")]
 #[test]
 fn every_mutation_changes_something() {
@@ -573,7 +581,8 @@ fn steps_of_the_model() {
     }
 }
 
-/// A pattern would take a user's static, constant or unit structure for what it binds, so no name that the macro binds is one that a user has.
+/// A pattern would take a user's static, constant or unit structure for what it binds, so no name
+/// that the macro binds is one that a user has.
 #[test]
 fn names_of_its_own_begin_alike() {
     struct Bound(Vec<String>);
@@ -601,7 +610,8 @@ fn names_of_its_own_begin_alike() {
     assert!(own > 100);
 }
 
-/// Expands and says whether it was refused; that the outcome is an expression in every case is what this is for.
+/// Expands and says whether it was refused; that the outcome is an expression in every case is what
+/// this is for.
 fn is_refused(section: &str) -> bool {
     let expansion = catch_unwind(|| expand("x86_64", section).to_string());
     let expansion = expansion.unwrap_or_else(|_| panic!("the compiler panics at: {section}"));

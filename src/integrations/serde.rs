@@ -1,7 +1,8 @@
 //! How snapshots and counters are stored and sent.
 //!
 //! A snapshot is its parts and its buckets that have values, each as its first value and the count:
-//! `{"parts":32,"buckets":[[10,1],[39936,2]]}`. First values have at most eleven bits that aren't 0 at the end, so they survive formats whose numbers are `f64`s.
+//! `{"parts":32,"buckets":[[10,1],[39936,2]]}`. First values have at most eleven bits that aren't 0
+//! at the end, so they survive formats whose numbers are `f64`s.
 
 use alloc::vec::Vec;
 use core::fmt;

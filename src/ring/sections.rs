@@ -5,7 +5,8 @@ use core::sync::atomic::AtomicUsize;
 use super::super::cells::Cells;
 use super::{PerCpu, rseq};
 
-/// The items of a CPU: from `head` to in front of `tail`, both counted without end and taken modulo `N`.
+/// The items of a CPU: from `head` to in front of `tail`, both counted without end and taken modulo
+/// `N`.
 #[repr(C)]
 pub struct Track<T, const N: usize> {
     /// The number of the item that is pushed next: the sections'.
@@ -20,7 +21,8 @@ pub struct Track<T, const N: usize> {
 #[inline(always)]
 pub fn push_word<T, const N: usize>(tracks: &PerCpu<Track<T, N>>, word: *mut ()) -> bool {
     let mask = N - 1;
-    // SAFETY: the mask keeps the place below the number of items, and what is there was taken, because fewer than `N` weren't.
+    // SAFETY: the mask keeps the place below the number of items, and what is there was taken,
+    // because fewer than `N` weren't.
     unsafe {
         rseq! {
             critical |cpu| {
@@ -38,7 +40,8 @@ pub fn push_word<T, const N: usize>(tracks: &PerCpu<Track<T, N>>, word: *mut ())
     }
 }
 
-/// Copies an item behind the CPU's others. Says whether there was room; if so, the item is the ring's.
+/// Copies an item behind the CPU's others. Says whether there was room; if so, the item is the
+/// ring's.
 ///
 /// # Safety
 /// There is an item.

@@ -50,7 +50,8 @@ pub fn pop_word<T, const N: usize>(shelves: &PerCpu<Shelf<T, N>>) -> Option<*mut
     }
 }
 
-/// Copies an item onto the CPU's shelf. Says whether there was room; if so, the item is the stack's.
+/// Copies an item onto the CPU's shelf. Says whether there was room; if so, the item is the
+/// stack's.
 ///
 /// # Safety
 /// There is an item.
@@ -71,7 +72,8 @@ pub unsafe fn push_copy<T, const N: usize>(shelves: &PerCpu<Shelf<T, N>>, item: 
     }
 }
 
-/// Copies the latest item off the CPU's shelf. Says whether there was one; if so, it is the caller's.
+/// Copies the latest item off the CPU's shelf. Says whether there was one; if so, it is the
+/// caller's.
 ///
 /// # Safety
 /// There is room for an item.

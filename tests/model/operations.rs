@@ -1,4 +1,5 @@
-//! What the operations of `examples/operations` work on, which `super::librseq` and `super::slab` have.
+//! What the operations of `examples/operations` work on, which `super::librseq` and `super::slab`
+//! have.
 
 use std::cell::{Cell, RefCell};
 use std::ptr::{self, NonNull};
@@ -11,7 +12,8 @@ use rseq_explore::model::{Bounds, Done, Failure, Model, Report};
 use super::librseq::{self, Node, Pair, Record, Table, WORDS};
 use super::slab::{self, Slab};
 
-/// Runs an operation by two threads that share a CPU or have one each, with handlers that do the same.
+/// Runs an operation by two threads that share a CPU or have one each, with handlers that do the
+/// same.
 fn search<S: 'static>(
     setup: impl Fn() -> S + Clone + 'static,
     operation: fn(&S),
@@ -181,7 +183,8 @@ impl Pairs {
         is_stored(self.pairs.iter().map(|pair| pair.first.load(Relaxed)), &self.stored.borrow());
         for pair in &self.pairs {
             let [first, second] = [&pair.first, &pair.second].map(|word| word.load(Relaxed));
-            // The second word means something with the first one alone; not every operation stores it.
+            // The second word means something with the first one alone; not every operation stores
+            // it.
             assert!(first == 0 || second == 0 || second == 10 * first, "{first} belongs to {second}");
         }
     }

@@ -1,4 +1,5 @@
-//! Sections of every kind, which `section!` of the module around this one compiles: as they are, or each with a mutation.
+//! Sections of every kind, which `section!` of the module around this one compiles: as they are, or
+//! each with a mutation.
 #![allow(dead_code, unused_unsafe, unused_variables, reason = "not every mutant is tried with every section")]
 
 use std::cell::{Cell, RefCell};
@@ -325,7 +326,8 @@ fn empty() -> Model<State> {
     Model::new(move || State::of(&slots))
 }
 
-/// Models of all sections: two threads that share a CPU or have one each, and handlers that do the same.
+/// Models of all sections: two threads that share a CPU or have one each, and handlers that do the
+/// same.
 pub fn models() -> impl Iterator<Item = (String, Model<State>)> {
     let pairs = KINDS.iter().flat_map(|(name, section, check)| {
         [("one CPU", 0), ("two CPUs", 1)].map(|(cpus, other)| {
@@ -336,7 +338,8 @@ pub fn models() -> impl Iterator<Item = (String, Model<State>)> {
     pairs.chain([("drained".to_owned(), empty().thread(0, drained).thread(1, drain).check(stopped))])
 }
 
-/// Short sections, for one event more: the shortest ones with a third thread, the others without handlers.
+/// Short sections, for one event more: the shortest ones with a third thread, the others without
+/// handlers.
 pub fn short() -> impl Iterator<Item = (&'static str, Model<State>)> {
     let short = [(prepared as fn(&State), "prepared"), (watched_window, "watched_window")];
     let pairs = short.map(|(section, name)| (name, empty().thread(0, section).thread(0, section).check(counts)));

@@ -1,7 +1,8 @@
 //! Random sections that are valid: every list of numbers is one.
 //!
-//! A section is decoded from numbers, those of each step apart: so whatever proptest takes away or makes smaller, what is left decodes to a
-//! section, most of which is as it was. Each choice has its simplest possibility at 0.
+//! A section is decoded from numbers, those of each step apart: so whatever proptest takes away or
+//! makes smaller, what is left decodes to a section, most of which is as it was. Each choice has
+//! its simplest possibility at 0.
 
 use proptest::array::{uniform8, uniform24, uniform32};
 use proptest::collection::vec;
@@ -16,7 +17,8 @@ use crate::section::{
     Param, Place, Root, Section, Step, Through, Ty, Value, ValueId, pointer_field,
 };
 
-/// The most steps that are decoded. Some become two, and those for which there is no register are left out.
+/// The most steps that are decoded. Some become two, and those for which there is no register are
+/// left out.
 const STEPS: usize = 14;
 
 /// Random sections.
@@ -427,7 +429,8 @@ impl Draft {
             (0..6, Some(value)) => Operand::Value(value),
             (0..7, _) => {
                 let number = genes.below(limit as usize) as i128;
-                // Without its type, a number in the window is an `i32` to the macro, which is no index.
+                // Without its type, a number in the window is an `i32` to the macro, which is no
+                // index.
                 Operand::Literal(Literal { number, hexadecimal: false, suffix: Some(Ty::Usize) })
             }
             _ => Operand::Outside(Ty::Usize, Outside::Masked(genes.below(4), limit - 1)),

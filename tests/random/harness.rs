@@ -1,4 +1,5 @@
-//! The program around random sections: gives each its memory and writes down what came of it. Copied into the generated crate.
+//! The program around random sections: gives each its memory and writes down what came of it.
+//! Copied into the generated crate.
 
 /// The build for the model compiles sections to its machine, and aborts them where it is asked to.
 #[cfg(feature = "model")]
@@ -200,8 +201,8 @@ impl Memory {
         (outcome, fault, turned(image, |pointer| to_image(pointer as usize)))
     }
 
-    /// Runs one section until it had the same result twice: an abort doesn't undo what the section stored before its commit, so
-    /// that one which loads it again sees another memory.
+    /// Runs one section until it had the same result twice: an abort doesn't undo what the section
+    /// stored before its commit, so that one which loads it again sees another memory.
     fn run_steadily(&self, request: &[u8]) -> Vec<u8> {
         let mut last = self.run(request);
         let mut steady = false;
@@ -216,7 +217,8 @@ impl Memory {
         reply(last, steady)
     }
 
-    /// Runs one section in the model, aborted where it is asked for. That may be at several steps, all of which must come to the same.
+    /// Runs one section in the model, aborted where it is asked for. That may be at several steps,
+    /// all of which must come to the same.
     #[cfg(feature = "model")]
     fn run_aborted(&self, request: &[u8]) -> Vec<u8> {
         let ([first, _], last) = self.run_aborted_at(request, [0, 0]);
@@ -233,7 +235,8 @@ impl Memory {
         reply(last, steady)
     }
 
-    /// The same, aborted at the steps of these numbers among those that will do. Says which aborts there were.
+    /// The same, aborted at the steps of these numbers among those that will do. Says which aborts
+    /// there were.
     #[cfg(feature = "model")]
     fn run_aborted_at(&self, request: &[u8], steps: [usize; ABORTS]) -> ([bool; ABORTS], (Outcome, Fault, Vec<u8>)) {
         use std::{cell::Cell, rc::Rc};

@@ -1,7 +1,8 @@
-//! What a section does by its description alone: a third opinion, beside the asm and the portable mode.
+//! What a section does by its description alone: a third opinion, beside the asm and the portable
+//! mode.
 //!
-//! Values are mathematical integers, made to fit their type after each operation. With a [`Flaw`], one thing is done wrong: what
-//! a test can't tell from the right thing, no random section checks.
+//! Values are mathematical integers, made to fit their type after each operation. With a [`Flaw`],
+//! one thing is done wrong: what a test can't tell from the right thing, no random section checks.
 
 use std::sync::OnceLock;
 
@@ -57,7 +58,8 @@ pub enum Flaw {
     AbortLate,
     /// An aborted attempt commits all the same.
     AbortCommits,
-    /// Each attempt evaluates the expressions anew, also where nothing of the user's runs in between.
+    /// Each attempt evaluates the expressions anew, also where nothing of the user's runs in
+    /// between.
     OutsideAgain,
     /// No attempt but the first one evaluates the expressions.
     OutsideOnce,
@@ -116,7 +118,8 @@ pub struct Outcome {
     pub image: Vec<u8>,
 }
 
-/// Runs a section on a memory. Each of its first attempts is aborted after so many half statements, if it gets there.
+/// Runs a section on a memory. Each of its first attempts is aborted after so many half statements,
+/// if it gets there.
 pub fn run(section: &Section, arguments: &[u64], image: &[u8], aborts: &[usize], flaw: Option<Flaw>) -> Outcome {
     let mut arguments = arguments.to_vec();
     if section.prepare && flaw != Some(Flaw::PrepareLeftOut) {

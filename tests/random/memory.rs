@@ -1,5 +1,5 @@
-//! What random sections work on, and what they return. A part both of the generated program, where sections run, and of the test,
-//! which takes the layout from here.
+//! What random sections work on, and what they return. A part both of the generated program, where
+//! sections run, and of the test, which takes the layout from here.
 
 use std::ptr::NonNull;
 use std::sync::atomic::{
@@ -7,7 +7,8 @@ use std::sync::atomic::{
     AtomicU64, AtomicUsize,
 };
 
-/// A field of every type that a section can load. There is no padding, so that every byte can be compared.
+/// A field of every type that a section can load. There is no padding, so that every byte can be
+/// compared.
 #[repr(C)]
 #[derive(Default)]
 pub struct Node {
@@ -35,7 +36,8 @@ pub struct Node {
     pub u8s: [AtomicU8; ELEMENTS],
     pub source: [AtomicU8; BYTES],
     pub target: [AtomicU8; BYTES],
-    /// What is no atomic comes last: in the slots, to which there are shared references, nobody changes it.
+    /// What is no atomic comes last: in the slots, to which there are shared references, nobody
+    /// changes it.
     pub option: Option<NonNull<Node>>,
     pub plain: [u32; ELEMENTS],
 }
@@ -75,8 +77,8 @@ impl Default for Big {
     }
 }
 
-/// All memory of a section, as bytes go from the test to the program and back. In these bytes pointers count from
-/// [`BASE`], wherever the nodes lie.
+/// All memory of a section, as bytes go from the test to the program and back. In these bytes
+/// pointers count from [`BASE`], wherever the nodes lie.
 #[repr(C)]
 pub struct Image {
     pub nodes: [Node; NODES],
@@ -107,7 +109,8 @@ pub const ABORTS: usize = 2;
 /// In the place of an abort: none.
 pub const NEVER: u64 = u64::MAX;
 
-/// What a section gets: its number, its argument, where its attempts are aborted (as the model counts: half statements), and its memory, as bytes.
+/// What a section gets: its number, its argument, where its attempts are aborted (as the model
+/// counts: half statements), and its memory, as bytes.
 pub const REQUEST: usize = 8 + 8 * ARGUMENTS + 8 * ABORTS + size_of::<Image>();
 /// What comes back: a [`Fault`], the way out, the values and the memory.
 pub const REPLY: usize = 16 + 8 * VALUES + size_of::<Image>();

@@ -103,7 +103,8 @@ impl Program {
         format!("{}{}", self.name, if profile == Profile::Model { "-model" } else { "" })
     }
 
-    /// Where the other generated and fixed crates are built too, so that what they have in common is built once.
+    /// Where the other generated and fixed crates are built too, so that what they have in common
+    /// is built once.
     fn target() -> PathBuf {
         Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixtures")
     }

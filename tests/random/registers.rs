@@ -1,7 +1,8 @@
 //! How many registers a section needs, so that none is generated for which the macro has too few.
 //!
-//! Counts as the macro's allocation does: a register is taken from where it is written, or from the start if Rust fills it, to where it is read
-//! last. It may count too many, where the macro has an address once for several places.
+//! Counts as the macro's allocation does: a register is taken from where it is written, or from the
+//! start if Rust fills it, to where it is read last. It may count too many, where the macro has an
+//! address once for several places.
 
 use crate::section::{Index, Literal, Names, Operand, Place, Root, Section, Step, ValueId};
 

@@ -104,7 +104,8 @@ pub type ValueId = usize;
 /// What `rseq!` compiles.
 #[derive(Clone, Debug)]
 pub struct Section {
-    /// Whether there is a `prepare`. It changes the first argument, so that what comes later shows whether it ran.
+    /// Whether there is a `prepare`. It changes the first argument, so that what comes later shows
+    /// whether it ran.
     pub prepare: bool,
     pub index: Option<Index>,
     /// Whether `critical` is written where it is empty.

@@ -1,5 +1,5 @@
-//! Reads this program's own rseq sections, from its file for their places and from memory for their contents: in a
-//! position-independent executable the words are 0 in the file.
+//! Reads this program's own rseq sections, from its file for their places and from memory for their
+//! contents: in a position-independent executable the words are 0 in the file.
 
 use object::{Object, ObjectSection};
 use rseq::abi::Descriptor;
@@ -93,7 +93,8 @@ impl Sections {
 
 /// `size` bytes at `start`, in groups of so many words.
 fn words(start: usize, size: usize, group: usize) -> impl Iterator<Item = &'static [usize]> {
-    // SAFETY: a section of this executable, which stays loaded and is never written to after it was relocated.
+    // SAFETY: a section of this executable, which stays loaded and is never written to after it was
+    // relocated.
     let words = unsafe { std::slice::from_raw_parts(start as *const usize, size / 8) };
     words.chunks_exact(group)
 }
@@ -153,7 +154,8 @@ pub fn linker() -> &'static str {
 /// Where the executable is loaded, less the address it was linked for.
 fn base() -> usize {
     unsafe extern "C" fn first(info: *mut libc::dl_phdr_info, _: usize, base: *mut libc::c_void) -> libc::c_int {
-        // SAFETY: of `dl_iterate_phdr`, and the pointer that was handed to it. The executable comes first.
+        // SAFETY: of `dl_iterate_phdr`, and the pointer that was handed to it. The executable comes
+        // first.
         unsafe { *base.cast::<usize>() = (*info).dlpi_addr as usize };
         1
     }

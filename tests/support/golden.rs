@@ -9,7 +9,8 @@ use crate::fixture::print_of;
 /// The goldens and tables are of this compiler's code.
 const COMPILER: &str = "rustc 1.95.";
 
-/// Whether this is the compiler that goldens are of; says so if what is of them is therefore skipped. `BLESS=1` has no effect with another one.
+/// Whether this is the compiler that goldens are of; says so if what is of them is therefore
+/// skipped. `BLESS=1` has no effect with another one.
 pub fn is_of_this_compiler(what: &str) -> bool {
     let version = print_of(Command::new("rustc").arg("--version"));
     let is_same = version.starts_with(COMPILER);

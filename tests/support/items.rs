@@ -1,5 +1,6 @@
-//! Items that move between slots: taken from lists or slabs, changed by who took them without any protection, and put back. Then each is
-//! there once and was changed as often as it was taken, if nothing was lost.
+//! Items that move between slots: taken from lists or slabs, changed by who took them without any
+//! protection, and put back. Then each is there once and was changed as often as it was taken, if
+//! nothing was lost.
 
 use std::hint;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -23,7 +24,8 @@ pub fn change(count: &AtomicU64, spin: u32) {
     count.store(changes + 1, Relaxed);
 }
 
-/// A module that moves items by the lists of `$operations`. Each control has one of its own, because it leaves the lists as they shouldn't be.
+/// A module that moves items by the lists of `$operations`. Each control has one of its own,
+/// because it leaves the lists as they shouldn't be.
 macro_rules! lists {
     ($name:ident: $operations:ident) => {
         mod $name {
@@ -41,7 +43,8 @@ macro_rules! lists {
             static NOTHING_THERE: AtomicU64 = AtomicU64::new(0);
 
             fn add(spin: u32) {
-                // SAFETY: the lists hold nodes of a static alone, and one that was popped is in none.
+                // SAFETY: the lists hold nodes of a static alone, and one that was popped is in
+                // none.
                 unsafe {
                     let Some(node) = list_pop(&LISTS) else {
                         NOTHING_THERE.fetch_add(1, Relaxed);
@@ -116,7 +119,8 @@ macro_rules! slabs {
                 if let Some(count) = COUNTS.iter().find(|count| count.as_ptr().cast() == batch[0]) {
                     change(count, spin);
                 }
-                // There is room for all items in each slab; what a control finds no room for is lost.
+                // There is room for all items in each slab; what a control finds no room for is
+                // lost.
                 let _ = match length {
                     0 => usize::from(push(&SLABS, batch[0])),
                     _ => push_batch(&SLABS, &batch[..popped]),

@@ -31,8 +31,8 @@ impl Code {
         self.instructions.values().copied().collect()
     }
 
-    /// The instructions of the shortest way to a return that calls nothing and stays in the function. What is cold is a call, or elsewhere: an abort, a
-    /// window that is left by an exit.
+    /// The instructions of the shortest way to a return that calls nothing and stays in the
+    /// function. What is cold is a call, or elsewhere: an abort, a window that is left by an exit.
     pub fn fast_path(&self) -> Vec<Instruction> {
         // Breadth first, each instruction with the one that it was first come to from.
         let mut before = BTreeMap::from([(self.start, None)]);
@@ -70,8 +70,9 @@ fn successors(one: &Instruction) -> Vec<u64> {
     }
 }
 
-/// Of a fast path through a section that is all window: from the instruction that takes the descriptor's address to the last before the return, and what is
-/// between arming and disarming, the window.
+/// Of a fast path through a section that is all window: from the instruction that takes the
+/// descriptor's address to the last before the return, and what is between arming and disarming,
+/// the window.
 pub fn section(path: &[Instruction]) -> (&[Instruction], &[Instruction]) {
     let in_area = |one: &Instruction| one.memory_segment() == Register::FS && one.memory_displacement64() == 8;
     let stores =

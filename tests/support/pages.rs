@@ -5,7 +5,8 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-/// `/proc/self/pagemap`: a word for each page (the kernel's `Documentation/admin-guide/mm/pagemap.rst`).
+/// `/proc/self/pagemap`: a word for each page (the kernel's
+/// `Documentation/admin-guide/mm/pagemap.rst`).
 pub struct Pagemap(File);
 
 impl Pagemap {
@@ -22,7 +23,8 @@ impl Pagemap {
         Ok(u64::from_ne_bytes(word))
     }
 
-    /// The pages of this memory that take memory, by their numbers. One that was only read has the page of zeroes behind it, which all share.
+    /// The pages of this memory that take memory, by their numbers. One that was only read has the
+    /// page of zeroes behind it, which all share.
     pub fn taken(&self, memory: Range<usize>) -> Vec<usize> {
         const PRESENT_OR_SWAPPED: u64 = 3 << 62;
         const NO_OTHER_HAS_IT: u64 = 1 << 56;

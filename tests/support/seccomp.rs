@@ -2,7 +2,8 @@
 
 use std::io;
 
-/// Refuses `rseq(2)` to the calling thread and all that it starts or executes, with this error number.
+/// Refuses `rseq(2)` to the calling thread and all that it starts or executes, with this error
+/// number.
 pub fn refuse_rseq(errno: i32) -> io::Result<()> {
     refuse(libc::SYS_rseq, errno)
 }

@@ -16,7 +16,8 @@ use crate::initramfs::Initramfs;
 use crate::packages::{Repository, unpack};
 use crate::platforms::Arch;
 
-/// QEMU of Debian's stable release, in the cache. It runs by its own dynamic linker, with its own libraries.
+/// QEMU of Debian's stable release, in the cache. It runs by its own dynamic linker, with its own
+/// libraries.
 #[derive(Debug)]
 pub struct Emulator {
     root: PathBuf,
@@ -88,7 +89,8 @@ impl Work<'_> {
     }
 }
 
-/// How long a kernel may take to its first process, and a guest between steps. Emulated ones are slow on a busy machine.
+/// How long a kernel may take to its first process, and a guest between steps. Emulated ones are
+/// slow on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Runs the work in a virtual machine. What it said, and why it is not complete, if so.

@@ -1,4 +1,5 @@
-//! Builds the tests for a platform: static executables, by this machine's Rust and its linker, with a libc from Debian's packages.
+//! Builds the tests for a platform: static executables, by this machine's Rust and its linker, with
+//! a libc from Debian's packages.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -40,7 +41,8 @@ struct Sysroot {
 }
 
 impl Sysroot {
-    /// From packages that are made for cross compilers, so that x86-64's lists know them; this architecture's own are those of its compiler.
+    /// From packages that are made for cross compilers, so that x86-64's lists know them; this
+    /// architecture's own are those of its compiler.
     fn unpack(cache: &Path, arch: &Arch, release: &'static str) -> Result<Self> {
         let repository = Repository::open(cache, release, "amd64")?;
         let is_cross = arch.debian != "amd64";
@@ -77,7 +79,8 @@ impl Sysroot {
             path(&self.libc, "crti.o"),
             path(&self.libc, "crtn.o"),
         ];
-        // Position-independent, as programs are, where this libc can be that without a dynamic linker.
+        // Position-independent, as programs are, where this libc can be that without a dynamic
+        // linker.
         if self.libc.join("rcrt1.o").exists() {
             arguments.extend(["-pie", "--no-dynamic-linker", "-ztext"].map(str::to_owned));
             arguments.push(path(&self.libc, "rcrt1.o"));
@@ -127,7 +130,8 @@ pub fn build(cache: &Path, arch: &Arch, libc: Libc, tests: &BTreeSet<&str>) -> R
     ]);
     cargo.arg("--target-dir").arg(cache.join("target").join(libc.to_string().replace(' ', "-")));
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
-    // All of them must fit into the lower 256 MiB of memory on LoongArch, whose assembler leaves many symbols.
+    // All of them must fit into the lower 256 MiB of memory on LoongArch, whose assembler leaves
+    // many symbols.
     cargo.env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
     add_std(&mut cargo, &target)?;
     // The guest's own program is built with any of its tests, so there must be one.
@@ -150,7 +154,8 @@ fn add_std(cargo: &mut Command, target: &str) -> Result<()> {
     }
     let added = output(Command::new("rustup").args(["target", "add", target]));
     if added.is_err() && libraries.join("src/rust/library/std").exists() {
-        // A stable compiler builds its own library, if it is told that it is one of the compilers that may.
+        // A stable compiler builds its own library, if it is told that it is one of the compilers
+        // that may.
         cargo.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_unwind,panic_abort,test");
         return Ok(());
     }

@@ -1,5 +1,5 @@
-//! What a virtual machine says: the host's half of `xtask/guest/src/main.rs`, whose lines begin with `@guest `, and the output of
-//! Rust's tests in between.
+//! What a virtual machine says: the host's half of `xtask/guest/src/main.rs`, whose lines begin
+//! with `@guest `, and the output of Rust's tests in between.
 
 use std::collections::BTreeSet;
 use std::mem;

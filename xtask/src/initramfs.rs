@@ -1,5 +1,5 @@
-//! The file system that a virtual machine starts from: a cpio archive of the form "newc" (the kernel's
-//! `Documentation/driver-api/early-userspace/buffer-format.rst`).
+//! The file system that a virtual machine starts from: a cpio archive of the form "newc" (the
+//! kernel's `Documentation/driver-api/early-userspace/buffer-format.rst`).
 
 use std::io::{self, Write};
 
@@ -40,7 +40,8 @@ impl<W: Write> Initramfs<W> {
         let size = u32::try_from(content.len()).map_err(io::Error::other)?;
         let name_size = name.len() as u32 + 1;
         write!(self.out, "070701")?;
-        // inode, mode, owner, group, links, time, size, device, device of the node, size of the name, checksum
+        // inode, mode, owner, group, links, time, size, device, device of the node, size of the
+        // name, checksum
         for field in [self.inodes, mode, 0, 0, 1, 0, size, 0, 0, major, minor, name_size, 0] {
             write!(self.out, "{field:08x}")?;
         }

@@ -105,7 +105,8 @@ pub fn image(cache: &Path, arch: &Arch, kernel: Kernel) -> Result<PathBuf> {
     let mut found = None;
     let mut reason = "not in Debian's packages".to_owned();
     for release in releases {
-        // Releases are dropped from mirrors, architectures aren't in all of them, and a mirror may be in the midst of an update.
+        // Releases are dropped from mirrors, architectures aren't in all of them, and a mirror may
+        // be in the midst of an update.
         let repository = match Repository::open(cache, release, debian) {
             Ok(repository) => repository,
             Err(error) => {
@@ -149,7 +150,8 @@ fn find(directory: &Path) -> Result<Option<PathBuf>> {
 }
 
 /// What QEMU can load: it doesn't know the images that unpack themselves under EFI (the kernel's
-/// `drivers/firmware/efi/libstub/zboot-header.S`: at 8 where the payload begins, its size, at 24 how it is compressed).
+/// `drivers/firmware/efi/libstub/zboot-header.S`: at 8 where the payload begins, its size, at 24
+/// how it is compressed).
 fn decompressed(image: Vec<u8>) -> Result<Vec<u8>> {
     if image.get(4..8) != Some(b"zimg") {
         return Ok(image);

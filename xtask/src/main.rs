@@ -1,5 +1,6 @@
-//! Tasks of the project's own: `cargo xtask matrix` runs the tests on every architecture, libc and kernel that can be had here,
-//! and `cargo xtask test` on one; `cargo xtask bench-report` draws what was measured.
+//! Tasks of the project's own: `cargo xtask matrix` runs the tests on every architecture, libc and
+//! kernel that can be had here, and `cargo xtask test` on one; `cargo xtask bench-report` draws
+//! what was measured.
 
 mod boot;
 mod build;
@@ -27,8 +28,8 @@ use crate::suites::{SUITES, Suite};
 
 /// Tasks of the project's own.
 ///
-/// Kernels, emulators and libcs are Debian's packages, which are unpacked in a cache (`RSEQ_XTASK_CACHE`, or `target/xtask`); nothing is
-/// installed. No root is needed.
+/// Kernels, emulators and libcs are Debian's packages, which are unpacked in a cache
+/// (`RSEQ_XTASK_CACHE`, or `target/xtask`); nothing is installed. No root is needed.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -42,7 +43,8 @@ enum Task {
     Matrix {
         #[command(flatten)]
         chosen: Chosen,
-        /// Write the table to this file after each platform: with the rows of earlier runs, where this one has none
+        /// Write the table to this file after each platform: with the rows of earlier runs, where
+        /// this one has none
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
         /// Print the platforms, and run nothing

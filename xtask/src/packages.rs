@@ -1,4 +1,5 @@
-//! Debian's packages, by an apt of the cache's own: the machine's apt is read for the mirror, and left as it is.
+//! Debian's packages, by an apt of the cache's own: the machine's apt is read for the mirror, and
+//! left as it is.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// From the package debian-archive-keyring: it knows the keys of all releases that are asked for here.
+/// From the package debian-archive-keyring: it knows the keys of all releases that are asked for
+/// here.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Lists that are older are fetched again.
@@ -86,7 +88,8 @@ impl Repository {
         ensure!(Path::new(KEYRING).exists(), "there is no {KEYRING}: install debian-archive-keyring");
         let suites = suites(self.release);
         if let Err(error) = self.update_from(&suites) {
-            // The mirror of security updates may be half-way through an update of its own, and apt takes all lists or none.
+            // The mirror of security updates may be half-way through an update of its own, and apt
+            // takes all lists or none.
             let [main, _, ..] = suites.as_slice() else { return Err(error) };
             eprintln!("note: no security updates of Debian {} for {}: {error:#}", self.release, self.arch);
             self.update_from(std::slice::from_ref(main))?;
@@ -183,7 +186,8 @@ impl File {
     }
 }
 
-/// Unpacks packages into a directory named for exactly these, if that isn't done yet. With patterns, only files that match one.
+/// Unpacks packages into a directory named for exactly these, if that isn't done yet. With
+/// patterns, only files that match one.
 pub fn unpack(packages: &[PathBuf], into: &Path, patterns: &[&str]) -> Result<()> {
     let stamp = into.join(".packages");
     let names: BTreeSet<_> =

@@ -1,6 +1,7 @@
 //! `cargo xtask bench-report`: pictures of what `rseq-bench` measured.
 //!
-//! The same file gives the same pictures, byte for byte: they have no date but the file's, and rows count, not their order within a block.
+//! The same file gives the same pictures, byte for byte: they have no date but the file's, and rows
+//! count, not their order within a block.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -108,7 +109,8 @@ impl<'m> Structure<'m> {
         Ok(least / 1.5..most * 1.5)
     }
 
-    /// A line for each contender: a point at the median for each number of threads, and the middle half around it.
+    /// A line for each contender: a point at the median for each number of threads, and the middle
+    /// half around it.
     fn by_contender(&self, path: &Path) -> Result<()> {
         let rows = self.contenders.len();
         let root = SVGBackend::new(path, (WIDTH, 110 + 26 * rows as u32)).into_drawing_area();
@@ -213,7 +215,8 @@ impl<'m> Structure<'m> {
     }
 }
 
-/// Of what lies on an axis side by side: first those that nobody takes for each other (Okabe and Ito, "Color universal design", 2008).
+/// Of what lies on an axis side by side: first those that nobody takes for each other (Okabe and
+/// Ito, "Color universal design", 2008).
 fn color(number: usize) -> RGBColor {
     const FIRST: [RGBColor; 6] = [
         RGBColor(0, 114, 178),

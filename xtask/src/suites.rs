@@ -12,8 +12,9 @@ pub struct Suite {
     pub arguments: &'static str,
     /// Seconds after which it is killed.
     pub limit: u64,
-    /// The emulator translates instruction by instruction. It takes interrupts between what it translated at once, which is otherwise a
-    /// straight line up to the next jump: a window of its own would never be interrupted.
+    /// The emulator translates instruction by instruction. It takes interrupts between what it
+    /// translated at once, which is otherwise a straight line up to the next jump: a window of its
+    /// own would never be interrupted.
     pub stepwise: bool,
     /// Runs with each kernel and libc, and not only once on each architecture.
     pub is_of_kernels: bool,
@@ -42,8 +43,8 @@ pub const SUITES: [Suite; 16] = [
     of_kernels("exact"),
     Suite { name: "exact-own", test: "exact", environment: NO_LIBC, ..PLAIN },
     Suite { name: "exact-portable", test: "exact", environment: "RSEQ_MODE=portable", ..PLAIN },
-    // Its windows are straight lines. Whatever takes its time is left out: the explorer's steps, which `exact` takes with shorter sections,
-    // and the same in other modes.
+    // Its windows are straight lines. Whatever takes its time is left out: the explorer's steps,
+    // which `exact` takes with shorter sections, and the same in other modes.
     Suite { arguments: "--skip at_every_instruction --skip exact_", stepwise: true, ..plain("window") },
     of_kernels("nested"),
     of_kernels("registration"),
@@ -53,6 +54,7 @@ pub const SUITES: [Suite; 16] = [
     plain("histogram"),
     plain("per_cpu"),
     plain("miri"),
-    // Its control breaks lists so that some thread may go round in one for ever: likelier where threads stay interrupted for longer.
+    // Its control breaks lists so that some thread may go round in one for ever: likelier where
+    // threads stay interrupted for longer.
     Suite { arguments: "--skip everything_at_once_without_check_and_arm", ..plain("soak") },
 ];

@@ -1,4 +1,5 @@
-//! How often sections are aborted, by how long their `prepare` is; what that takes, and whether all threads get their turn.
+//! How often sections are aborted, by how long their `prepare` is; what that takes, and whether all
+//! threads get their turn.
 
 use std::hint;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -1,4 +1,5 @@
-//! librseq's sections, in C, from headers that are no part of this project: they are compiled when the program starts.
+//! librseq's sections, in C, from headers that are no part of this project: they are compiled when
+//! the program starts.
 
 use std::ffi::{CStr, CString, c_ulong, c_void};
 use std::mem::transmute;

@@ -36,7 +36,8 @@ pub fn table() -> String {
     table
 }
 
-/// By how much the process grows for a counter, while all threads that add to it are there. (Their stacks are, before and after.)
+/// By how much the process grows for a counter, while all threads that add to it are there. (Their
+/// stacks are, before and after.)
 fn bytes<C: Send + Sync>(make: impl Fn() -> C, add: impl Fn(&C) + Sync) -> u64 {
     let counters = OnceLock::new();
     let together = Barrier::new(THREADS + 1);

@@ -1,6 +1,7 @@
-//! Sections as one writes them by hand, in the form that librseq has: the CPU is read before, a constant descriptor is armed, and the window compares the
-//! CPU, does what it must, and leaves the descriptor in force. The slots are at a fixed address, and each commit goes to an address that is in a register,
-//! as in sections of `rseq!`.
+//! Sections as one writes them by hand, in the form that librseq has: the CPU is read before, a
+//! constant descriptor is armed, and the window compares the CPU, does what it must, and leaves the
+//! descriptor in force. The slots are at a fixed address, and each commit goes to an address that
+//! is in a register, as in sections of `rseq!`.
 //!
 //! They rely on libc's registration, and on as many CPUs as there are slots.
 
@@ -61,7 +62,8 @@ fn aborted() {
     ABORTS.fetch_add(1, Relaxed);
 }
 
-/// A window with these instructions, after it has been armed and has compared the CPU. Its labels stand where the abort handler goes, and what else leaves it.
+/// A window with these instructions, after it has been armed and has compared the CPU. Its labels
+/// stand where the abort handler goes, and what else leaves it.
 macro_rules! window {
     ($cpu:ident, [$($line:literal),*], $($operands:tt)*) => {
         asm!(
@@ -94,7 +96,8 @@ pub fn count(counter: usize) {
     while !'window: {
         let cpu = cpu();
         let slot = COUNTERS[cpu % SLOTS].0[counter].as_ptr();
-        // SAFETY: the window adds to a live counter; the descriptor is constant; the area is the calling thread's.
+        // SAFETY: the window adds to a live counter; the descriptor is constant; the area is the
+        // calling thread's.
         unsafe {
             window!(
                 cpu,
@@ -126,7 +129,8 @@ pub fn list_push(node: &'static Node) {
         let head = &LISTS[cpu % SLOTS].0;
         let first = head.load(Relaxed);
         node.next.store(first, Relaxed);
-        // SAFETY: the window stores to a live list; the descriptor is constant; the area is the calling thread's.
+        // SAFETY: the window stores to a live list; the descriptor is constant; the area is the
+        // calling thread's.
         unsafe {
             window!(
                 cpu,
@@ -155,7 +159,8 @@ pub fn list_pop() -> Option<&'static Node> {
         'window: {
             let cpu = cpu();
             let mut popped = MaybeUninit::uninit();
-            // SAFETY: as in `list_push`; what is popped was pushed, so that it is a node; nodes are never freed.
+            // SAFETY: as in `list_push`; what is popped was pushed, so that it is a node; nodes are
+            // never freed.
             unsafe {
                 window!(
                     cpu,

@@ -32,7 +32,8 @@ pub fn hidden(mut number: usize) -> usize {
     number
 }
 
-/// The same reference, in a register: whoever goes there needs no address of an index, a displacement or both, which processors treat differently.
+/// The same reference, in a register: whoever goes there needs no address of an index, a
+/// displacement or both, which processors treat differently.
 #[inline(always)]
 pub fn in_register<T>(reference: &T) -> &T {
     let address = std::ptr::from_ref(reference);

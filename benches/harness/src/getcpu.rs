@@ -15,7 +15,8 @@ impl Vdso {
     ///
     /// glibc's `sched_getcpu` isn't it: from 2.35 on that reads the id of the restartable sequence.
     pub fn find() -> Option<Self> {
-        // SAFETY: the vDSO, which each process has, isn't loaded by this; the pointer is checked, and the function is the kernel's, of this type.
+        // SAFETY: the vDSO, which each process has, isn't loaded by this; the pointer is checked,
+        // and the function is the kernel's, of this type.
         unsafe {
             let image = libc::dlopen(c"linux-vdso.so.1".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
             let function = (!image.is_null()).then(|| libc::dlsym(image, c"__vdso_getcpu".as_ptr()))?;

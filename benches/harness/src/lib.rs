@@ -1,5 +1,6 @@
-//! Contenders are measured in blocks: each block runs all of them once, in a random order, one right after the other. What means something are ratios
-//! within a block, for what else the machine does changes from block to block; of these ratios the median and the quartiles are given.
+//! Contenders are measured in blocks: each block runs all of them once, in a random order, one
+//! right after the other. What means something are ratios within a block, for what else the machine
+//! does changes from block to block; of these ratios the median and the quartiles are given.
 
 #[cfg(target_arch = "x86_64")]
 pub mod by_hand;

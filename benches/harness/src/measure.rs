@@ -15,7 +15,8 @@ pub struct Plan {
     pub blocks: usize,
     /// How many threads do the operations. If there is a CPU for each, each has its own.
     pub threads: usize,
-    /// How long a contender runs in a block, about. Threads that outnumber the CPUs take longer: all of them have to get their turn.
+    /// How long a contender runs in a block, about. Threads that outnumber the CPUs take longer:
+    /// all of them have to get their turn.
     pub slice: Duration,
 }
 

@@ -16,12 +16,14 @@ pub struct Outcome {
     pub cpu_ns: f64,
     /// Aborts in a million operations, where they are known.
     pub aborts_per_million: Option<f64>,
-    /// What the thread that did least did, in terms of what each would have done if all had done the same.
+    /// What the thread that did least did, in terms of what each would have done if all had done
+    /// the same.
     pub least_share: f64,
 }
 
-/// Has each thread do at least so many batches. None counts before all are there, and those that are through go on until all are, lest the last have it
-/// easier; what they do meanwhile is done by the time that is measured, so it counts as well.
+/// Has each thread do at least so many batches. None counts before all are there, and those that
+/// are through go on until all are, lest the last have it easier; what they do meanwhile is done by
+/// the time that is measured, so it counts as well.
 pub fn race(contender: &Contender, threads: usize, quota: usize) -> Outcome {
     let cpus = available_cpus();
     let race = Race::new(contender, threads, quota);
@@ -126,7 +128,8 @@ impl Moment {
     }
 }
 
-/// Nanoseconds of processor time of the calling thread. Not of the process: the kernel brings what threads on other CPUs took up to date by the tick.
+/// Nanoseconds of processor time of the calling thread. Not of the process: the kernel brings what
+/// threads on other CPUs took up to date by the tick.
 fn cpu_time() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call fills the structure.

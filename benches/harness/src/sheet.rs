@@ -23,7 +23,8 @@ pub struct Measurement {
     pub cpu_ns: f64,
     /// Aborts in a million operations, where they are known.
     pub aborts_per_million: Option<f64>,
-    /// What the thread that did least did, in terms of what each would have done if all had done the same.
+    /// What the thread that did least did, in terms of what each would have done if all had done
+    /// the same.
     pub least_share: f64,
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 pub struct Signals(libc::timer_t);
 
 impl Signals {
-    /// One each time that so much time has gone by on the clock, as soon as the thread runs: there is never more than one that waits.
+    /// One each time that so much time has gone by on the clock, as soon as the thread runs: there
+    /// is never more than one that waits.
     pub fn every(time: Duration) -> Self {
         static HANDLED: Once = Once::new();
         HANDLED.call_once(handle);

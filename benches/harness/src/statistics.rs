@@ -45,7 +45,8 @@ fn of<'m>(measurements: &'m [Measurement], contender: &str) -> impl Iterator<Ite
     measurements.iter().filter(move |one| one.contender == contender)
 }
 
-/// A table, in Markdown, of what was measured of one structure by so many threads: times, and ratios to one contender.
+/// A table, in Markdown, of what was measured of one structure by so many threads: times, and
+/// ratios to one contender.
 pub fn table(measurements: &[Measurement], reference: &str) -> String {
     let mut table = format!(
         "| | ns | CPU ns | aborts in a million | least share | of {reference} | middle half |\n|---|---|---|---|---|---|---|\n"

@@ -1,7 +1,9 @@
-//! From the bytes of a file to what will be in memory: its loadable parts at their addresses, with the words that the dynamic linker will have filled in.
+//! From the bytes of a file to what will be in memory: its loadable parts at their addresses, with
+//! the words that the dynamic linker will have filled in.
 //!
-//! In a position-independent file the words of descriptors are 0: their values are addends of relocations. So those in the sections that are looked at are
-//! applied here, as if the file were loaded at address 0.
+//! In a position-independent file the words of descriptors are 0: their values are addends of
+//! relocations. So those in the sections that are looked at are applied here, as if the file were
+//! loaded at address 0.
 
 mod objects;
 mod relocations;
@@ -107,7 +109,8 @@ pub struct Image<'data> {
     functions: Vec<Function<'data>>,
 }
 
-/// Whether the words of a section are looked at. Code finds addresses of descriptors in the global offset table.
+/// Whether the words of a section are looked at. Code finds addresses of descriptors in the global
+/// offset table.
 fn matters(section: &str) -> bool {
     section.starts_with("__rseq_") || section.starts_with(".got")
 }
@@ -219,7 +222,8 @@ impl<'data> Image<'data> {
         self.loads.iter().find_map(|load| load.get(address, length))
     }
 
-    /// The code from an address on: as many of so many bytes as there are, none if it isn't executable.
+    /// The code from an address on: as many of so many bytes as there are, none if it isn't
+    /// executable.
     #[must_use]
     pub fn code(&self, address: u64, length: u64) -> &[u8] {
         self.loads
@@ -266,11 +270,13 @@ impl<'data> Image<'data> {
         Some(if self.is_big_endian() { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) })
     }
 
-    /// The function around an address, where it begins, and its name as the table of symbols has it.
+    /// The function around an address, where it begins, and its name as the table of symbols has
+    /// it.
     #[must_use]
     pub fn function(&self, address: u64) -> Option<(u64, &'data str)> {
         let behind = self.functions.partition_point(|function| function.address <= address);
-        // Several may have the same address, some of them without a size: those of assembly language.
+        // Several may have the same address, some of them without a size: those of assembly
+        // language.
         self.functions[..behind]
             .iter()
             .rev()

@@ -1,6 +1,7 @@
 //! Relocatable files: what a linker would do with them, as far as sections need it.
 //!
-//! Their sections are laid out one behind the other, so addresses are those of this layout; nothing else has any for them.
+//! Their sections are laid out one behind the other, so addresses are those of this layout; nothing
+//! else has any for them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -127,7 +128,8 @@ struct Relocated<'s> {
 }
 
 impl Relocated<'_> {
-    /// Applies one. What is malformed, or of no importance for sections, has no effect: it shows in what is read there.
+    /// Applies one. What is malformed, or of no importance for sections, has no effect: it shows in
+    /// what is read there.
     fn apply(&mut self, offset: u64, relocation: &Relocation, target: u64) -> Option<()> {
         let (effect, length) = effect(relocation, self.architecture)?;
         let first = usize::try_from(offset).ok()?;

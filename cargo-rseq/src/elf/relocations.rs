@@ -12,7 +12,8 @@ use crate::architecture::{Architecture, Relocations};
 /// More words aren't kept.
 const MAX_WORDS: usize = 1 << 22;
 
-/// The words in these ranges that are relocated, and what they become. What is malformed has no effect: it shows in what is read there.
+/// The words in these ranges that are relocated, and what they become. What is malformed has no
+/// effect: it shows in what is read there.
 pub fn words<E: FileHeader<Endian = object::Endianness>>(
     file: &ElfFile<'_, E>,
     architecture: Architecture,
@@ -67,7 +68,8 @@ impl<'data, E: FileHeader<Endian = object::Endianness>> Words<'_, 'data, E> {
         }
     }
 
-    /// Without an addend it is in the word itself, which needs no change then if the file is loaded at address 0.
+    /// Without an addend it is in the word itself, which needs no change then if the file is loaded
+    /// at address 0.
     fn entry(&mut self, at: u64, ty: u32, symbol: u32, symbols: &Symbols<'data, E>, addend: Option<u64>) {
         if self.found.len() >= MAX_WORDS || !self.ranges.iter().any(|range| range.contains(&at)) {
             return;

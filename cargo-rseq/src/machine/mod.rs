@@ -1,4 +1,5 @@
-//! What an instruction does, as far as the rules of restartable sequences are about it. One file per disassembler.
+//! What an instruction does, as far as the rules of restartable sequences are about it. One file
+//! per disassembler.
 
 #[cfg(feature = "capstone")]
 mod others;
@@ -136,8 +137,8 @@ pub enum Value {
     Unknown,
 }
 
-/// The register by which rseq-dsl's windows with a `prepare` tell the abort handler that all thread descriptors have where to go on; `None` where thread
-/// descriptors are given the window's own.
+/// The register by which rseq-dsl's windows with a `prepare` tell the abort handler that all thread
+/// descriptors have where to go on; `None` where thread descriptors are given the window's own.
 #[must_use]
 pub(crate) fn dispatched_by(architecture: Architecture) -> Option<Register> {
     (architecture == Architecture::X86_64).then_some(x86::R11)
@@ -180,8 +181,9 @@ pub fn advice(architecture: Architecture) -> &'static str {
     }
 }
 
-/// The instructions from an address on, up to so many bytes, the last of which may be cut off as invalid. What doesn't decode ends it, as one invalid
-/// instruction. Nothing where there is no disassembler.
+/// The instructions from an address on, up to so many bytes, the last of which may be cut off as
+/// invalid. What doesn't decode ends it, as one invalid instruction. Nothing where there is no
+/// disassembler.
 #[must_use]
 pub fn decode(image: &Image<'_>, address: u64, length: u64) -> Vec<Instruction> {
     decode_as(image, address, length, Texts::Written)
@@ -220,7 +222,8 @@ pub fn approaches(image: &Image<'_>, address: u64) -> Vec<u64> {
         Architecture::S390x | Architecture::Riscv64 => 2,
         _ => 4,
     };
-    // Instructions of different lengths, read from a wrong place, soon fall into step with the right ones: so farther is likelier.
+    // Instructions of different lengths, read from a wrong place, soon fall into step with the
+    // right ones: so farther is likelier.
     let steps = (1..=NEAR / step).rev().filter_map(|steps| address.checked_sub(steps * step));
     function.into_iter().chain(steps).collect()
 }

@@ -1,4 +1,5 @@
-//! Machines other than x86, by capstone: where threads go on, and whether something is written, told from mnemonics and capstone's groups.
+//! Machines other than x86, by capstone: where threads go on, and whether something is written,
+//! told from mnemonics and capstone's groups.
 
 use capstone::arch::{self, BuildsCapstone, BuildsCapstoneEndian, BuildsCapstoneExtraMode};
 use capstone::{Capstone, Endian, InsnDetail, InsnGroupType};
@@ -106,7 +107,8 @@ fn flow(
     if is_one_of(architecture, name, JUMPS) { Flow::Jump(target) } else { Flow::Branch(target) }
 }
 
-/// The target of a branch: the last operand, where that is a number. For RISC-V it is how far away that is.
+/// The target of a branch: the last operand, where that is a number. For RISC-V it is how far away
+/// that is.
 fn target(architecture: Architecture, address: u64, operands: &str) -> Option<u64> {
     let last = operands.rsplit([',', ' ']).next()?.trim_start_matches('#');
     let (is_negative, digits) = last.strip_prefix('-').map_or((false, last), |digits| (true, digits));

@@ -1,4 +1,5 @@
-//! Follows numbers through instructions that stand one behind the other: which addresses they put into registers and onto the stack.
+//! Follows numbers through instructions that stand one behind the other: which addresses they put
+//! into registers and onto the stack.
 
 use std::collections::HashMap;
 

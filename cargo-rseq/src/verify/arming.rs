@@ -58,7 +58,8 @@ fn differences(content: Content, window: &Window<'_>) -> Vec<String> {
         .collect()
 }
 
-/// A window that is published begins with the question whether the thread's descriptor is still in force.
+/// A window that is published begins with the question whether the thread's descriptor is still in
+/// force.
 pub fn checked(window: &Window<'_>, findings: &mut Findings<'_>) {
     if !matches!(window.code.arming, Arming::Published { .. }) {
         return;

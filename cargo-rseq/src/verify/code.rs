@@ -68,7 +68,8 @@ pub fn branches(window: &Window<'_>, findings: &mut Findings<'_>) {
     }
 }
 
-/// Whether a place outside of the window leads to a way out that is listed, after some instructions that put registers back: as in librseq's copies.
+/// Whether a place outside of the window leads to a way out that is listed, after some instructions
+/// that put registers back: as in librseq's copies.
 fn leads_to_listed(window: &Window<'_>, target: u64) -> bool {
     let listed = window.binary.sections.exits_of(window.descriptor);
     let way = follow(window.binary.image, target);
@@ -110,7 +111,8 @@ const FIELDS: &[(&str, i64, i64)] = &[
     ("slice_ctrl", 28, 32),
 ];
 
-/// Nothing is written to the thread's area, which is recognised by how the window, or what arms it, addresses it.
+/// Nothing is written to the thread's area, which is recognised by how the window, or what arms it,
+/// addresses it.
 pub fn area(window: &Window<'_>, findings: &mut Findings<'_>) {
     let Some(area) = window.code.area() else { return };
     for instruction in &window.code.window {

@@ -1,4 +1,5 @@
-//! The descriptor, and where it leads to: what the kernel checks (`rseq_get_rseq_cs` and `rseq_ip_fixup` of its `kernel/rseq.c`), ahead of time.
+//! The descriptor, and where it leads to: what the kernel checks (`rseq_get_rseq_cs` and
+//! `rseq_ip_fixup` of its `kernel/rseq.c`), ahead of time.
 
 use super::{Findings, Window};
 use crate::sections::DESCRIPTOR_BYTES;

@@ -1,4 +1,5 @@
-//! Checks windows against the rules that make them restartable: the kernel's, and those that the algorithm and tools rely on. All that is wrong is found at once.
+//! Checks windows against the rules that make them restartable: the kernel's, and those that the
+//! algorithm and tools rely on. All that is wrong is found at once.
 
 mod arming;
 mod arrays;
@@ -168,7 +169,8 @@ pub struct Report {
     pub windows: usize,
     /// What was found: violations and remarks.
     pub findings: Vec<Finding>,
-    /// The checks that couldn't be done, because nothing here disassembles for this machine, or not so far.
+    /// The checks that couldn't be done, because nothing here disassembles for this machine, or not
+    /// so far.
     pub not_done: Vec<&'static str>,
     /// Why they couldn't.
     pub not_done_because: Option<&'static str>,

@@ -1,4 +1,5 @@
-//! Small ELF files with one restartable section each, made from lines of machine code by name: so that each test changes one of them.
+//! Small ELF files with one restartable section each, made from lines of machine code by name: so
+//! that each test changes one of them.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::collections::BTreeMap;
@@ -235,7 +236,8 @@ impl Fixture {
         file.build()
     }
 
-    /// The same in a file that can be loaded anywhere: words are 0, and relocations have their values.
+    /// The same in a file that can be loaded anywhere: words are 0, and relocations have their
+    /// values.
     pub fn build_relocated(&self, by: Relocated) -> Vec<u8> {
         let content = self.content();
         let mut file = File::new(elf::EM_X86_64);

@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 #[path = "../../../tests/support/crates.rs"]
 mod crates;
 
-/// All share a folder, so that what runs in the compiler is built once; the program is overwritten each time.
+/// All share a folder, so that what runs in the compiler is built once; the program is overwritten
+/// each time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// The target of programs that run here.
@@ -23,7 +24,8 @@ pub fn build(name: &str, flags: &[&str]) -> PathBuf {
     program
 }
 
-/// Compiles the fixture's library for another machine, which takes no linker: its object file. `None` if there is no standard library for that.
+/// Compiles the fixture's library for another machine, which takes no linker: its object file.
+/// `None` if there is no standard library for that.
 pub fn object(target: &str) -> Option<PathBuf> {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().expect("the compiler is there").stdout;

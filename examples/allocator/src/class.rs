@@ -24,7 +24,8 @@ const CLASSES: [u8; LARGEST / ALIGN] = {
     classes
 };
 
-/// The number of the class whose objects have room for this layout, if there is one. There is none for nothing.
+/// The number of the class whose objects have room for this layout, if there is one. There is none
+/// for nothing.
 #[inline]
 pub fn of(layout: Layout) -> Option<usize> {
     if layout.align() > ALIGN {

@@ -1,4 +1,5 @@
-//! The allocator as the program's: everything that Rust allocates, in threads that begin and end, before `main`, in handlers and in forked children.
+//! The allocator as the program's: everything that Rust allocates, in threads that begin and end,
+//! before `main`, in handlers and in forked children.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod heap;
@@ -20,7 +21,8 @@ use support::{
 #[global_allocator]
 static GLOBAL: PerCpuAlloc<Ledger> = PerCpuAlloc::new(Ledger::new());
 
-/// Allocates objects of many sizes, moves them as they grow, and frees them. Says whether they were right.
+/// Allocates objects of many sizes, moves them as they grow, and frees them. Says whether they were
+/// right.
 fn work(seed: usize) -> bool {
     let word = format!("{seed} ");
     let texts: Vec<String> = (1..40).map(|count| word.repeat(count)).collect();
@@ -97,7 +99,8 @@ fn works_from_thread_to_thread() {
     assert_eq!(received, 4 * 500 * 20);
 }
 
-/// A handler allocates and frees, whatever it interrupts: the backend holds signals back while it works.
+/// A handler allocates and frees, whatever it interrupts: the backend holds signals back while it
+/// works.
 #[test]
 fn works_in_handlers() {
     static DONE: AtomicU64 = AtomicU64::new(0);

@@ -15,7 +15,8 @@ use rseq::{AllocError, Counter, Histogram};
 /// The requests of this process.
 pub static METRICS: Metrics = Metrics::new();
 
-/// What requests are told apart by. Paths that clients make up are all one, so there are never more.
+/// What requests are told apart by. Paths that clients make up are all one, so there are never
+/// more.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     Index,
@@ -84,7 +85,8 @@ impl Metrics {
         self.routes.iter().try_for_each(RouteMetrics::allocate)
     }
 
-    /// Counts a request that was answered. There is no `.await` here: a section is never left to wait.
+    /// Counts a request that was answered. There is no `.await` here: a section is never left to
+    /// wait.
     pub fn count(&self, route: Route, status: StatusCode, took: Duration) {
         let route = &self.routes[route as usize];
         let status = STATUSES.iter().position(|other| *other == status);

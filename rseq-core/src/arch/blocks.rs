@@ -46,8 +46,8 @@ impl Block {
         Self(UnsafeCell::new(MaybeUninit::zeroed()))
     }
 
-    /// The block, with the abort address that all have at first: whoever comes first stores it, or a
-    /// handler on top of it. (It may be another one already, of a window that was published.)
+    /// The block, with the abort address that all have at first: whoever comes first stores it, or
+    /// a handler on top of it. (It may be another one already, of a window that was published.)
     fn get(&self) -> *mut ThreadBlock {
         const { assert!(cfg!(any(target_pointer_width = "64", target_endian = "little")), "the lower word is first") };
         let block: *mut ThreadBlock = self.0.get().cast();

@@ -13,9 +13,11 @@ const OFF: libc::c_ulong = 0;
 const ON: libc::c_ulong = 1;
 const SYS_USER_DISPATCH: c_int = 2;
 
-/// From now on the calling thread's system calls are blocked while the selector is 1. (A signal that is held back would end the process.)
+/// From now on the calling thread's system calls are blocked while the selector is 1. (A signal
+/// that is held back would end the process.)
 pub(super) fn dispatch(selector: *const u8) {
-    // SAFETY: the first two initialise the set and the third reads it. The selector is the thread's as long as it runs, and there is a handler.
+    // SAFETY: the first two initialise the set and the third reads it. The selector is the thread's
+    // as long as it runs, and there is a handler.
     unsafe {
         let mut signals = MaybeUninit::uninit();
         libc::sigemptyset(signals.as_mut_ptr());
@@ -32,7 +34,8 @@ pub(super) fn stop_dispatch() {
 }
 
 /// # Safety
-/// The selector is there as long as the dispatch is on, and is 1 only where the handler is installed.
+/// The selector is there as long as the dispatch is on, and is 1 only where the handler is
+/// installed.
 unsafe fn set_dispatch(mode: libc::c_ulong, selector: *const u8) -> bool {
     const NO_RANGE: libc::c_ulong = 0;
     // SAFETY: the caller's.
@@ -91,7 +94,8 @@ struct Information {
     number: c_int,
 }
 
-/// A system call was blocked: made while a section was armed. (It is no longer, because the kernel delivered this signal.)
+/// A system call was blocked: made while a section was armed. (It is no longer, because the kernel
+/// delivered this signal.)
 extern "C" fn on_call(signal: c_int, information: *mut Information, context: *mut c_void) {
     // SAFETY: the kernel's, and so is the context.
     let (code, number) = unsafe { ((*information).code, (*information).number) };
@@ -113,7 +117,8 @@ fn go_on_before(signal: c_int, information: *mut Information, context: *mut c_vo
     let before = unsafe { &*BEFORE.load(Acquire) };
     match before.sa_sigaction {
         libc::SIG_IGN => {}
-        // SAFETY: what was in force before. The signal comes again when this handler returns: sent again, or because of what raised it.
+        // SAFETY: what was in force before. The signal comes again when this handler returns: sent
+        // again, or because of what raised it.
         libc::SIG_DFL => unsafe {
             libc::sigaction(signal, before, null_mut());
             libc::raise(signal);
@@ -151,7 +156,8 @@ pub(super) fn is_on_signal_stack() -> bool {
     }
 }
 
-/// Whether these two addresses are on one stack: all between them can be read, and it isn't more than a stack has. (Stacks have a page in front of them that can't.)
+/// Whether these two addresses are on one stack: all between them can be read, and it isn't more
+/// than a stack has. (Stacks have a page in front of them that can't.)
 pub(super) fn is_one_stack(one: usize, other: usize) -> bool {
     const MOST: usize = 64 << 20;
     const PAGE: usize = 4096;
@@ -163,7 +169,8 @@ pub(super) fn is_one_stack(one: usize, other: usize) -> bool {
 fn can_be_read(address: usize) -> bool {
     const INVALID: c_int = -1;
     const WORD: usize = 8;
-    // SAFETY: points to the calling thread's errno. The call changes nothing: it either can't read the set, or finds that it isn't told what to do with it.
+    // SAFETY: points to the calling thread's errno. The call changes nothing: it either can't read
+    // the set, or finds that it isn't told what to do with it.
     unsafe {
         let errno = libc::__errno_location();
         let before = *errno;

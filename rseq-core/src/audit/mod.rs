@@ -1,19 +1,25 @@
-//! The audit (feature `audit`): catches, where it happens, what `prepare` must not do and what keeps sections from ending.
+//! The audit (feature `audit`): catches, where it happens, what `prepare` must not do and what
+//! keeps sections from ending.
 //!
-//! **System calls.** While a section is armed, Syscall User Dispatch (`Documentation/admin-guide/syscall-user-dispatch.rst`, Linux 5.11) has the kernel send
-//! `SIGSYS` instead of making a call. Before each call it looks at a byte of the thread's to know whether to. That byte is one of `rseq_cs` itself: audited
-//! sections arm a descriptor of their own, at an address in which this byte says "block". Whatever takes the descriptor out of force puts "allow" there with
-//! the same store. So calls are caught exactly while the section is armed; those of a handler that interrupts `prepare` aren't, whatever signals it blocks,
-//! because the kernel cleared `rseq_cs` before the handler ran.
+//! **System calls.** While a section is armed, Syscall User Dispatch
+//! (`Documentation/admin-guide/syscall-user-dispatch.rst`, Linux 5.11) has the kernel send `SIGSYS`
+//! instead of making a call. Before each call it looks at a byte of the thread's to know whether
+//! to. That byte is one of `rseq_cs` itself: audited sections arm a descriptor of their own, at an
+//! address in which this byte says "block". Whatever takes the descriptor out of force puts "allow"
+//! there with the same store. So calls are caught exactly while the section is armed; those of a
+//! handler that interrupts `prepare` aren't, whatever signals it blocks, because the kernel cleared
+//! `rseq_cs` before the handler ran.
 //!
-//! **Sections in sections, and abandoned ones.** A section that begins while the thread's descriptor is in force begins inside another one, or that one was
-//! left without its end: the two stack pointers tell. Where a handler runs a section, none is in force.
+//! **Sections in sections, and abandoned ones.** A section that begins while the thread's
+//! descriptor is in force begins inside another one, or that one was left without its end: the two
+//! stack pointers tell. Where a handler runs a section, none is in force.
 //!
 //! **Places that aren't the index's own.** See [`places`].
 //!
-//! **What is harmless.** `prepare` may panic, and what it does on its way out of the section is its own business: it commits nothing. So the first call, or
-//! the first section inside, is only noted. If the section then comes to its window all the same, it starts again (it is no longer armed), and
-//! now whatever it does is reported at the spot.
+//! **What is harmless.** `prepare` may panic, and what it does on its way out of the section is its
+//! own business: it commits nothing. So the first call, or the first section inside, is only noted.
+//! If the section then comes to its window all the same, it starts again (it is no longer armed),
+//! and now whatever it does is reported at the spot.
 
 use core::cell::Cell;
 use core::fmt;
@@ -45,8 +51,8 @@ pub mod expansion {
 /// So many aborts of a section in a row are taken for a livelock.
 const MOST_ABORTS: u32 = MOST_REVOCATIONS;
 
-/// So many attempts of a section in a row, in each of which the thread slept, aren't an accident. (A handler may sleep that comes in between, also just
-/// before the section arms.)
+/// So many attempts of a section in a row, in each of which the thread slept, aren't an accident.
+/// (A handler may sleep that comes in between, also just before the section arms.)
 const MOST_SLEEPS: u32 = 100;
 
 /// A section's place in the source, and what was reported of it.
@@ -127,7 +133,8 @@ impl Finding<'_> {
     }
 }
 
-/// What a thread remembers of its sections. All is zero at first. Only the thread itself comes here, and the handlers that interrupt it.
+/// What a thread remembers of its sections. All is zero at first. Only the thread itself comes
+/// here, and the handlers that interrupt it.
 #[repr(C)]
 pub(crate) struct State {
     /// The descriptor that it arms: see [`settings::new_descriptor`]. Null for the usual one.
@@ -241,7 +248,8 @@ impl Audit {
         }
     }
 
-    /// It has committed, by this index, and stored to these places, which were evaluated before its window: the commit's is the last, if it was.
+    /// It has committed, by this index, and stored to these places, which were evaluated before its
+    /// window: the commit's is the last, if it was.
     #[inline(never)]
     pub fn committed<I: IndexKind>(&self, index: I, stores: &[usize]) {
         if !FAST.is_open() {
@@ -269,7 +277,8 @@ impl Audit {
     }
 }
 
-/// An attempt begins: the thread whose descriptor it is to arm. System calls are caught as soon as it does.
+/// An attempt begins: the thread whose descriptor it is to arm. System calls are caught as soon as
+/// it does.
 #[inline(never)]
 fn begin(location: &'static Location, frame: usize) -> (Located, Attempt) {
     let mut thread = arch::of_block(arch::some_block());
@@ -289,7 +298,8 @@ fn begin(location: &'static Location, frame: usize) -> (Located, Attempt) {
 /// Has the system calls of an attempt noticed, from the moment on that it arms.
 fn watch(location: &Location, thread: Located) -> Watch {
     match settings::oracle() {
-        // Where each attempt is stopped by a call that was reported before, the section would never end.
+        // Where each attempt is stopped by a call that was reported before, the section would never
+        // end.
         Oracle::Dispatch if !location.was_reported(Kind::Call) && arch::blocks_calls(thread.descriptor) => {
             linux::dispatch(arch::selector(thread.area));
             Watch::Dispatch
@@ -347,7 +357,8 @@ fn open_section() -> Option<Begun> {
     State::of_this_thread().open.section()
 }
 
-/// A system call of this number was blocked while this section was armed; `stack` is the stack pointer of who made it. Returns if it is to be made after all.
+/// A system call of this number was blocked while this section was armed; `stack` is the stack
+/// pointer of who made it. Returns if it is to be made after all.
 fn call(open: Begun, number: usize, stack: usize) {
     let state = State::of_this_thread();
     if !linux::is_one_stack(stack, open.frame) {
@@ -371,7 +382,8 @@ fn disarm() {
     unsafe { arch::disarm(arch::locate().area) };
 }
 
-/// Says what was found, once for each section and kind. Returns only if it was said before, or if the program is to go on.
+/// Says what was found, once for each section and kind. Returns only if it was said before, or if
+/// the program is to go on.
 #[cold]
 fn report(section: &Location, finding: Finding<'_>) {
     // The system calls of the report aren't the section's.
@@ -411,7 +423,8 @@ impl State {
         core::ptr::from_ref(self).addr()
     }
 
-    /// The descriptor that the thread's audited sections arm: one that blocks system calls, once it is known that the kernel does it.
+    /// The descriptor that the thread's audited sections arm: one that blocks system calls, once it
+    /// is known that the kernel does it.
     fn choose_descriptor(&self) -> *mut Descriptor {
         let is_new = self.descriptor.load(Relaxed).is_null() && settings::oracle() == Oracle::Dispatch;
         if is_new && let Some(descriptor) = settings::new_descriptor(usual_descriptor()) {
@@ -434,7 +447,8 @@ impl State {
         in_force == self.descriptor().addr() as u64
     }
 
-    /// Notes what the open section does, or reports it if it was confirmed that it does such things and goes on to its window.
+    /// Notes what the open section does, or reports it if it was confirmed that it does such things
+    /// and goes on to its window.
     fn note(&self, open: Begun, finding: Finding<'_>) {
         if self.noted.get() == open && self.confirmed.load(Relaxed) {
             self.noted.set(Begun::NONE);
@@ -473,7 +487,8 @@ impl State {
 }
 
 impl Memory {
-    /// What is there, word by word: a handler that puts it back has changed nothing, not even where it came in the middle of [`Self::set`].
+    /// What is there, word by word: a handler that puts it back has changed nothing, not even where
+    /// it came in the middle of [`Self::set`].
     fn get(&self) -> Begun {
         Begun { location: self.location.load(Relaxed), frame: self.frame.load(Relaxed) }
     }

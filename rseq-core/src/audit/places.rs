@@ -1,9 +1,11 @@
 //! Commits to what isn't their index's own.
 //!
-//! A place in a slot of another index is one at once. Of any other place it takes two threads to tell. They may commit there by turns, each having got the place from the other (by a
-//! lock, a drain, an allocator), and they do no wrong if they never have it both. So a section notes two moments at which it has its places: when they are all
-//! evaluated, and a little later, just before its window. If two sections, of two threads and by two indices, commit to one place, and of each these two moments
-//! aren't both earlier than the other's, they had it at once.
+//! A place in a slot of another index is one at once. Of any other place it takes two threads to
+//! tell. They may commit there by turns, each having got the place from the other (by a lock, a
+//! drain, an allocator), and they do no wrong if they never have it both. So a section notes two
+//! moments at which it has its places: when they are all evaluated, and a little later, just before
+//! its window. If two sections, of two threads and by two indices, commit to one place, and of each
+//! these two moments aren't both earlier than the other's, they had it at once.
 
 use core::hint::spin_loop;
 use core::ptr::null_mut;
@@ -26,7 +28,8 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// All places are evaluated, the commit's too. Where another thread committed to that before, it waits a little, so that they may meet.
+    /// All places are evaluated, the commit's too. Where another thread committed to that before,
+    /// it waits a little, so that they may meet.
     pub(super) fn now(place: usize, thread: usize) -> Self {
         let from = CLOCK.load(Acquire);
         if Entry::of(place).is_anothers(place, thread) {
@@ -73,11 +76,13 @@ impl Commit {
     }
 }
 
-/// The last commits: to each place in an entry that the place selects, and where several share one the latest.
+/// The last commits: to each place in an entry that the place selects, and where several share one
+/// the latest.
 static ENTRIES: [Entry; 1 << EXPONENT] = [const { Entry::new() }; _];
 const EXPONENT: u32 = 10;
 
-/// A commit, of none if the section is null. On lines of its own, because threads write to it all the time.
+/// A commit, of none if the section is null. On lines of its own, because threads write to it all
+/// the time.
 #[repr(align(128))]
 struct Entry {
     /// Somebody reads and writes it. Whoever else comes by leaves it alone, as a handler must.
@@ -124,7 +129,8 @@ impl Entry {
         &ENTRIES[((place as u64).wrapping_mul(SPREAD) >> (u64::BITS - EXPONENT)) as usize]
     }
 
-    /// Whether the last commit there was to this place, by another thread. (No harm if it is half of another one.)
+    /// Whether the last commit there was to this place, by another thread. (No harm if it is half
+    /// of another one.)
     fn is_anothers(&self, place: usize, thread: usize) -> bool {
         self.place.load(Relaxed) == place && self.thread.load(Relaxed) != thread
     }

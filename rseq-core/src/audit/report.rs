@@ -1,4 +1,5 @@
-//! What a report says. It takes no memory, because a section may be found in the middle of an allocation.
+//! What a report says. It takes no memory, because a section may be found in the middle of an
+//! allocation.
 
 use core::fmt::{self, Display, Formatter, Write};
 

@@ -49,7 +49,8 @@ pub(super) fn goes_on() -> bool {
     SETTINGS.load(Acquire) & GOES_ON != 0
 }
 
-/// Others, on whatever thread or in a handler on top of this, don't wait for it: they aren't watched yet.
+/// Others, on whatever thread or in a handler on top of this, don't wait for it: they aren't
+/// watched yet.
 #[cold]
 fn decide() -> u32 {
     if let Err(settings) = SETTINGS.compare_exchange(0, DECIDING, Acquire, Acquire) {
@@ -66,7 +67,8 @@ fn decide() -> u32 {
     settings
 }
 
-/// Memory for descriptors where they block system calls. It is never given back: a thread leaves its descriptor behind, 32 bytes.
+/// Memory for descriptors where they block system calls. It is never given back: a thread leaves
+/// its descriptor behind, 32 bytes.
 static MEMORY: AtomicPtr<Descriptor> = AtomicPtr::new(null_mut());
 static USED: AtomicUsize = AtomicUsize::new(0);
 const BYTES: usize = 64 << 20;

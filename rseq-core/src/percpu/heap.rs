@@ -1,4 +1,5 @@
-//! Memory for slots from the allocator, where there is no address space to reserve: each slot on cache lines of its own.
+//! Memory for slots from the allocator, where there is no address space to reserve: each slot on
+//! cache lines of its own.
 
 use alloc::alloc::{alloc_zeroed, dealloc};
 use core::alloc::Layout;
@@ -26,7 +27,8 @@ impl Arena {
         Self(())
     }
 
-    /// Memory of zeroes for a value of this layout in each slot: the address of the first, from which the others are a [`stride`] apart.
+    /// Memory of zeroes for a value of this layout in each slot: the address of the first, from
+    /// which the others are a [`stride`] apart.
     pub(super) fn allocate(&self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
         let all = all_slots(layout).ok_or(AllocError { bytes: usize::MAX })?;
         // SAFETY: a slot has a size of 128 bytes at least.

@@ -68,7 +68,8 @@ struct Count {
 
 /// What an exploration covered, and what went wrong.
 ///
-/// Its `Display` is a table of the phases and events, with the number of instructions that were explored; the alternate form (`{:#}`) lists the instructions too.
+/// Its `Display` is a table of the phases and events, with the number of instructions that were
+/// explored; the alternate form (`{:#}`) lists the instructions too.
 #[derive(Clone, Debug)]
 pub struct Report {
     name: String,
@@ -145,7 +146,8 @@ impl Report {
         self.counts.values().map(|count| count.explored).sum()
     }
 
-    /// How many cases weren't, because the section didn't come by the instruction: it took another way.
+    /// How many cases weren't, because the section didn't come by the instruction: it took another
+    /// way.
     #[must_use]
     pub fn not_reached(&self) -> usize {
         self.counts.values().map(|count| count.not_reached).sum()

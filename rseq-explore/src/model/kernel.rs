@@ -1,7 +1,9 @@
-//! What the kernel does with the threads of a model, by the rules of `docs/soundness.md`: an event with the thread inside the window that is in force
-//! leads to the abort handler; outside of it, it takes the descriptor out of force.
+//! What the kernel does with the threads of a model, by the rules of `docs/soundness.md`: an event
+//! with the thread inside the window that is in force leads to the abort handler; outside of it, it
+//! takes the descriptor out of force.
 //!
-//! It also checks what a user of the protocol may rely on. Each of these rules has a mutant that breaks it, see `tests/model.rs`.
+//! It also checks what a user of the protocol may rely on. Each of these rules has a mutant that
+//! breaks it, see `tests/model.rs`.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -90,7 +92,8 @@ pub enum Broken {
     AbortedByNothing,
     /// A section stored to memory behind its commit.
     StoredAfterCommit,
-    /// While a section was under way to its commit, one of another thread, by another index, committed to the same place.
+    /// While a section was under way to its commit, one of another thread, by another index,
+    /// committed to the same place.
     SharedPlace,
 }
 
@@ -159,7 +162,8 @@ impl Thread {
         self.area.in_force.set(None);
     }
 
-    /// A signal's handler runs. Sections of its own are none of the business of the one that it interrupts.
+    /// A signal's handler runs. Sections of its own are none of the business of the one that it
+    /// interrupts.
     pub(super) fn signal(&self, handler: impl FnOnce()) {
         self.interrupt();
         let interrupted = (self.aborted.take(), self.attempt.get(), self.at.get());
@@ -200,7 +204,8 @@ impl Thread {
         self.must(attempt.index.is_none_or(|used| used == index.1), Broken::WrongSlot);
         self.attempt.set(Attempt { committed: true, ..attempt });
         let mut commits = self.commits.borrow_mut();
-        // Who got the place from another thread, in whatever way, began after that was through with it.
+        // Who got the place from another thread, in whatever way, began after that was through with
+        // it.
         let meanwhile = &commits[attempt.commits..];
         let shares = |other: &Commit| other.at == at && other.thread != self.number && other.index != index;
         self.must(!meanwhile.iter().any(shares), Broken::SharedPlace);

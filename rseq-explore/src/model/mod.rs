@@ -1,12 +1,17 @@
-//! Sections on a machine that doesn't exist, whose kernel interrupts them in every way and at every step.
+//! Sections on a machine that doesn't exist, whose kernel interrupts them in every way and at every
+//! step.
 //!
-//! [`model!`](crate::model!) is `rseq!` for that machine: the same language, compiled to the same steps, each of which asks the model first whether something happens
-//! to the thread there. `prepare`, `abort` and results are ordinary Rust as ever; `prepare` may be interrupted before each of its statements. A [`Model`] runs such
-//! sections by every schedule with a bounded number of events: preemptions, moves to another CPU, signals whose handler runs sections, fences, and any interleaving
-//! with the threads of the other CPU. After each run a check says whether the result is right, and the model itself whether its rules were kept: see [`Broken`].
+//! [`model!`](crate::model!) is `rseq!` for that machine: the same language, compiled to the same
+//! steps, each of which asks the model first whether something happens to the thread there.
+//! `prepare`, `abort` and results are ordinary Rust as ever; `prepare` may be interrupted before
+//! each of its statements. A [`Model`] runs such sections by every schedule with a bounded number
+//! of events: preemptions, moves to another CPU, signals whose handler runs sections, fences, and
+//! any interleaving with the threads of the other CPU. After each run a check says whether the
+//! result is right, and the model itself whether its rules were kept: see [`Broken`].
 //!
-//! It needs neither a kernel with restartable sequences nor a machine with several CPUs, and the same bounds give the same runs each time. It can't
-//! show what the machine's instructions do; that the asm does the same as the steps is what the tests of random sections are for.
+//! It needs neither a kernel with restartable sequences nor a machine with several CPUs, and the
+//! same bounds give the same runs each time. It can't show what the machine's instructions do; that
+//! the asm does the same as the steps is what the tests of random sections are for.
 //!
 //! ```
 //! use rseq::PerCpu;
@@ -59,7 +64,8 @@ pub use self::world::Wrong;
 /// How many CPUs the machine has.
 pub const CPUS: usize = 2;
 
-/// A section as `rseq::rseq!` has it, for a [`Model`] to interrupt. Outside of one it runs as if alone on CPU 0.
+/// A section as `rseq::rseq!` has it, for a [`Model`] to interrupt. Outside of one it runs as if
+/// alone on CPU 0.
 ///
 /// ```
 /// use rseq::PerCpu;
@@ -79,7 +85,8 @@ macro_rules! model {
     };
 }
 
-/// What expansions use: that of `rseq`, with the model's sections and windows in the place of the machine's.
+/// What expansions use: that of `rseq`, with the model's sections and windows in the place of the
+/// machine's.
 #[doc(hidden)]
 pub mod __private {
     pub use rseq::__private::*;
@@ -95,7 +102,8 @@ pub mod __private {
 pub struct Bounds {
     /// How many events a schedule has at most.
     pub events: usize,
-    /// Whether the model checks its own rules (see [`Broken`]), or leaves it to the check to notice what follows from breaking them.
+    /// Whether the model checks its own rules (see [`Broken`]), or leaves it to the check to notice
+    /// what follows from breaking them.
     pub rules: bool,
 }
 
@@ -237,7 +245,8 @@ impl<S: 'static> Model<S> {
     }
 }
 
-/// What `rseq::fence::all()` is to the machine's sections: when it returns, no section of the model's other threads that began before can still commit.
+/// What `rseq::fence::all()` is to the machine's sections: when it returns, no section of the
+/// model's other threads that began before can still commit.
 pub fn fence() {
     running::fence();
 }
@@ -249,13 +258,16 @@ pub struct Place {
     pub attempt: usize,
     /// What the step does.
     pub step: &'static str,
-    /// How much of `critical` and `commit` is done, in half statements: the number is odd in the middle of a `copy`.
+    /// How much of `critical` and `commit` is done, in half statements: the number is odd in the
+    /// middle of a `copy`.
     pub progress: usize,
-    /// Whether a descriptor is in force. If so, and unless the section has committed, an interruption aborts it.
+    /// Whether a descriptor is in force. If so, and unless the section has committed, an
+    /// interruption aborts it.
     pub armed: bool,
 }
 
-/// Runs `body` on a thread of its own, alone, and interrupts it in front of the steps that `interrupts` says.
+/// Runs `body` on a thread of its own, alone, and interrupts it in front of the steps that
+/// `interrupts` says.
 ///
 /// ```
 /// use rseq::PerCpu;

@@ -46,7 +46,8 @@ pub(super) fn aside<R>(run: impl FnOnce() -> R) -> R {
     run()
 }
 
-/// The thread comes to a step. Whether it is the step that it goes on with: if not, it is the abort handler.
+/// The thread comes to a step. Whether it is the step that it goes on with: if not, it is the abort
+/// handler.
 pub(super) fn comes_to(code: &'static Code, step: usize) -> bool {
     let Running { thread, events } = RUNNING.with_borrow(Running::clone);
     let at = Address { code, step };

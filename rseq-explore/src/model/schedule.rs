@@ -1,7 +1,9 @@
-//! Every schedule with so many events: which thread runs, and what happens to it in front of each of its steps.
+//! Every schedule with so many events: which thread runs, and what happens to it in front of each
+//! of its steps.
 //!
-//! A schedule is a list of choices. A run makes the choices of the list, and beyond its end the first one each time; the next run has the last choice
-//! changed that can be (depth-first search without memory, as loom does it). Threads are coroutines of one thread, so a run takes
+//! A schedule is a list of choices. A run makes the choices of the list, and beyond its end the
+//! first one each time; the next run has the last choice changed that can be (depth-first search
+//! without memory, as loom does it). Threads are coroutines of one thread, so a run takes
 //! microseconds and the same choices lead to the same run.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -91,7 +93,8 @@ fn fibers<S: 'static>(model: &Model<S>, state: &Rc<S>, world: &Rc<World>, stacks
     model.threads.iter().enumerate().map(fiber).collect()
 }
 
-/// Lets the threads run to their ends, or until something is wrong. Says how many came to their ends.
+/// Lets the threads run to their ends, or until something is wrong. Says how many came to their
+/// ends.
 fn go(world: &Rc<World>, mut fibers: Vec<Fiber>, stacks: &mut Stacks) -> usize {
     world.start(0..CPUS);
     while let Some(next) = world.next() {

@@ -245,7 +245,8 @@ impl World {
     }
 
     fn suspend(&self, thread: &Thread) {
-        // SAFETY: set by the coroutine of this thread, on whose stack this runs, and valid as long as that.
+        // SAFETY: set by the coroutine of this thread, on whose stack this runs, and valid as long
+        // as that.
         unsafe { &*self.yielders[thread.number].get() }.suspend(());
     }
 

@@ -1,13 +1,15 @@
-//! The asm of a window, by whatever machine's instructions: where its pieces lie, and the steps in their order.
+//! The asm of a window, by whatever machine's instructions: where its pieces lie, and the steps in
+//! their order.
 
 use super::arch::Machine;
 use super::{Ways, note};
 use crate::allocate::Allocation;
 use crate::ir::{Operand, Program, Register, Step, TypeId};
 
-/// The asm of a window. Its operands: `s0`, `s1` .. the slots of the allocation, `b0` .. the sizes of types and `signed0` .. whether they are signed, `p0` .. the
-/// sizes of slots and elements, or `n0` .. those of slots as powers of two, `fast` and `cpus_offset` the number of CPUs; `aborted`, `exit0` .. where it goes, if these are labels; and what the machine
-/// calls its scratch registers.
+/// The asm of a window. Its operands: `s0`, `s1` .. the slots of the allocation, `b0` .. the sizes
+/// of types and `signed0` .. whether they are signed, `p0` .. the sizes of slots and elements, or
+/// `n0` .. those of slots as powers of two, `fast` and `cpus_offset` the number of CPUs; `aborted`,
+/// `exit0` .. where it goes, if these are labels; and what the machine calls its scratch registers.
 pub fn window(machine: &dyn Machine, program: &Program, allocation: &Allocation, ways: Ways) -> Vec<String> {
     let writer = Writer { machine, program, allocation, ways };
     let mut lines = writer.sections();
@@ -36,9 +38,10 @@ pub struct Writer<'p> {
 }
 
 impl Writer<'_> {
-    /// The constant descriptor and what refers to it. Labels: 22 the descriptor, 23 start, 24 post-commit, 25 abort handler, 26 behind the checks at the start, 27 and 28 the note, 29 the end, 30 and
-    /// the following the exits, 60 and the following the machine's own. The arrays are retained (`R`) because nothing in the code refers to them; the
-    /// descriptors are kept by both.
+    /// The constant descriptor and what refers to it. Labels: 22 the descriptor, 23 start, 24
+    /// post-commit, 25 abort handler, 26 behind the checks at the start, 27 and 28 the note, 29 the
+    /// end, 30 and the following the exits, 60 and the following the machine's own. The arrays are
+    /// retained (`R`) because nothing in the code refers to them; the descriptors are kept by both.
     fn sections(&self) -> Vec<String> {
         let (mut lines, exits) = self.stubs();
         lines.extend([
@@ -60,7 +63,8 @@ impl Writer<'_> {
         lines
     }
 
-    /// The ways out of the window, away from it: the stubs of exits, and the abort handler. And what tools are told of the exits.
+    /// The ways out of the window, away from it: the stubs of exits, and the abort handler. And
+    /// what tools are told of the exits.
     fn stubs(&self) -> (Vec<String>, Vec<String>) {
         let [enter, leave] = self.machine.cold();
         let (mut lines, mut exits) = (vec![enter.into()], Vec::new());
@@ -83,7 +87,8 @@ impl Writer<'_> {
         (lines, exits)
     }
 
-    /// Words of 64 bits, as the kernel's structures and tools have addresses, in the order of the machine's bytes.
+    /// Words of 64 bits, as the kernel's structures and tools have addresses, in the order of the
+    /// machine's bytes.
     fn addresses(&self, labels: &[&str]) -> String {
         match self.machine.pointer_bits() {
             64 => format!(".quad {}", labels.join(", ")),
@@ -151,7 +156,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Lines for each width that a register can have, of which the assembler takes those for the width of the type.
+    /// Lines for each width that a register can have, of which the assembler takes those for the
+    /// width of the type.
     pub fn by_width(&self, ty: TypeId, lines: impl Fn(u32) -> Vec<String>) -> Vec<String> {
         let mut all = Vec::new();
         for bits in [64, 32, 16].into_iter().filter(|bits| *bits <= self.machine.pointer_bits()) {
@@ -193,7 +199,8 @@ pub fn shifts_by_register(program: &Program) -> bool {
     program.in_window().any(by_register)
 }
 
-/// A number as so many bits have it, with their sign. (`rustc` refuses a literal that doesn't fit, unless it is told not to.)
+/// A number as so many bits have it, with their sign. (`rustc` refuses a literal that doesn't fit,
+/// unless it is told not to.)
 pub fn signed(number: i64, bits: u32) -> i64 {
     number << (64 - bits) >> (64 - bits)
 }
@@ -203,8 +210,8 @@ pub fn unsigned(number: i64, bits: u32) -> u64 {
     (number as u64) << (64 - bits) >> (64 - bits)
 }
 
-/// What can be wrong with the instructions of a window, for negative controls: a name, and what is wrong. Those that not every machine's windows can have are
-/// x86-64's alone.
+/// What can be wrong with the instructions of a window, for negative controls: a name, and what is
+/// wrong. Those that not every machine's windows can have are x86-64's alone.
 #[cfg(feature = "mutants")]
 pub const MUTATIONS: &[(&str, &str)] = &[
     ("start_inside", "the window starts one instruction late"),
@@ -214,7 +221,8 @@ pub const MUTATIONS: &[(&str, &str)] = &[
     ("missing_clobber", "the compiler isn't told of a register that the window changes"),
 ];
 
-/// Gets the lines of a window wrong in these ways. (Those that aren't about lines are about operands: see `window.rs` and the machine's scratch registers.)
+/// Gets the lines of a window wrong in these ways. (Those that aren't about lines are about
+/// operands: see `window.rs` and the machine's scratch registers.)
 #[cfg(feature = "mutants")]
 fn mutate(machine: &dyn Machine, lines: &mut Vec<String>, flaws: &[String]) {
     for flaw in flaws {

@@ -1,8 +1,9 @@
 //! Sections for editors, which ask about code while it is being typed.
 //!
-//! To complete at the cursor, an editor expands a section twice, as it stands and with a made-up name at the cursor, and
-//! looks up in the first what it found in the second, by its place. One may be readable and the other not, so both must be the same up to
-//! there: what is emitted here depends on where the clauses begin and on nothing inside of them, and the errors come last.
+//! To complete at the cursor, an editor expands a section twice, as it stands and with a made-up
+//! name at the cursor, and looks up in the first what it found in the second, by its place. One may
+//! be readable and the other not, so both must be the same up to there: what is emitted here
+//! depends on where the clauses begin and on nothing inside of them, and the errors come last.
 
 use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
 
@@ -10,14 +11,16 @@ use super::{Context, hidden};
 use crate::error::Errors;
 use crate::syntax::ast::Keyword;
 
-/// Whether it is rust-analyzer that runs this macro. It has macros built as for the compiler, and sets its `cfg(rust_analyzer)` for the
-/// crates of a workspace but not for those that they depend on, where the shell of a section is: so only the name of the program tells.
+/// Whether it is rust-analyzer that runs this macro. It has macros built as for the compiler, and
+/// sets its `cfg(rust_analyzer)` for the crates of a workspace but not for those that they depend
+/// on, where the shell of a section is: so only the name of the program tells.
 pub fn asks() -> bool {
     let program = std::env::current_exe().unwrap_or_default();
     program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("rust-analyzer"))
 }
 
-/// The user's code as it was written, clause after clause, for the names and types in it alone: nothing runs in an editor.
+/// The user's code as it was written, clause after clause, for the names and types in it alone:
+/// nothing runs in an editor.
 pub fn editor(clauses: Vec<(Keyword, TokenStream)>, context: &Context, errors: Errors) -> TokenStream {
     let (facade, private) = (&context.facade, context.private());
     let mut value = hidden!(());
@@ -89,7 +92,8 @@ fn halves(arguments: TokenStream) -> (TokenStream, TokenStream) {
     (place, tokens.collect())
 }
 
-/// A window's statements, in which each `load(place)` is an expression of the type of what is there.
+/// A window's statements, in which each `load(place)` is an expression of the type of what is
+/// there.
 fn typed_loads(statements: TokenStream, private: &TokenStream) -> TokenStream {
     let mut typed = TokenStream::new();
     let mut tokens = statements.into_iter().peekable();

@@ -1,8 +1,9 @@
 //! From steps to tokens: ordinary Rust around one window.
 //!
-//! Every name of the macro's own is resolved where the macro is defined, so that user code neither sees nor changes it;
-//! the user's tokens keep their spans. That holds for variables. A name that a pattern binds must also be none of the user's statics, constants and unit
-//! structs, which it would be taken for: so these all begin with `__rseq_`.
+//! Every name of the macro's own is resolved where the macro is defined, so that user code neither
+//! sees nor changes it; the user's tokens keep their spans. That holds for variables. A name that a
+//! pattern binds must also be none of the user's statics, constants and unit structs, which it
+//! would be taken for: so these all begin with `__rseq_`.
 
 pub mod arch;
 pub mod asm;
@@ -61,14 +62,16 @@ pub enum Registers {
 /// How a window says that it was left.
 #[derive(Clone, Copy)]
 pub enum Ways {
-    /// It goes to a label of Rust's for each way: the shortest, but then rustc lets it return nothing.
+    /// It goes to a label of Rust's for each way: the shortest, but then rustc lets it return
+    /// nothing.
     Labels,
     /// It leaves a number in this slot and ends as if it had committed.
     Number(usize),
 }
 
 impl Context {
-    /// Takes the bracketed groups in front of a section: the facade, the emitter, and others for the caller.
+    /// Takes the bracketed groups in front of a section: the facade, the emitter, and others for
+    /// the caller.
     pub fn split(tokens: TokenStream) -> syn::Result<(Self, Vec<String>, TokenStream)> {
         let mut tokens = tokens.into_iter().peekable();
         let mut groups = Vec::new();
@@ -134,7 +137,8 @@ impl Context {
     }
 }
 
-/// Quotes what the macro itself says: resolved where the macro is defined, so that a name of the user's never meets it.
+/// Quotes what the macro itself says: resolved where the macro is defined, so that a name of the
+/// user's never meets it.
 macro_rules! hidden {
     ($($tokens:tt)*) => { quote::quote_spanned!(proc_macro2::Span::mixed_site()=> $($tokens)*) };
 }
@@ -160,8 +164,8 @@ pub fn program(program: &Program, registers: &Registers, context: &Context) -> T
         return hidden!('retry: { #audit #before #types #attempt });
     }
     let counter = counter(&program.abort);
-    // The block inside the loop has rustc refuse an unlabelled `break` or `continue` of the user's, were it hidden in the
-    // arguments of a macro.
+    // The block inside the loop has rustc refuse an unlabelled `break` or `continue` of the user's,
+    // were it hidden in the arguments of a macro.
     hidden! {{
         #counter
         #audit
@@ -186,7 +190,8 @@ fn attempt(program: &Program, registers: &Registers, context: &Context) -> Token
     let last = last_exit(program);
     let names = bind(program, &program.window.in_result, &private);
     let reachable = reachable();
-    // In parentheses, because a value that starts with a label can't stand behind the label of `break`.
+    // In parentheses, because a value that starts with a label can't stand behind the label of
+    // `break`.
     let result = program.result.as_ref().map_or_else(|| hidden!(()), |result| hidden!((#result)));
     hidden! {
         #prepared
@@ -209,8 +214,9 @@ fn attempt(program: &Program, registers: &Registers, context: &Context) -> Token
     }
 }
 
-/// The user's code of a section that was refused, where it never runs. So rustc resolves the names and checks the types in it:
-/// nothing else looks unused because of the mistake, and editors can complete.
+/// The user's code of a section that was refused, where it never runs. So rustc resolves the names
+/// and checks the types in it: nothing else looks unused because of the mistake, and editors can
+/// complete.
 pub fn refused(program: &Program, context: &Context) -> TokenStream {
     let private = context.private();
     let (audit, before) = (audit(program, context), before(program, context));
@@ -243,7 +249,8 @@ pub fn refused(program: &Program, context: &Context) -> TokenStream {
     }
 }
 
-/// The same for a section in whose window not every name means something: what is ordinary Rust all the same.
+/// The same for a section in whose window not every name means something: what is ordinary Rust all
+/// the same.
 pub fn unresolved(section: &Section, context: &Context) -> TokenStream {
     let private = context.private();
     let kind = index_kind(section.is_mm_cid(), &private);
@@ -260,7 +267,8 @@ pub fn unresolved(section: &Section, context: &Context) -> TokenStream {
     }
 }
 
-/// In front of a statement of the macro's own: that the user's code may never get to it is none of the user's business.
+/// In front of a statement of the macro's own: that the user's code may never get to it is none of
+/// the user's business.
 fn reachable() -> TokenStream {
     hidden!(#[allow(unreachable_code, clippy::diverging_sub_expression, clippy::unused_unit)])
 }
@@ -321,8 +329,8 @@ fn before(program: &Program, context: &Context) -> TokenStream {
     hidden!(#code #(#steps)*)
 }
 
-/// These expressions, around what works on them. They are nested, each what the next one's `match` is on, so that what is temporary in one
-/// lives while the window runs.
+/// These expressions, around what works on them. They are nested, each what the next one's `match`
+/// is on, so that what is temporary in one lives while the window runs.
 fn around_window(program: &Program, context: &Context, inner: &TokenStream) -> TokenStream {
     let private = context.private();
     let point = listing(program, context).map(|listing| listing.before_window(&private));
@@ -336,8 +344,9 @@ fn listing<'p>(program: &'p Program, context: &Context) -> Option<model::Listing
     matches!(context.emitter, Emitter::Model).then(|| model::Listing::of(program))
 }
 
-/// Whether it is a negative control, of which nothing is asked that only debug builds ask: it may leave sections armed on purpose, and the more often it is in its window, the
-/// sooner it loses something.
+/// Whether it is a negative control, of which nothing is asked that only debug builds ask: it may
+/// leave sections armed on purpose, and the more often it is in its window, the sooner it loses
+/// something.
 fn is_control(program: &Program) -> bool {
     !program.flaws.is_empty()
 }
@@ -374,7 +383,8 @@ fn rust(step: &Step, program: &Program, guarded: bool, context: &Context) -> Tok
             hidden!(let #name #kind = #private::Section::index(&__rseq_section);)
         }
         Step::Prepare(body) => statements(body),
-        // What the expressions evaluated for the window are around, and the window: see `around_window`. The guard is what arming makes.
+        // What the expressions evaluated for the window are around, and the window: see
+        // `around_window`. The guard is what arming makes.
         Step::Guard
         | Step::Outside
         | Step::Publish { .. }
@@ -431,7 +441,8 @@ fn evaluate(id: usize, Outside { kind, code }: &Outside, inner: &TokenStream, pr
     }
 }
 
-/// The call that is unsafe for a raw pointer. It spans the user's place, so that it is there that rustc asks for `unsafe`.
+/// The call that is unsafe for a raw pointer. It spans the user's place, so that it is there that
+/// rustc asks for `unsafe`.
 fn unsafety(receiver: &TokenStream, place: &impl ToTokens) -> TokenStream {
     let mut tokens = place.to_token_stream().into_iter();
     let first = tokens.next().map_or_else(Span::call_site, |token| token.span());
@@ -449,7 +460,8 @@ fn unsafety(receiver: &TokenStream, place: &impl ToTokens) -> TokenStream {
     hidden!(#receiver #call;)
 }
 
-/// The statements of a block, for a place where others follow. The value of its last expression is nobody's.
+/// The statements of a block, for a place where others follow. The value of its last expression is
+/// nobody's.
 fn statements(body: &Block) -> TokenStream {
     let mut tokens = TokenStream::new();
     for statement in &body.stmts {
@@ -524,7 +536,8 @@ fn types(program: &Program, private: &TokenStream) -> TokenStream {
     types.collect()
 }
 
-/// What an abort of the window leads to: the section starts again, unless its window ran in portable mode.
+/// What an abort of the window leads to: the section starts again, unless its window ran in
+/// portable mode.
 fn aborted(program: &Program, again: &TokenStream, context: &Context) -> TokenStream {
     let private = &context.private();
     let relax = matches!(program.abort, OnAbort::Relax);
@@ -601,7 +614,8 @@ fn last_exit(program: &Program) -> usize {
     exit_number(program.exits()) - 1
 }
 
-/// The number with which a window leaves by this exit: the first that `Outcome` in rseq-core leaves to exits, and the following.
+/// The number with which a window leaves by this exit: the first that `Outcome` in rseq-core leaves
+/// to exits, and the following.
 fn exit_number(exit: usize) -> usize {
     2 + exit
 }
@@ -639,7 +653,8 @@ fn bind(program: &Program, values: &[ValueId], private: &TokenStream) -> TokenSt
         let info = &program.window.values[*value];
         let name = &info.name;
         let bits = hidden!(__rseq_outcome.values[#position]);
-        // SAFETY of the expansion: the window left the bits of such a value there, because it came past the step that makes it.
+        // SAFETY of the expansion: the window left the bits of such a value there, because it came
+        // past the step that makes it.
         match info.statement {
             Some(statement) => {
                 let typed = typed(statement);

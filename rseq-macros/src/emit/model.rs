@@ -1,7 +1,9 @@
-//! A machine that doesn't exist: the window as Rust, one statement for each step, on registers of which there are enough. Before each step, also of
-//! those that are ordinary Rust, it asks the model in rseq-explore whether something interrupts the thread there.
+//! A machine that doesn't exist: the window as Rust, one statement for each step, on registers of
+//! which there are enough. Before each step, also of those that are ordinary Rust, it asks the
+//! model in rseq-explore whether something interrupts the thread there.
 //!
-//! The steps have numbers, which are the machine's addresses. What a step means is in rseq-explore's `model/window.rs`.
+//! The steps have numbers, which are the machine's addresses. What a step means is in
+//! rseq-explore's `model/window.rs`.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident};
@@ -64,7 +66,8 @@ impl<'p> Listing<'p> {
         }
     }
 
-    /// A step in front of the window, and where it may be interrupted, if it isn't the same as everywhere.
+    /// A step in front of the window, and where it may be interrupted, if it isn't the same as
+    /// everywhere.
     pub fn before(&self, number: usize, step: &Step, private: &TokenStream) -> Option<TokenStream> {
         match step {
             Step::Prepare(body) => Some(self.prepare(self.first[number], body, private)),
@@ -126,8 +129,8 @@ impl<'p> Listing<'p> {
         );
         let statement =
             if aborts_by_itself { hidden!(if !(#statement) { return #private::Outcome::ABORTED; }) } else { statement };
-        // The half of a copy comes between its two points.
-        // SAFETY of the expansion: the bytes are those of the half before it, which the user wrote `unsafe` for.
+        // The half of a copy comes between its two points. SAFETY of the expansion: the bytes are
+        // those of the half before it, which the user wrote `unsafe` for.
         match (step, points.collect::<Vec<_>>().as_slice()) {
             (Step::Copy { .. }, [first, second]) => {
                 hidden!(#first let __rseq_half = #statement; #second unsafe { __rseq_half.finish() };)
@@ -137,7 +140,8 @@ impl<'p> Listing<'p> {
     }
 
     /// What a step does; for one that may lead to the abort handler, whether it doesn't.
-    // SAFETY of the expansion: places are references to atomics, or what the user wrote `unsafe` for; they are computed as for the asm.
+    // SAFETY of the expansion: places are references to atomics, or what the user wrote `unsafe`
+    // for; they are computed as for the asm.
     fn step(&self, step: &Step, private: &TokenStream) -> TokenStream {
         match step {
             Step::Publish { descriptor } => {

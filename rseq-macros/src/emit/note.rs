@@ -1,14 +1,17 @@
-//! What a window tells debuggers and other tools about itself: an ELF note (`docs/tool-authors.md` has the format).
+//! What a window tells debuggers and other tools about itself: an ELF note (`docs/tool-authors.md`
+//! has the format).
 //!
-//! It is allocated, so that neither `strip` nor a core file loses it; but a process that nobody looks at never reads it. Its addresses are relative to themselves, so
-//! there is nothing to relocate when a program is loaded.
+//! It is allocated, so that neither `strip` nor a core file loses it; but a process that nobody
+//! looks at never reads it. Its addresses are relative to themselves, so there is nothing to
+//! relocate when a program is loaded.
 
 use crate::ir::{Location, Program};
 
 /// The longest text of an operation, in characters.
 const LONGEST: usize = 100;
 
-/// The note of a window. Labels: those of `asm.rs`, in front of whose window it stands; 27 and 28 where what it says begins and ends.
+/// The note of a window. Labels: those of `asm.rs`, in front of whose window it stands; 27 and 28
+/// where what it says begins and ends.
 pub fn of_window(program: &Program) -> Vec<String> {
     let Location { file, line, column } = &program.location;
     let index = if program.mm_cid { "mm_cid" } else { "cpu_id" };
@@ -35,7 +38,8 @@ pub fn of_window(program: &Program) -> Vec<String> {
     ]
 }
 
-/// A string that ends with a byte 0. What could mean something to an assembler, or to `asm!`, is written by number.
+/// A string that ends with a byte 0. What could mean something to an assembler, or to `asm!`, is
+/// written by number.
 fn string(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b" ._-+*/&|^()[]<>=,:".contains(&byte);
     let byte = |byte: u8| if is_plain(byte) { char::from(byte).to_string() } else { format!("\\{byte:03o}") };

@@ -1,4 +1,5 @@
-//! What debug builds and audits ask behind a window, of the places that were evaluated before it: whether they are its index's own.
+//! What debug builds and audits ask behind a window, of the places that were evaluated before it:
+//! whether they are its index's own.
 
 use proc_macro2::TokenStream;
 
@@ -38,7 +39,8 @@ fn addresses(program: &Program) -> impl Iterator<Item = TokenStream> {
     })
 }
 
-/// Gives the index of a section with `prepare` a name before its window, which is the section's end.
+/// Gives the index of a section with `prepare` a name before its window, which is the section's
+/// end.
 pub fn prepared(program: &Program, context: &Context) -> Option<TokenStream> {
     let asks = context.asks_whose_places() && !is_control(program) && program.window.stores_outside().next().is_some();
     let (private, reachable) = (context.private(), reachable());
@@ -59,7 +61,8 @@ fn index(program: &Program, context: &Context) -> Option<TokenStream> {
     Some(hidden!(#allow let __rseq_index: #kind = unsafe { #private::index_from_bits(#bits) };))
 }
 
-/// Has the window tell its index no more, which takes a register that it needs for something else. Whether that helps.
+/// Has the window tell its index no more, which takes a register that it needs for something else.
+/// Whether that helps.
 pub fn give_up(program: &mut Program) -> bool {
     let outputs = program.outputs.len();
     let window = &program.window;

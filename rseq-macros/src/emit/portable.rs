@@ -1,5 +1,5 @@
-//! The window as Rust: what its statements mean, which is where the types come from that the asm's operands need, and what runs in
-//! portable mode.
+//! The window as Rust: what its statements mean, which is where the types come from that the asm's
+//! operands need, and what runs in portable mode.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote_spanned};
@@ -10,7 +10,8 @@ use crate::ir::Program;
 use crate::resolve::{Inside, Operand, Place, Root, Statement, ValueId};
 use crate::syntax::ast::{Form, Order};
 
-/// `portable`: runs the window's statements and says how it ended. A window that reads its index by itself takes one here.
+/// `portable`: runs the window's statements and says how it ended. A window that reads its index by
+/// itself takes one here.
 pub fn closure(program: &Program, private: &TokenStream) -> TokenStream {
     let mut portable = Portable { program, private, bound: usize::from(program.window.index.is_some()), exits: 0 };
     let mut body = TokenStream::new();
@@ -51,7 +52,8 @@ impl Portable<'_> {
             Statement::Load { to, ty, place } => {
                 let (target, name) = (self.target(place), self.bind(*to));
                 let ty = ty.as_ref().map(|ty| hidden!(: #ty));
-                // SAFETY of the expansion, here and below: for a raw pointer, the user's `unsafe` around the macro says that it may be used.
+                // SAFETY of the expansion, here and below: for a raw pointer, the user's `unsafe`
+                // around the macro says that it may be used.
                 hidden! {
                     #target
                     #allow
@@ -123,7 +125,8 @@ impl Portable<'_> {
     }
 
     /// The bits of the outputs, as far as they are computed.
-    // SAFETY of the expansion: the values of a window are words, which is asked for where each is loaded or computed.
+    // SAFETY of the expansion: the values of a window are words, which is asked for where each is
+    // loaded or computed.
     fn values(&self) -> TokenStream {
         let private = self.private;
         let values = self.program.outputs.iter().map(|(id, _)| {
@@ -206,7 +209,8 @@ impl Portable<'_> {
         }
     }
 
-    /// The reference or pointer to a place that is found in the window, or else the name of what was evaluated before it, and checked then.
+    /// The reference or pointer to a place that is found in the window, or else the name of what
+    /// was evaluated before it, and checked then.
     fn reference(&self, place: &Place) -> Result<TokenStream, Ident> {
         match place {
             Place::Outside(id, _) => Err(outside(*id)),

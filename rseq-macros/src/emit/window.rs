@@ -1,4 +1,5 @@
-//! The window as asm, in a function of its own: generic, so that the types that were inferred for its values are there by name.
+//! The window as asm, in a function of its own: generic, so that the types that were inferred for
+//! its values are there by name.
 
 use proc_macro2::{Span, TokenStream};
 use quote::format_ident;
@@ -14,10 +15,11 @@ use crate::allocate::{Allocation, Slot};
 use crate::ir::{Input, PointeeSource, Program, Register, TypeId};
 use crate::resolve::{Inside, InsideId, Place};
 
-/// `outcome`: how the window ended; and, if the section repeats by itself, what runs the window once more. Without registers there is no asm, and it
-/// ends at once.
+/// `outcome`: how the window ended; and, if the section repeats by itself, what runs the window
+/// once more. Without registers there is no asm, and it ends at once.
 ///
-/// What runs it once more is made where it is needed, because what a closure captures is put into memory.
+/// What runs it once more is made where it is needed, because what a closure captures is put into
+/// memory.
 pub fn outcome(program: &Program, registers: &Registers, context: &Context) -> (TokenStream, TokenStream) {
     let private = &context.private();
     let (function, arguments) = match registers {
@@ -26,8 +28,9 @@ pub fn outcome(program: &Program, registers: &Registers, context: &Context) -> (
         Registers::None => return without_window(program, private),
     };
     let (allow, offsets) = (allow_unsafe(), offsets(program, private));
-    // SAFETY of the expansion: the descriptor and the area are the calling thread's; the places are references to atomics, or what the user
-    // wrote `unsafe` for. The window stores to these, to the descriptor and to `rseq_cs`, and to nothing else.
+    // SAFETY of the expansion: the descriptor and the area are the calling thread's; the places are
+    // references to atomics, or what the user wrote `unsafe` for. The window stores to these, to
+    // the descriptor and to `rseq_cs`, and to nothing else.
     if !program.repeats_by_itself() {
         let outcome = hidden! {
             #offsets
@@ -103,8 +106,8 @@ fn distances(program: &Program, inside: &Inside, private: &TokenStream) -> Token
     }
 }
 
-/// The distance of the field behind these names, and its type. A constant is computed without there being such a value: from
-/// memory that is never read.
+/// The distance of the field behind these names, and its type. A constant is computed without there
+/// being such a value: from memory that is never read.
 fn distance(pointee: &TokenStream, fields: &[syn::Member], private: &TokenStream) -> TokenStream {
     let field = with_fields(&hidden!((*__rseq_whole)), fields);
     hidden! {
@@ -204,7 +207,8 @@ fn call_model(program: &Program, private: &TokenStream) -> (TokenStream, TokenSt
     call(program, inputs, |_| true, &body, private)
 }
 
-/// A function, generic over the types of the window and with these registers as its parameters, and its arguments.
+/// A function, generic over the types of the window and with these registers as its parameters, and
+/// its arguments.
 fn call(
     program: &Program,
     inputs: Vec<(Ident, Register)>,
@@ -295,7 +299,8 @@ fn block(
     }
 }
 
-/// Whether the compiler is told that the window changes what is in a slot. (For a negative control it isn't, where it should be.)
+/// Whether the compiler is told that the window changes what is in a slot. (For a negative control
+/// it isn't, where it should be.)
 fn changes(program: &Program, contents: &Slot) -> bool {
     contents.written && !(contents.input.is_some() && program.has_flaw("clobbered_retry"))
 }
@@ -317,7 +322,8 @@ fn operand(slot: usize, class: &TokenStream, contents: &Slot, changed: bool, way
     }
 }
 
-/// The widths and signs of types, the sizes of slots and elements, and where the number of CPUs is: as far as the lines need them.
+/// The widths and signs of types, the sizes of slots and elements, and where the number of CPUs is:
+/// as far as the lines need them.
 fn constants(machine: &dyn Machine, program: &Program, lines: &[String], private: &TokenStream) -> TokenStream {
     let needs = |name: &str| asm::uses(lines, name);
     let mut tokens = TokenStream::new();

@@ -1,4 +1,5 @@
-//! Parses clause by clause. After a mistake it goes on with the next clause, so that all mistakes are found at once.
+//! Parses clause by clause. After a mistake it goes on with the next clause, so that all mistakes
+//! are found at once.
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use syn::ext::IdentExt;
@@ -160,7 +161,8 @@ fn between_bars(input: ParseStream<'_>) -> Result<Option<(Span, TokenStream)>> {
     Ok(Some((open, inside)))
 }
 
-/// Parses all of `inside`; a failure is reported as `message`, on those tokens or on the bar before them.
+/// Parses all of `inside`; a failure is reported as `message`, on those tokens or on the bar before
+/// them.
 fn at_own_tokens<T>(
     parser: impl FnOnce(ParseStream<'_>) -> Result<T>,
     (open, inside): (Span, TokenStream),

@@ -1,5 +1,6 @@
-//! Sections that nobody would write: tokens at random, sections with tokens changed, and sections by the grammar, right and wrong. Whatever it is, the compiler
-//! doesn't panic, and what it gives can be read as Rust.
+//! Sections that nobody would write: tokens at random, sections with tokens changed, and sections
+//! by the grammar, right and wrong. Whatever it is, the compiler doesn't panic, and what it gives
+//! can be read as Rust.
 //!
 //! `RSEQ_FUZZ_CASES` says how many are tried of each, `RSEQ_FUZZ_SEED` repeats a run.
 
@@ -34,7 +35,8 @@ fn on_random<S: Strategy>(strategy: &S, property: impl Fn(S::Value)) {
     }
 }
 
-/// The expansion of these tokens as they are: their text alone would say nothing of the groups that no one sees.
+/// The expansion of these tokens as they are: their text alone would say nothing of the groups that
+/// no one sees.
 fn expand(emitter: &str, section: &TokenStream) -> TokenStream {
     let shell = tokens(&format!("[rseq] [{emitter}]"));
     crate::expand(shell.into_iter().chain(section.clone()).collect(), |program, _| program)
@@ -340,7 +342,8 @@ fn sections_with_tokens_changed() {
     });
 }
 
-/// Sections of which all are refused at once would try nothing, and neither would sections that are always right.
+/// Sections of which all are refused at once would try nothing, and neither would sections that are
+/// always right.
 #[test]
 fn the_grammar_reaches_everything() {
     #[rustfmt::skip]

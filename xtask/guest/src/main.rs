@@ -1,12 +1,15 @@
-//! The first process of a virtual machine: runs the commands of `/commands`, says how each one ended, and powers off.
+//! The first process of a virtual machine: runs the commands of `/commands`, says how each one
+//! ended, and powers off.
 //!
-//! A line of `/commands` is what a shell would take, in words without quotes, behind a name and the most seconds that it may take:
+//! A line of `/commands` is what a shell would take, in words without quotes, behind a name and the
+//! most seconds that it may take:
 //!
 //! ```text
 //! exact 600 GLIBC_TUNABLES=glibc.pthread.rseq=0 /suites/exact --test-threads=1
 //! ```
 //!
-//! What it says of itself are lines that begin with `@guest `. The host's half is `xtask/src/guest.rs`.
+//! What it says of itself are lines that begin with `@guest `. The host's half is
+//! `xtask/src/guest.rs`.
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;

@@ -1,5 +1,5 @@
-//! The job: lines of JSON are parsed, their words counted, and what was found written as JSON again, by several threads. One more thread puts together, and so frees, what the
-//! others made.
+//! The job: lines of JSON are parsed, their words counted, and what was found written as JSON
+//! again, by several threads. One more thread puts together, and so frees, what the others made.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;

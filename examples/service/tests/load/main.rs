@@ -1,6 +1,7 @@
 //! Loads the service and compares what it counted with what was sent: exactly.
 //!
-//! Most clients are written here, on hyper: what they send is the reference, so each has to know the route and status of every request, and load generators don't say that.
+//! Most clients are written here, on hyper: what they send is the reference, so each has to know
+//! the route and status of every request, and load generators don't say that.
 
 #![cfg(all(unix, not(miri)))]
 
@@ -54,7 +55,8 @@ async fn load(mut client: Client, first: u64, requests: u64) -> Totals {
     sent
 }
 
-/// Scrapes until the load is over. What is counted never falls. Returns how many scrapes there were.
+/// Scrapes until the load is over. What is counted never falls. Returns how many scrapes there
+/// were.
 async fn watch(mut client: Client, over: &AtomicBool) -> u64 {
     let mut before = Scrape::default();
     let mut scrapes = 0;
@@ -86,7 +88,8 @@ async fn loaded(service: &Service, requests: u64) -> (Totals, Scrape) {
     (sent, service.connect().await.scrape().await)
 }
 
-/// Under load from several connections, with scrapes in between, no request is lost or counted twice.
+/// Under load from several connections, with scrapes in between, no request is lost or counted
+/// twice.
 fn totals_are_exact(mode: Option<&str>, requests: u64) {
     let service = Service::start(mode);
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -113,7 +116,8 @@ fn totals_are_exact_in_portable_mode() {
     totals_are_exact(Some("portable"), 1000);
 }
 
-/// Somebody else's load generator, which says how many of its requests were answered. (Debian: nghttp2-client.)
+/// Somebody else's load generator, which says how many of its requests were answered. (Debian:
+/// nghttp2-client.)
 #[test]
 fn h2load_and_the_service_agree() {
     let service = Service::start(None);

@@ -42,7 +42,8 @@ impl Scrape {
         below.map_or(0, |bucket| bucket.count as u64)
     }
 
-    /// A route's latency is a histogram: its counts ascend, the last is `_count`, and `_sum` lies between the bounds.
+    /// A route's latency is a histogram: its counts ascend, the last is `_count`, and `_sum` lies
+    /// between the bounds.
     #[track_caller]
     pub fn assert_histogram(&self, route: &str) {
         let buckets = self.buckets(route);
@@ -55,7 +56,8 @@ impl Scrape {
         assert_eq!((last.less_than, last.count as u64), (f64::INFINITY, self.count(route)), "{buckets:?}");
         let mean = self.sum(route) / self.count(route) as f64;
         let median = buckets.iter().find(|bucket| bucket.count * 2.0 >= last.count).expect("the last is one");
-        // A request takes no time at all on no machine; half of them take less than their median's bound.
+        // A request takes no time at all on no machine; half of them take less than their median's
+        // bound.
         assert!(mean > 0.0 && median.less_than > 0.0 && mean.is_finite(), "{mean}, {buckets:?}");
     }
 

@@ -66,7 +66,8 @@ impl<R: Send + Sync, Q: Send + Sync> Exploration<'_, R, Q> {
         self.finish(&subject, point, event)
     }
 
-    /// Lets the section run to the point, where nothing has interrupted this attempt so far. The address of the descriptor in force.
+    /// Lets the section run to the point, where nothing has interrupted this attempt so far. The
+    /// address of the descriptor in force.
     fn stop_at(&self, subject: &mut Subject, point: &Point) -> Result<u64, Broken> {
         if let Some(window) = &point.after
             && !subject.get_aborted(window)?
@@ -86,7 +87,8 @@ impl<R: Send + Sync, Q: Send + Sync> Exploration<'_, R, Q> {
             }
             subject.tracee.clear()?;
             let descriptor = subject.tracee.word(self.rseq_cs)?;
-            // A function that is called elsewhere too, or something else came in between, which the window's check is about to find out.
+            // A function that is called elsewhere too, or something else came in between, which the
+            // window's check is about to find out.
             was_unarmed = matches!(point.phase, Phase::Prepare | Phase::Window) && descriptor == 0;
             if !was_unarmed {
                 break descriptor;
@@ -136,7 +138,8 @@ impl<R: Send + Sync, Q: Send + Sync> Exploration<'_, R, Q> {
         checked.map_err(|what| Broken::Wrong(format!("something was published before the commit ({when}): {what}")))
     }
 
-    /// The descriptor at this address, if it is one, is one that the kernel accepts, and covers one window or nothing.
+    /// The descriptor at this address, if it is one, is one that the kernel accepts, and covers one
+    /// window or nothing.
     fn check_descriptor(&self, subject: &Subject, at: u64) -> Result<(), Broken> {
         if at == 0 {
             return Ok(());

@@ -47,7 +47,8 @@ struct Runs<T> {
     runs: [UnsafeCell<Option<(T, usize)>>; MOST_RUNS],
 }
 
-// SAFETY: a thread writes to a place of its own, got from the counter, and the readers come after it.
+// SAFETY: a thread writes to a place of its own, got from the counter, and the readers come after
+// it.
 unsafe impl<T: Send + Sync> Sync for Runs<T> {}
 
 impl<T> Runs<T> {
@@ -55,7 +56,8 @@ impl<T> Runs<T> {
         Self { count: AtomicUsize::new(0), runs: array::from_fn(|_| UnsafeCell::new(None)) }
     }
 
-    /// Notes a result, and the CPU of the calling thread. Allocates nothing: a handler may have interrupted the allocator.
+    /// Notes a result, and the CPU of the calling thread. Allocates nothing: a handler may have
+    /// interrupted the allocator.
     fn add(&self, value: T) {
         // SAFETY: has no precondition.
         let cpu = unsafe { libc::sched_getcpu() } as usize;
@@ -119,8 +121,8 @@ fn mark() {
 /// The process is a child, which notes what panics say.
 static IS_CHILD: AtomicBool = AtomicBool::new(false);
 
-/// Has later children note what panics say instead of printing it. They can't see to it themselves: another thread of the parent may have held the lock of
-/// the panic hook when it forked.
+/// Has later children note what panics say instead of printing it. They can't see to it themselves:
+/// another thread of the parent may have held the lock of the panic hook when it forked.
 pub(super) fn note_panics_in_children() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -201,7 +203,8 @@ impl<R: Send + Sync, Q: Send + Sync> Child<'_, R, Q> {
 
     /// An error number, or 0.
     ///
-    /// Not by the standard library, which takes a lock that another thread of the parent may have held when it forked.
+    /// Not by the standard library, which takes a lock that another thread of the parent may have
+    /// held when it forked.
     fn start_second_thread(&self) -> i32 {
         extern "C" fn run<R: Send + Sync, Q: Send + Sync>(child: *mut c_void) -> *mut c_void {
             // SAFETY: what the other thread passed, which lives as long as the process.
@@ -228,7 +231,8 @@ impl<R: Send + Sync, Q: Send + Sync> Child<'_, R, Q> {
         }
     }
 
-    /// Runs an operation between two stops. What comes of it is nobody's business: it is looked at on its way.
+    /// Runs an operation between two stops. What comes of it is nobody's business: it is looked at
+    /// on its way.
     fn run_traced(&self, operation: Operation) {
         mark();
         let _looked_at = caught(|| match operation {

@@ -1,4 +1,5 @@
-//! The way through an exploration: find the points, and have each event happen at each of them, in a child of its own.
+//! The way through an exploration: find the points, and have each event happen at each of them, in
+//! a child of its own.
 
 mod arch;
 mod case;

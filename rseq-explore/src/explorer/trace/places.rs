@@ -1,7 +1,9 @@
-//! Whether what a section commits to is its index's own: while one thread stands in front of its commit, another one, on another CPU, comes to its own. If both are
-//! about to store to one address, nothing keeps them apart.
+//! Whether what a section commits to is its index's own: while one thread stands in front of its
+//! commit, another one, on another CPU, comes to its own. If both are about to store to one
+//! address, nothing keeps them apart.
 //!
-//! What two threads get from each other by turns (a lock, a drain) they don't have at once, so there is no false alarm in it.
+//! What two threads get from each other by turns (a lock, a drain) they don't have at once, so
+//! there is no false alarm in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
@@ -37,7 +39,8 @@ pub(super) fn look<R: Send + Sync, Q: Send + Sync>(
             match found.find(|found| !matches!(found, Ok(None))).unwrap_or(Ok(None)) {
                 Ok(Some(failure)) if known.insert(failure.sections.clone()) => report.fail(failure.in_words()),
                 Ok(_) => {}
-                // Of closures that wait for the thread that stands there, or panic, the cases have more to say.
+                // Of closures that wait for the thread that stands there, or panic, the cases have
+                // more to say.
                 Err(Trouble::Died(_) | Trouble::Hung(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -46,7 +49,8 @@ pub(super) fn look<R: Send + Sync, Q: Send + Sync>(
     Ok(())
 }
 
-/// A thread that stands still may have lost its concurrency id to the other one, so that both have the same, or it may not.
+/// A thread that stands still may have lost its concurrency id to the other one, so that both have
+/// the same, or it may not.
 fn tries(window: &Window) -> usize {
     if window.by_cid() { 8 } else { 1 }
 }
@@ -131,7 +135,8 @@ impl Shared {
 }
 
 impl<R: Send + Sync, Q: Send + Sync> Exploration<'_, R, Q> {
-    /// What is wrong if the section, at this commit, and another thread's operation are about to store to one place.
+    /// What is wrong if the section, at this commit, and another thread's operation are about to
+    /// store to one place.
     fn at_once(
         &self,
         at: u64,

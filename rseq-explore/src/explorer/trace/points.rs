@@ -1,7 +1,9 @@
-//! Where a section can be interrupted: every instruction from the one that arms it to the one behind the one that disarms it.
+//! Where a section can be interrupted: every instruction from the one that arms it to the one
+//! behind the one that disarms it.
 //!
-//! They are found by following the section's own run. What runs before a window is executed step by step; that leaves a mark, so the attempt ends at the
-//! window's check, and the window itself is read from its start to its end: it is a straight line. What comes behind it is found by another
+//! They are found by following the section's own run. What runs before a window is executed step by
+//! step; that leaves a mark, so the attempt ends at the window's check, and the window itself is
+//! read from its start to its end: it is a straight line. What comes behind it is found by another
 //! child, which runs freely until it has committed.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,11 +19,13 @@ use super::windows::{Window, Windows};
 pub(super) struct Point {
     pub address: u64,
     pub phase: Phase,
-    /// The window that the section is on its way to, or in, or that it committed in. `None` if it left before it came to one.
+    /// The window that the section is on its way to, or in, or that it committed in. `None` if it
+    /// left before it came to one.
     pub window: Option<Window>,
     /// It has committed there.
     pub committed: bool,
-    /// The section comes by after it was aborted in this window: a section that repeats by itself has a second copy for that.
+    /// The section comes by after it was aborted in this window: a section that repeats by itself
+    /// has a second copy for that.
     pub after: Option<Window>,
 }
 
@@ -70,7 +74,8 @@ struct Left {
 enum Followed {
     /// To the start of a window.
     To(Window),
-    /// To where it was before: it found out ahead of its window that something had come in between, which was a step.
+    /// To where it was before: it found out ahead of its window that something had come in between,
+    /// which was a step.
     Around,
     ToTheEnd,
 }
@@ -127,7 +132,8 @@ impl Search<'_> {
         Ok(there.then_some(subject))
     }
 
-    /// Lets a child run to the first window that it comes to, where a step in front of that would make it start again.
+    /// Lets a child run to the first window that it comes to, where a step in front of that would
+    /// make it start again.
     fn enter_freely(&mut self, mut subject: Subject) -> Result<Option<Window>, Trouble> {
         for start in self.windows.starts() {
             subject.plant_breakpoint(start)?;
@@ -137,7 +143,8 @@ impl Search<'_> {
         Ok(self.windows.starting_at(at).and_then(|window| self.enter(window, &subject)))
     }
 
-    /// Follows a child from its start, or from a way out of a window, to the next window or to its end.
+    /// Follows a child from its start, or from a way out of a window, to the next window or to its
+    /// end.
     fn follow(&mut self, subject: &mut Subject, left: Option<&Left>) -> Result<Followed, Trouble> {
         let mut phase = if left.is_some() { Phase::Post } else { Phase::Disarmed };
         let mut arms_seen = BTreeSet::new();
@@ -185,7 +192,8 @@ impl Search<'_> {
         }
     }
 
-    /// Adds the instructions of a window, which is where the points of this attempt lead to, unless it is known.
+    /// Adds the instructions of a window, which is where the points of this attempt lead to, unless
+    /// it is known.
     fn enter(&mut self, window: &Window, subject: &Subject) -> Option<Window> {
         for point in &mut self.points[self.attempt..] {
             if matches!(point.phase, Phase::Arm | Phase::Prepare) {

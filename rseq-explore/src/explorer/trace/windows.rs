@@ -39,7 +39,8 @@ impl Window {
         self.note.as_ref().is_some_and(|note| note.by_cid)
     }
 
-    /// Where an attempt goes on that is through with the window: it has committed, or taken an exit.
+    /// Where an attempt goes on that is through with the window: it has committed, or taken an
+    /// exit.
     pub fn ways_out(&self) -> impl Iterator<Item = u64> {
         [self.post].into_iter().chain(self.exits.iter().copied())
     }
@@ -100,7 +101,8 @@ fn images() -> Vec<Image> {
 fn windows(image: &Image) -> Vec<Window> {
     let Ok(bytes) = fs::read(&image.path) else { return Vec::new() };
     let Ok(file) = object::File::parse(&*bytes) else { return Vec::new() };
-    // In memory, because in the file of what can be loaded anywhere the words are still to be computed.
+    // In memory, because in the file of what can be loaded anywhere the words are still to be
+    // computed.
     let bytes = |name: &str| {
         let section = file.section_by_name(name)?;
         let at = image.base + section.address();
@@ -123,7 +125,8 @@ fn window(&[_, start, length, abort_handler]: &[u64; 4], exits: &[[u64; 2]], not
     Window { start, post: start + length, abort_handler, aborted, exits: exits.collect(), note }
 }
 
-/// The notes of windows (`docs/tool-authors.md` has their format), by the addresses of their descriptors.
+/// The notes of windows (`docs/tool-authors.md` has their format), by the addresses of their
+/// descriptors.
 fn notes(mut bytes: &[u8]) -> BTreeMap<u64, Note> {
     let mut notes = BTreeMap::new();
     while let Some((is_windows, description, rest)) = split_note(bytes) {

@@ -1,4 +1,5 @@
-//! AArch64, after the Arm Architecture Reference Manual (DDI 0487) and the kernel's `tools/testing/selftests/rseq/rseq-arm64.h` (signature).
+//! AArch64, after the Arm Architecture Reference Manual (DDI 0487) and the kernel's
+//! `tools/testing/selftests/rseq/rseq-arm64.h` (signature).
 
 use std::fmt::Display;
 

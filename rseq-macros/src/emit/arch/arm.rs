@@ -1,7 +1,8 @@
-//! Arm, in ARM state from version 7 on, after the Arm Architecture Reference Manual (DDI 0406; DDI 0487 for its AArch32) and the kernel's
-//! `tools/testing/selftests/rseq/rseq-arm.h` (signature).
+//! Arm, in ARM state from version 7 on, after the Arm Architecture Reference Manual (DDI 0406; DDI
+//! 0487 for its AArch32) and the kernel's `tools/testing/selftests/rseq/rseq-arm.h` (signature).
 //!
-//! A read of `pc` gives the address of the instruction and 8. Addresses are made from their distance to it, because constants in memory could be out of reach.
+//! A read of `pc` gives the address of the instruction and 8. Addresses are made from their
+//! distance to it, because constants in memory could be out of reach.
 
 use std::fmt::Display;
 

@@ -1,14 +1,17 @@
-//! i686, after the Intel SDM (volume 2), the System V ABI's Intel386 supplement (no red zone: the stack may be pushed to) and the kernel's
-//! `tools/testing/selftests/rseq/rseq-x86.h` (signature).
+//! i686, after the Intel SDM (volume 2), the System V ABI's Intel386 supplement (no red zone: the
+//! stack may be pushed to) and the kernel's `tools/testing/selftests/rseq/rseq-x86.h` (signature).
 //!
-//! Stores are seen by other CPUs in program order and no earlier than what the thread did before (SDM volume 3, 10.2.2), so a store is a
-//! release store as it is.
+//! Stores are seen by other CPUs in program order and no earlier than what the thread did before
+//! (SDM volume 3, 10.2.2), so a store is a release store as it is.
 //!
-//! There are six registers, and in four of them alone the lowest byte has a name. So the steps compute in memory where they can, need next to no registers for
-//! themselves, and take the byte of what is stored or ordered by its sign only; all else is done by 32 bits, on values that are kept zero-extended.
+//! There are six registers, and in four of them alone the lowest byte has a name. So the steps
+//! compute in memory where they can, need next to no registers for themselves, and take the byte of
+//! what is stored or ordered by its sign only; all else is done by 32 bits, on values that are kept
+//! zero-extended.
 //!
-//! There is no address relative to the instruction pointer: a call to the next instruction leaves that one's on the stack, and the linker knows the distance from there.
-//! In AT&T syntax, because LLVM's Intel syntax has no differences of symbols: sources come first.
+//! There is no address relative to the instruction pointer: a call to the next instruction leaves
+//! that one's on the stack, and the linker knows the distance from there. In AT&T syntax, because
+//! LLVM's Intel syntax has no differences of symbols: sources come first.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
@@ -102,7 +105,8 @@ impl Machine for I686 {
     }
 }
 
-/// Whether some step compares the CPU with the number of those that have slots, to which the way must be known before the window.
+/// Whether some step compares the CPU with the number of those that have slots, to which the way
+/// must be known before the window.
 fn checks_registration(program: &Program) -> bool {
     program.in_window().any(|step| matches!(step, Step::CheckRegistered { .. }))
 }
@@ -211,8 +215,9 @@ impl Steps<'_> {
         }
     }
 
-    /// The thread descriptor becomes that of the window, and covers nothing until it is whole: see rseq-core's `arch/by_stores.rs`. By way of the stack, because
-    /// all registers may hold operands.
+    /// The thread descriptor becomes that of the window, and covers nothing until it is whole: see
+    /// rseq-core's `arch/by_stores.rs`. By way of the stack, because all registers may hold
+    /// operands.
     fn publish(&self, descriptor: Register) -> Vec<String> {
         vec![
             format!("movl $0, {}", self.behind(descriptor, 16)), // thread descriptor: length 0
@@ -240,8 +245,8 @@ impl Steps<'_> {
         lines
     }
 
-    /// The address of a slot. The product can't be mistaken for a small one: an id that says "not registered" is -1 or -2, and slots lie in one half of
-    /// the address space.
+    /// The address of a slot. The product can't be mistaken for a small one: an id that says "not
+    /// registered" is -1 or -2, and slots lie in one half of the address space.
     fn slot(&self, to: Register, slots: Register, index: Index, pointee: usize) -> Vec<String> {
         let to = self.whole(to);
         let index = match index {
@@ -320,8 +325,9 @@ impl Steps<'_> {
         lines
     }
 
-    /// A shift by the lower bits of a count. By one in a register it is done beside the general registers, of which one alone could have the count: there shifts
-    /// look at all bits of it, so it loses the upper ones.
+    /// A shift by the lower bits of a count. By one in a register it is done beside the general
+    /// registers, of which one alone could have the count: there shifts look at all bits of it, so
+    /// it loses the upper ones.
     fn shift(&self, to: &str, operation: Operation, count: Operand, ty: TypeId) -> Vec<String> {
         let count = match count {
             Operand::Register(count) => return self.shift_by_register(to, operation, &self.whole(count), ty),
@@ -380,9 +386,11 @@ impl Steps<'_> {
         if operation == Operation::Shl { lines(false) } else { self.0.by_sign(ty, lines(true), lines(false)) }
     }
 
-    /// By words as long as there are whole ones, then by bytes. An interruption finds `eip` in the window, wherever it is.
+    /// By words as long as there are whole ones, then by bytes. An interruption finds `eip` in the
+    /// window, wherever it is.
     ///
-    /// Two registers that hold something else are borrowed for it, and distances of fields are added to what they are from, until it is done.
+    /// Two registers that hold something else are borrowed for it, and distances of fields are
+    /// added to what they are from, until it is done.
     fn copy(&self, from: Address, to: Address, length: Operand) -> Vec<String> {
         // What the two addresses are in, and what is added to it.
         let mut places = [from, to].map(|at| match at.offset {

@@ -1,9 +1,12 @@
 //! The steps of a window on machines that load from memory, compute between registers, and store.
 //!
-//! Such a machine tells the instructions; which a step takes, and in what order, is the same for all. Values are kept zero-extended.
+//! Such a machine tells the instructions; which a step takes, and in what order, is the same for
+//! all. Values are kept zero-extended.
 //!
-//! The thread descriptor is published by several stores here, so its length is 0 in between: whenever it is in force, it covers nothing, or start, length and abort handler are
-//! those of one window. What rseq-core does for this when it arms and disarms stands there, in `arch/by_stores.rs`.
+//! The thread descriptor is published by several stores here, so its length is 0 in between:
+//! whenever it is in force, it covers nothing, or start, length and abort handler are those of one
+//! window. What rseq-core does for this when it arms and disarms stands there, in
+//! `arch/by_stores.rs`.
 
 use std::fmt::Display;
 
@@ -15,19 +18,23 @@ use crate::emit::asm::{Writer, copies, shifts_by_register, signed, unsigned, use
 use crate::ir::{Address, Index, Operand, Program, Register, Step, TypeId};
 use crate::syntax::ast::{Comparison, Operation, Order};
 
-/// What such a machine must tell. Operands are given as they stand in the asm (`{s0}`), results come first; every line says in its comment what it does.
+/// What such a machine must tell. Operands are given as they stand in the asm (`{s0}`), results
+/// come first; every line says in its comment what it does.
 pub trait LoadStore: Sync {
     /// The width of pointers, and of the widest value.
     const POINTER_BITS: u32 = 64;
-    /// How many registers the compiler can find for a window: those of the class of its operands without those that it keeps for itself, and one more left to it.
+    /// How many registers the compiler can find for a window: those of the class of its operands
+    /// without those that it keeps for itself, and one more left to it.
     const GENERAL: usize;
     /// What always holds 0, if there is such a register.
     const ZERO: Option<&'static str> = None;
-    /// `compute` takes numbers below this one, other than counts of shifts, as they are in the place of `right`.
+    /// `compute` takes numbers below this one, other than counts of shifts, as they are in the
+    /// place of `right`.
     const IMMEDIATES: u64 = 0;
     /// One register beside these that can hold numbers, but no addresses, if there is such a one.
     const NUMBERS: Option<&'static str> = None;
-    /// Whether the address of FAST is in a register before the window, as the operand `{fast}`, and not the symbol.
+    /// Whether the address of FAST is in a register before the window, as the operand `{fast}`, and
+    /// not the symbol.
     const FAST_IN_REGISTER: bool = false;
     /// [`Machine::cold`].
     const COLD: [&'static str; 2];
@@ -50,9 +57,11 @@ pub trait LoadStore: Sync {
     fn jump(&self, label: &str) -> String;
     /// to = the address of a label or of a symbol of this image. Not in the window.
     fn address(&self, to: &str, label: &str) -> Vec<String>;
-    /// to = the number of CPUs: what lies `{cpus_offset}` behind the symbol `{fast}`. In the window, with one more register to use.
+    /// to = the number of CPUs: what lies `{cpus_offset}` behind the symbol `{fast}`. In the
+    /// window, with one more register to use.
     fn cpus(&self, to: &str, scratch: &str) -> Vec<String>;
-    /// to = a number: an expression of the assembler's, at most 32 bits wide and with a sign, or not.
+    /// to = a number: an expression of the assembler's, at most 32 bits wide and with a sign, or
+    /// not.
     fn number(&self, to: &str, expression: &str, is_signed: bool) -> Vec<String>;
     /// to = from.
     fn copy(&self, to: &str, from: &str) -> String;
@@ -75,7 +84,8 @@ pub trait LoadStore: Sync {
     }
     /// What comes before a store so that other CPUs see it after all earlier ones, and the store.
     fn store_release(&self, bits: u32, value: &str, base: &str) -> Vec<String>;
-    /// to = left operation right, on whole registers. Shifts take all bits of the count, which is below the width. `to` may be `left`, not `right`.
+    /// to = left operation right, on whole registers. Shifts take all bits of the count, which is
+    /// below the width. `to` may be `left`, not `right`.
     fn compute(&self, operation: Operation, is_signed: bool, to: &str, left: &str, right: &str) -> Vec<String>;
     /// to = left << count or left >> count, for a constant: a number, or an operand that is one.
     fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: impl Display) -> Vec<String>;
@@ -164,7 +174,8 @@ fn scratch_registers(program: &Program) -> usize {
 }
 
 impl<M: LoadStore> Steps<M> {
-    /// What stands for the last scratch register of this window, and its name: where no address is ever in it, and no count of a shift (which is as good as one).
+    /// What stands for the last scratch register of this window, and its name: where no address is
+    /// ever in it, and no count of a shift (which is as good as one).
     fn numbers(&self, program: &Program) -> Option<(String, &'static str)> {
         let last = if copies(program) { "t3" } else { "t1" };
         let register = M::NUMBERS.filter(|_| copies(program) || !shifts_by_register(program))?;
@@ -304,8 +315,9 @@ impl<M: LoadStore> Steps<M> {
         lines
     }
 
-    /// The address of a slot. The product can't be mistaken for a small one: an id that says "not registered" is a huge number, and its product with the size of
-    /// a slot is too, in 64 bits and, because slots lie in one half of the address space, in 32.
+    /// The address of a slot. The product can't be mistaken for a small one: an id that says "not
+    /// registered" is a huge number, and its product with the size of a slot is too, in 64 bits
+    /// and, because slots lie in one half of the address space, in 32.
     fn slot(&self, writer: &Writer<'_>, to: Register, slots: Register, index: Index, pointee: usize) -> Vec<String> {
         let (to, slots, word) = (self.name(writer, to), self.name(writer, slots), self.scratch_register("t0"));
         let mut lines = Vec::new();
@@ -434,7 +446,8 @@ impl<M: LoadStore> Steps<M> {
         lines
     }
 
-    /// The commit is the store alone: what is loaded before it is nobody else's to change, in the window.
+    /// The commit is the store alone: what is loaded before it is nobody else's to change, in the
+    /// window.
     fn update(
         &self,
         writer: &Writer<'_>,
@@ -454,9 +467,11 @@ impl<M: LoadStore> Steps<M> {
         })
     }
 
-    /// By words as long as there are whole ones, then by bytes. An interruption finds the thread in the window, wherever it is.
+    /// By words as long as there are whole ones, then by bytes. An interruption finds the thread in
+    /// the window, wherever it is.
     ///
-    /// All these machines load and store words that aren't aligned, or their kernels do it for them.
+    /// All these machines load and store words that aren't aligned, or their kernels do it for
+    /// them.
     fn copy(&self, writer: &Writer<'_>, from: Address, to: Address, length: Operand) -> Vec<String> {
         let [source, target, left, byte] = ["t0", "t1", "t2", "t3"].map(|name| self.scratch_register(name));
         let bits = M::POINTER_BITS;

@@ -1,4 +1,5 @@
-//! LoongArch with 64 bits, after the LoongArch Reference Manual (volume 1), the LoongArch ELF psABI (`la.pcrel`, `la.got`) and the kernel's `tools/testing/selftests/rseq/rseq-loongarch.h`
+//! LoongArch with 64 bits, after the LoongArch Reference Manual (volume 1), the LoongArch ELF psABI
+//! (`la.pcrel`, `la.got`) and the kernel's `tools/testing/selftests/rseq/rseq-loongarch.h`
 //! (signature) and `arch/loongarch/include/asm/barrier.h` (hints of `dbar`).
 
 use std::fmt::Display;
@@ -25,7 +26,8 @@ fn suffix(bits: u32) -> &'static str {
 }
 
 impl LoadStore for Loongarch64 {
-    /// r1, r4 to r20 and r23 to r30, less one and what branches compare in: without r0 (zero), r2, r3 and r21 (the platform's), r22 and r31 (the compiler's).
+    /// r1, r4 to r20 and r23 to r30, less one and what branches compare in: without r0 (zero), r2,
+    /// r3 and r21 (the platform's), r22 and r31 (the compiler's).
     const GENERAL: usize = 24;
     const ZERO: Option<&'static str> = Some("$zero");
     /// Immediates have 12 bits, in additions with a sign.
@@ -46,7 +48,8 @@ impl LoadStore for Loongarch64 {
         vec![format!("la.pcrel {to}, {label}")] // to = the label, from the program counter
     }
 
-    /// By the global offset table: a shared object may export the symbol, and then linkers refuse its distance from the program counter.
+    /// By the global offset table: a shared object may export the symbol, and then linkers refuse
+    /// its distance from the program counter.
     fn cpus(&self, to: &str, _scratch: &str) -> Vec<String> {
         vec![
             format!("la.got {to}, {{fast}}"),            // to = FAST
@@ -103,7 +106,8 @@ impl LoadStore for Loongarch64 {
         }]
     }
 
-    /// By the comparison with 0 of something that is 0 or not, because such branches reach farther than those that compare two registers.
+    /// By the comparison with 0 of something that is 0 or not, because such branches reach farther
+    /// than those that compare two registers.
     fn branch(&self, comparison: Comparison, is_signed: bool, left: &str, right: &str, label: &str) -> Vec<String> {
         let unsigned = if is_signed { "" } else { "u" };
         let (lines, compared) = match comparison {

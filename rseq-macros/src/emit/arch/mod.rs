@@ -1,7 +1,8 @@
 //! One file per architecture with the instructions of its windows; this table says which there are.
 //!
-//! Most machines load from memory, compute between registers, and store: `load_store.rs` has the steps of these, of which their files
-//! give the instructions. x86-64 and i686 compute in memory, and write their steps themselves.
+//! Most machines load from memory, compute between registers, and store: `load_store.rs` has the
+//! steps of these, of which their files give the instructions. x86-64 and i686 compute in memory,
+//! and write their steps themselves.
 
 // A step that a machine doesn't know must not compile, lest its windows do nothing for it.
 #![warn(clippy::wildcard_enum_match_arm)]
@@ -58,7 +59,8 @@ pub trait Machine: Sync {
         self.pointer_bits() == 32
     }
 
-    /// Whether the window changes registers of operands that it only reads, for a while: if it is left in between, they stay so.
+    /// Whether the window changes registers of operands that it only reads, for a while: if it is
+    /// left in between, they stay so.
     fn borrows(&self, _program: &Program) -> bool {
         false
     }
@@ -86,7 +88,8 @@ pub trait Machine: Sync {
         false
     }
 
-    /// The directives around code that seldom runs: near enough for the branches of the window to reach.
+    /// The directives around code that seldom runs: near enough for the branches of the window to
+    /// reach.
     fn cold(&self) -> [&'static str; 2];
 
     /// What stands in front of an abort handler: the last line is the signature.

@@ -1,8 +1,11 @@
-//! 64-bit PowerPC, after the Power ISA, the 64-Bit ELF V2 ABI Specification and the kernel's `tools/testing/selftests/rseq/rseq-ppc.h` (signature).
-//! No instruction is newer than the POWER8, which is what rustc compiles for.
+//! 64-bit PowerPC, after the Power ISA, the 64-Bit ELF V2 ABI Specification and the kernel's
+//! `tools/testing/selftests/rseq/rseq-ppc.h` (signature). No instruction is newer than the POWER8,
+//! which is what rustc compiles for.
 //!
-//! The ABI addresses data from r2, which holds the module's TOC pointer only in functions whose compiler knows that they need it, and it sees no need in asm. So the
-//! address of the descriptor is found from that of an instruction, which `bcl 20, 31` leaves in the link register (Power ISA, book I, 2.5: the form that isn't taken for a call).
+//! The ABI addresses data from r2, which holds the module's TOC pointer only in functions whose
+//! compiler knows that they need it, and it sees no need in asm. So the address of the descriptor
+//! is found from that of an instruction, which `bcl 20, 31` leaves in the link register (Power ISA,
+//! book I, 2.5: the form that isn't taken for a call).
 
 use std::fmt::Display;
 
@@ -27,7 +30,8 @@ impl LoadStore for Powerpc64 {
         quote_spanned!(Span::mixed_site()=> reg_nonzero)
     }
 
-    /// The link register, by which addresses are found; what comparisons change; and the carry, which shifts with a sign change.
+    /// The link register, by which addresses are found; what comparisons change; and the carry,
+    /// which shifts with a sign change.
     fn clobbers(&self) -> TokenStream {
         quote_spanned!(Span::mixed_site()=> out("lr") _, out("cr0") _, out("xer") _,)
     }
@@ -131,7 +135,8 @@ impl LoadStore for Powerpc64 {
         }]
     }
 
-    /// Conditional branches reach 32 KiB, which a function may exceed: so they lead around one that reaches everything in it.
+    /// Conditional branches reach 32 KiB, which a function may exceed: so they lead around one that
+    /// reaches everything in it.
     fn branch(&self, comparison: Comparison, is_signed: bool, left: &str, right: &str, label: &str) -> Vec<String> {
         let compare = if is_signed { "cmpd" } else { "cmpld" };
         let otherwise = match comparison {

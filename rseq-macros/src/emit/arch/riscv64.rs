@@ -1,4 +1,5 @@
-//! RISC-V with 64 bits, after the RISC-V Instruction Set Manual, the RISC-V Assembly Programmer's Manual (`lla`, `lga`, `li` and other pseudo-instructions) and the kernel's
+//! RISC-V with 64 bits, after the RISC-V Instruction Set Manual, the RISC-V Assembly Programmer's
+//! Manual (`lla`, `lga`, `li` and other pseudo-instructions) and the kernel's
 //! `tools/testing/selftests/rseq/rseq-riscv.h` (signature).
 //!
 //! Only instructions of the base and of `M`: others aren't in every such machine.
@@ -21,12 +22,14 @@ fn suffix(bits: u32) -> &'static str {
 }
 
 impl LoadStore for Riscv64 {
-    /// x1, x5 to x7 and x10 to x31, less one: without x0 (zero), x2 to x4 (the platform's), x8 and x9 (the compiler's).
+    /// x1, x5 to x7 and x10 to x31, less one: without x0 (zero), x2 to x4 (the platform's), x8 and
+    /// x9 (the compiler's).
     const GENERAL: usize = 25;
     const ZERO: Option<&'static str> = Some("zero");
     /// Immediates have 12 bits and a sign.
     const IMMEDIATES: u64 = 1 << 11;
-    /// Conditional branches reach 4 KiB; for what is farther the assembler puts the opposite one around a jump, which reaches 1 MiB: the end of the function.
+    /// Conditional branches reach 4 KiB; for what is farther the assembler puts the opposite one
+    /// around a jump, which reaches 1 MiB: the end of the function.
     const COLD: [&'static str; 2] = [".subsection 1", ".previous"];
     /// Aligned, because not all machines read words that aren't, and the kernel reads it.
     const SIGNATURE: &'static [&'static str] = &[".balign 4", ".4byte 0xf1401073"]; // csrw mhartid, zero: the signature
@@ -39,7 +42,8 @@ impl LoadStore for Riscv64 {
         vec![format!("lla {to}, {label}")] // to = the label, from the program counter
     }
 
-    /// By the global offset table: a shared object may export the symbol, and then linkers refuse its distance from the program counter.
+    /// By the global offset table: a shared object may export the symbol, and then linkers refuse
+    /// its distance from the program counter.
     fn cpus(&self, to: &str, _scratch: &str) -> Vec<String> {
         vec![
             format!("lga {to}, {{fast}}"),             // to = FAST

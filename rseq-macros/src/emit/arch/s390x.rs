@@ -1,8 +1,11 @@
-//! s390x, after the z/Architecture Principles of Operation (SA22-7832), the ELF Application Binary Interface s390x Supplement and the kernel's
-//! `tools/testing/selftests/rseq/rseq-s390.h` (signature). No instruction is newer than the z10, which is what rustc compiles for.
+//! s390x, after the z/Architecture Principles of Operation (SA22-7832), the ELF Application Binary
+//! Interface s390x Supplement and the kernel's `tools/testing/selftests/rseq/rseq-s390.h`
+//! (signature). No instruction is newer than the z10, which is what rustc compiles for.
 //!
-//! Stores are seen by other CPUs in the order of the program, and not before its earlier fetches (Principles of Operation, chapter 5, "Sequence of Storage References"; the
-//! kernel's `arch/s390/include/asm/barrier.h` has but a compiler barrier there), so a store is a release store as it is.
+//! Stores are seen by other CPUs in the order of the program, and not before its earlier fetches
+//! (Principles of Operation, chapter 5, "Sequence of Storage References"; the kernel's
+//! `arch/s390/include/asm/barrier.h` has but a compiler barrier there), so a store is a release
+//! store as it is.
 
 use std::fmt::Display;
 
@@ -35,7 +38,8 @@ impl LoadStore for S390x {
         vec![format!("larl {to}, {label}")] // to = the label
     }
 
-    /// By the global offset table: a shared object may export the symbol, and then its distance isn't known to the linker.
+    /// By the global offset table: a shared object may export the symbol, and then its distance
+    /// isn't known to the linker.
     fn cpus(&self, to: &str, _scratch: &str) -> Vec<String> {
         vec![
             format!("lgrl {to}, {{fast}}@GOT"),        // to = FAST

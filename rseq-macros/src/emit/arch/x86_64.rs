@@ -1,10 +1,12 @@
-//! x86-64, after the Intel SDM (volume 2) and the kernel's `include/uapi/linux/rseq.h` (layout of the descriptor and the area).
+//! x86-64, after the Intel SDM (volume 2) and the kernel's `include/uapi/linux/rseq.h` (layout of
+//! the descriptor and the area).
 //!
-//! Stores are seen by other CPUs in program order and no earlier than what the thread did before (SDM volume 3, 10.2.2), so a store is a
-//! release store as it is.
+//! Stores are seen by other CPUs in program order and no earlier than what the thread did before
+//! (SDM volume 3, 10.2.2), so a store is a release store as it is.
 //!
-//! Values are kept zero-extended. Their widths are known to the assembler alone, as the constants `b0`, `b1` .., so each step is written for all
-//! widths and `.if` chooses: a directive of both GNU as and LLVM's assembler. Partial registers keep what is above them, which is zero.
+//! Values are kept zero-extended. Their widths are known to the assembler alone, as the constants
+//! `b0`, `b1` .., so each step is written for all widths and `.if` chooses: a directive of both GNU
+//! as and LLVM's assembler. Partial registers keep what is above them, which is zero.
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote_spanned;
@@ -155,7 +157,8 @@ impl Steps<'_> {
     fn step(&self, step: &Step) -> Vec<String> {
         let aborted = self.0.aborted();
         match step {
-            // One store for start and length together, so that the thread descriptor covers one window or another, never a mixture.
+            // One store for start and length together, so that the thread descriptor covers one
+            // window or another, never a mixture.
             Step::Publish { descriptor } => vec![
                 "lea r11, [rip + 25b]".into(), // r11 = this section's abort handler, where the thread descriptor's goes on to
                 "movups {published}, [rip + 22b + 8]".into(), // published = descriptor: start, post-commit offset
@@ -203,8 +206,9 @@ impl Steps<'_> {
         }
     }
 
-    /// The address of a slot. The product can't be mistaken for a small one: an id that says "not registered" has its highest 30 bits of 32 set, so whatever of
-    /// it the shift leaves in 64 bits is larger than an address.
+    /// The address of a slot. The product can't be mistaken for a small one: an id that says "not
+    /// registered" has its highest 30 bits of 32 set, so whatever of it the shift leaves in 64 bits
+    /// is larger than an address.
     fn find_slot(&self, to: Register, slots: Register, index: Index, pointee: usize) -> Vec<String> {
         let whole = self.whole(to);
         let mut lines = vec![
@@ -249,9 +253,10 @@ impl Steps<'_> {
         lines
     }
 
-    /// Few bytes go sixteen at a time, because the processor takes a while to begin a repetition. They are loaded by eight and stored by sixteen: so what was
-    /// stored just before, or is loaded just after, needn't go by way of the cache, whether it goes by eight or by sixteen. An interruption finds `rip` in the
-    /// window, wherever it is.
+    /// Few bytes go sixteen at a time, because the processor takes a while to begin a repetition.
+    /// They are loaded by eight and stored by sixteen: so what was stored just before, or is loaded
+    /// just after, needn't go by way of the cache, whether it goes by eight or by sixteen. An
+    /// interruption finds `rip` in the window, wherever it is.
     fn copy(&self, from: Address, to: Address, length: Operand) -> Vec<String> {
         vec![
             format!("lea rsi, {}", self.at(from)),            // rsi = from
@@ -327,7 +332,8 @@ impl Steps<'_> {
         lines
     }
 
-    /// A shift by the lower bits of a count: the machine looks at five or six, which are too many for the narrow types.
+    /// A shift by the lower bits of a count: the machine looks at five or six, which are too many
+    /// for the narrow types.
     fn shift(&self, to: Register, operation: Operation, count: Operand, ty: TypeId) -> Vec<String> {
         let mut lines = Vec::new();
         if let Operand::Register(count) = count {
