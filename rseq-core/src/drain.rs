@@ -441,6 +441,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "thousands of names take it a minute")]
     fn each_has_another_name() {
         let names = Names::new();
         assert!(core::iter::from_fn(|| names.take()).eq(0..Names::MOST));

@@ -154,8 +154,8 @@ pub fn handle_signals(handler: extern "C" fn(libc::c_int)) {
 }
 
 /// Lets [`threads`] threads add `each` times while `disturbance` goes on, and handlers add on top
-/// of that.
-pub fn disturbed(count: Count, disturbance: Disturbance, each: u64) -> Outcome {
+/// of that. One of `long` additions takes long.
+pub fn disturbed(count: Count, disturbance: Disturbance, each: u64, long: u64) -> Outcome {
     static HANDLED: AtomicU64 = AtomicU64::new(0);
     /// The functions for the handler, which can take no lock.
     static ADD: AtomicUsize = AtomicUsize::new(0);
@@ -186,8 +186,6 @@ pub fn disturbed(count: Count, disturbance: Disturbance, each: u64) -> Outcome {
     HANDLER.store((&raw const handler).cast_mut(), SeqCst);
     handle_signals(on_signal);
 
-    // A move does harm in the midst of a long one alone, and has to meet a short one elsewhere.
-    let between = if disturbance == Disturbance::Migration { 2 } else { 32 };
     let running = AtomicUsize::new(threads());
     let ids: Vec<AtomicU64> = (0..threads()).map(|_| AtomicU64::new(0)).collect();
     thread::scope(|scope| {
@@ -198,7 +196,7 @@ pub fn disturbed(count: Count, disturbance: Disturbance, each: u64) -> Outcome {
                 // SAFETY: has no precondition.
                 id.store(unsafe { libc::pthread_self() } as u64, SeqCst);
                 for turn in 0..each {
-                    (count.add)(if turn % between == 0 { 400 } else { 0 });
+                    (count.add)(if turn % long == 0 { 400 } else { 0 });
                 }
                 COUNTING.with(|counting| counting.store(false, SeqCst));
                 // From here on nobody signals this thread; one that is on its way finds nothing to
@@ -297,6 +295,9 @@ pub fn on<R: Send>(cpu: usize, work: impl FnOnce() -> R + Send) -> R {
     })
 }
 
+/// One addition of so many takes long.
+const SOMETIMES: u64 = 32;
+
 /// Counts under a disturbance, `each` times in every thread (fewer on a slow machine), and finds
 /// nothing lost. With `aborts`, until sections were aborted: a run that disturbed nothing proves
 /// nothing. (In portable mode hardly anything but a handler aborts a section.)
@@ -304,7 +305,7 @@ pub fn must_be_exact(count: Count, disturbance: Disturbance, each: u64, aborts: 
     let end = Instant::now() + Duration::from_secs(60);
     let mut disturbed_once = false;
     while !disturbed_once {
-        let outcome = disturbed(count, disturbance, (each / shorter()).max(1));
+        let outcome = disturbed(count, disturbance, (each / shorter()).max(1), SOMETIMES);
         println!("{disturbance:?}: {outcome:?}");
         assert_eq!(outcome.lost(), 0, "{disturbance:?}: {outcome:?}");
         disturbed_once = outcome.aborts > 0 || !aborts;
@@ -317,7 +318,9 @@ pub fn must_lose(count: Count, disturbance: Disturbance, each: u64, restartable:
     // Without a second CPU nothing moves.
     if restartable && (disturbance != Disturbance::Migration || several_cpus()) {
         let each = each / u64::from(slowness());
-        must_fail(|| disturbed(count, disturbance, each).lost() != 0);
+        // A move does harm in the midst of a long one, and has to meet a short one elsewhere.
+        let long = if disturbance == Disturbance::Migration { 2 } else { SOMETIMES };
+        must_fail(|| disturbed(count, disturbance, each, long).lost() != 0);
     }
 }
 

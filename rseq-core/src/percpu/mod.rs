@@ -36,7 +36,8 @@ mod spans;
     )
 ))]
 mod unload;
-#[cfg(test)]
+// A model without unsafe code, which tells Miri nothing.
+#[cfg(all(test, not(miri)))]
 mod weak;
 #[cfg(all(unix, not(miri)))]
 use arena as memory;
