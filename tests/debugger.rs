@@ -129,10 +129,12 @@ fn must_say(text: &str, said: &str) {
     assert!(text.contains(said), "it doesn't say: {said}");
 }
 
-/// What the program printed in the end.
+/// What the program printed in the end. On a busy machine something else may have interrupted it as
+/// well; a step that aborts by itself does so in each attempt.
 #[track_caller]
 fn must_end(text: &str, counted: u32, aborted: u32) {
-    must_say(text, &format!("counted {counted}, aborted {aborted}\n"));
+    let ends = |aborted| text.contains(&format!("counted {counted}, aborted {aborted}\n"));
+    assert!(ends(aborted) || ends(aborted + 1), "it doesn't end with {counted} and {aborted}:\n{text}");
 }
 
 /// Where the first section stands whose line begins like this: where this word of it is.
