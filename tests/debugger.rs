@@ -129,12 +129,10 @@ fn must_say(text: &str, said: &str) {
     assert!(text.contains(said), "it doesn't say: {said}");
 }
 
-/// What the program printed in the end. On a busy machine something else may have interrupted it as
-/// well; a step that aborts by itself does so in each attempt.
+/// What the program printed in the end.
 #[track_caller]
 fn must_end(text: &str, counted: u32, aborted: u32) {
-    let ends = |aborted| text.contains(&format!("counted {counted}, aborted {aborted}\n"));
-    assert!(ends(aborted) || ends(aborted + 1), "it doesn't end with {counted} and {aborted}:\n{text}");
+    must_say(text, &format!("counted {counted}, aborted {aborted}\n"));
 }
 
 /// Where the first section stands whose line begins like this: where this word of it is.
@@ -398,8 +396,10 @@ fn a_function_is_called_from_a_window() {
         for section in ["prepared", "window"] {
             for on in ["rseq where", "rseq finish"] {
                 let stop = commands(&[&begin(section), STOP_IN_WINDOW, "delete", "set language c", call, on]);
-                let text = debug(program, section, AS_IT_IS, &commands(&[&stop, END]));
-                must_end(&text, 2, 1);
+                let run = |_| debug(program, section, AS_IT_IS, &commands(&[&stop, END]));
+                // On a busy machine something else may have aborted it as well: then once more.
+                let text = (0..3).map(run).find(|text| !text.contains("counted 2, aborted 2\n"));
+                must_end(&text.expect("gdb aborts a section once"), 2, 1);
             }
         }
     }
