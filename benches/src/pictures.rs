@@ -1,4 +1,4 @@
-//! `cargo xtask bench-report`: pictures of what `rseq-bench` measured.
+//! Pictures of what was measured.
 //!
 //! The same file gives the same pictures, byte for byte: they have no date but the file's, and rows
 //! count, not their order within a block.
@@ -11,9 +11,10 @@ use anyhow::{Context, Result, ensure};
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::Ranged;
 use plotters::prelude::*;
-use rseq_bench_harness::{Measurement, Quartiles, read};
 
-/// What a picture shows of a measurement, if it is known.
+use crate::measuring::{Measurement, Quartiles, read};
+
+/// The value of a measurement that a picture shows, if it is known.
 type Value = fn(&Measurement) -> Option<f64>;
 
 const NS: Value = |one| Some(one.ns);
@@ -38,7 +39,7 @@ pub fn draw(files: &[PathBuf], folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(pictures)
 }
 
-/// What was measured of one structure.
+/// The measurements of one structure.
 struct Structure<'m> {
     name: &'m str,
     machine: &'m str,
@@ -79,7 +80,7 @@ impl<'m> Structure<'m> {
         Ok(pictures)
     }
 
-    /// Whether most of it was aborted now and then.
+    /// True if most of it was aborted now and then.
     fn is_of_aborts(&self) -> bool {
         let is_aborted =
             |contender: &&&str| self.threads.iter().any(|&threads| self.rate(contender, threads).is_some());
@@ -102,7 +103,7 @@ impl<'m> Structure<'m> {
     fn range(&self, value: Value) -> Result<Range<f64>> {
         let each =
             |&contender| self.threads.iter().filter_map(move |&threads| self.quartiles(contender, threads, value));
-        // What is 0 has no place on such an axis.
+        // A zero has no place on such an axis.
         let ends = self.contenders.iter().flat_map(each).flat_map(|q| [q.low, q.high]).filter(|&end| end > 0.0);
         let (least, most) = ends.fold((f64::MAX, f64::MIN), |(least, most), end| (least.min(end), most.max(end)));
         ensure!(least <= most, "{}: nothing above 0", self.name);
@@ -230,7 +231,7 @@ fn color(number: usize) -> RGBColor {
     FIRST.get(number).copied().unwrap_or(RGBColor(red, green, blue))
 }
 
-/// What stands for a line beside its name.
+/// The sample of a line beside its name.
 fn sample((x, y): (i32, i32), color: RGBColor) -> PathElement<(i32, i32)> {
     PathElement::new([(x, y), (x + 16, y)], color.stroke_width(3))
 }

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use rseq::{PerCpu, rseq};
-use rseq_bench_harness::{Contender, contender, hidden};
 
-use crate::Others;
+use super::Others;
+use crate::measuring::{Contender, contender, hidden};
 
 /// Steps of `prepare`, about a quarter of a nanosecond each.
 const LENGTHS: [usize; 6] = [0, 10, 100, 1000, 10_000, 100_000];

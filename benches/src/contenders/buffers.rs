@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use rseq::{PerCpu, Stack};
-use rseq_bench_harness::{Contender, by_hand, contender, in_register};
 
-use crate::Others;
-use crate::operations::slab::{CAPACITY, Slab, pop, push};
+use super::Others;
+use super::by_hand::ByHand;
+use super::librseq::Librseq;
+use super::operations::slab::{CAPACITY, Slab, pop, push};
+use crate::measuring::{Contender, contender, in_register};
 
 static SLABS: PerCpu<Slab> = PerCpu::new();
 static STACK: Stack<usize> = Stack::new();
@@ -33,11 +35,8 @@ pub fn words(others: &Others) -> Vec<Contender> {
         }),
         contender("Stack", |number| _ = STACK.push(STACK.pop().unwrap_or(number))),
     ];
-    if others.by_hand {
-        let own = |number| by_hand::buffer_push(by_hand::buffer_pop().unwrap_or(number));
-        all.push(contender("by hand", move |number| _ = own(number)).with_aborts(by_hand::aborts));
-    }
-    all.extend(others.librseq.map(crate::librseq::Librseq::buffers));
+    all.extend(others.by_hand.map(ByHand::buffers));
+    all.extend(others.librseq.map(Librseq::buffers));
     let (locked, array, segments) = (Mutex::new(Vec::new()), ArrayQueue::new(CAPACITY), SegQueue::new());
     all.extend([
         contender("Mutex<Vec>", move |number| {

@@ -10,13 +10,19 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicIsize, AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use crate::BATCH;
+use super::{Contender, at};
+use crate::measuring::{BATCH, contender};
+
+/// The name of these contenders.
+pub const NAME: &str = "by hand";
+/// The reason why they may not be to be had.
+pub const NEEDS: &str = "a libc that registers threads, and at most 256 CPUs";
 
 /// More CPUs than that need more slots.
 const SLOTS: usize = 256;
 
-/// What a buffer holds.
-pub const CAPACITY: usize = 64;
+/// So many items fit into a buffer.
+const CAPACITY: usize = 64;
 
 /// A CPU's part: alone on its cache lines.
 #[repr(align(128))]
@@ -28,12 +34,43 @@ static AREA: AtomicIsize = AtomicIsize::new(0);
 static ABORTS: AtomicU64 = AtomicU64::new(0);
 
 /// How many windows were aborted, of all threads.
-pub fn aborts() -> u64 {
+fn aborts() -> u64 {
     ABORTS.load(Relaxed)
 }
 
-/// Whether the sections of this module can run. They must not before this says so.
-pub fn is_available() -> bool {
+/// The sections of this module, where they can run.
+#[derive(Clone, Copy)]
+pub struct ByHand(());
+
+impl ByHand {
+    /// `None` where they can't.
+    pub fn find() -> Option<Self> {
+        is_available().then_some(Self(()))
+    }
+
+    /// Adds to so many counters in turn.
+    pub(super) fn counters(self, distinct: usize) -> Contender {
+        contender(NAME, move |number| count(at(number, distinct))).with_aborts(aborts)
+    }
+
+    /// Pops from lists and pushes there.
+    pub(super) fn lists(self) -> Contender {
+        contender(NAME, |_| list_push(list_pop().unwrap_or_else(new_node))).with_aborts(aborts)
+    }
+
+    /// Pops from buffers and pushes there.
+    pub(super) fn buffers(self) -> Contender {
+        contender(NAME, |number| _ = buffer_push(buffer_pop().unwrap_or(number))).with_aborts(aborts)
+    }
+}
+
+#[cold]
+fn new_node() -> &'static Node {
+    Box::leak(Box::default())
+}
+
+/// Says that the sections of this module can run. They must not before.
+fn is_available() -> bool {
     // SAFETY: these look up symbols of glibc's, of these types.
     let (offset, size) = unsafe {
         let symbol = |name: &std::ffi::CStr| libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr());
@@ -112,10 +149,10 @@ pub fn count(counter: usize) {
     }
 }
 
-/// What lists are made of.
+/// A part of a list.
 #[derive(Default)]
 #[repr(C)]
-pub struct Node {
+struct Node {
     next: AtomicPtr<Node>,
 }
 
@@ -123,7 +160,7 @@ static LISTS: [Slot<AtomicPtr<Node>>; SLOTS] = [const { Slot(AtomicPtr::new(ptr:
 
 /// Makes a node the first of the CPU's list.
 #[inline(always)]
-pub fn list_push(node: &'static Node) {
+fn list_push(node: &'static Node) {
     while !'window: {
         let cpu = cpu();
         let head = &LISTS[cpu % SLOTS].0;
@@ -154,7 +191,7 @@ pub fn list_push(node: &'static Node) {
 
 /// Takes the first node of the CPU's list.
 #[inline(always)]
-pub fn list_pop() -> Option<&'static Node> {
+fn list_pop() -> Option<&'static Node> {
     loop {
         'window: {
             let cpu = cpu();
@@ -195,7 +232,7 @@ static BUFFERS: [Slot<Buffer>; SLOTS] =
 
 /// Puts an item into the CPU's buffer, if there is room.
 #[inline(always)]
-pub fn buffer_push(item: usize) -> bool {
+fn buffer_push(item: usize) -> bool {
     while !'window: {
         let cpu = cpu();
         let buffer = &BUFFERS[cpu % SLOTS].0;
@@ -229,7 +266,7 @@ pub fn buffer_push(item: usize) -> bool {
 
 /// Takes the latest item out of the CPU's buffer.
 #[inline(always)]
-pub fn buffer_pop() -> Option<usize> {
+fn buffer_pop() -> Option<usize> {
     loop {
         'window: {
             let cpu = cpu();
@@ -276,7 +313,7 @@ mod tests {
             return;
         }
         let pinned = std::thread::spawn(|| {
-            crate::race::pin(crate::available_cpus()[0]);
+            crate::measuring::pin(crate::measuring::available_cpus()[0]);
             let before = COUNTERS[cpu()].0[3].load(Relaxed);
             (0..1000).for_each(|_| count(3));
             assert_eq!(COUNTERS[cpu()].0[3].load(Relaxed), before + 1000);

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use contatori::counters::unsigned::Unsigned;
 use fast_counter::ConcurrentCounter;
 use rseq::{Counter, PerCpu, rseq};
-use rseq_bench_harness::{BATCH, Contender, available_cpus, by_hand, contender, getcpu, hidden, in_register};
 use thread_local::ThreadLocal;
 
-use crate::Others;
+use super::{Others, at, getcpu};
+use crate::measuring::{BATCH, Contender, available_cpus, contender, in_register};
 
-/// What has cache lines of its own, and those that are fetched with them.
+/// A value with cache lines of its own, and those that are fetched with them.
 #[repr(align(128))]
 struct Padded<T>(T);
 
@@ -45,16 +45,14 @@ pub fn in_turn(others: &Others) -> Vec<Contender> {
 }
 
 fn contenders(distinct: usize, others: &Others) -> Vec<Contender> {
-    let at = move |number| if distinct == 1 { hidden(0) } else { number };
+    let at = move |number| at(number, distinct);
     let mut all = vec![contender("unprotected", move |number| unprotected(at(number)))];
     all.extend([
         contender("section, all window", move |number| window(at(number))),
         contender("section, watched", move |number| watched(at(number))),
         contender("Counter", move |number| COUNTERS[at(number)].inc()),
     ]);
-    if others.by_hand {
-        all.push(contender("by hand", move |number| by_hand::count(at(number))).with_aborts(by_hand::aborts));
-    }
+    all.extend(others.by_hand.map(|by_hand| by_hand.counters(distinct)));
     all.extend(others.librseq.map(|librseq| librseq.counters(distinct)));
     let sharded = move |number| &SHARDED[getcpu::by_libc() % SHARDS].0[at(number)];
     all.extend([

@@ -35,7 +35,7 @@ ptrdiff_t rseq_offset;
 extern const ptrdiff_t __rseq_offset;
 extern const unsigned int __rseq_size;
 
-/* Whether libc registers threads. To be called before all others. */
+/* True if libc registers threads. To be called before all others. */
 bool rseq_bench_is_available(void)
 {
 	rseq_offset = __rseq_offset;

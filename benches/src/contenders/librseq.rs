@@ -7,13 +7,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::measuring::Contender;
 use anyhow::{Context, Result, ensure};
-use rseq_bench_harness::Contender;
 
 /// Names a folder with librseq's sources.
-pub const VARIABLE: &str = "RSEQ_LIBRSEQ";
+const VARIABLE: &str = "RSEQ_LIBRSEQ";
+/// The name of these contenders.
+pub const NAME: &str = "librseq";
+/// The reason why they may not be to be had.
+pub const NEEDS: &str = "RSEQ_LIBRSEQ to name a folder with its sources";
 
-/// The functions of `librseq.c`, each with what it does [`BATCH`](rseq_bench_harness::BATCH) times.
+/// The functions of `librseq.c`, each with what it does [`BATCH`](crate::measuring::BATCH) times.
 #[derive(Clone, Copy)]
 pub struct Librseq {
     count_one: unsafe extern "C" fn(),
@@ -26,10 +30,7 @@ pub struct Librseq {
 impl Librseq {
     /// Compiles and loads it. `None` if no sources are given.
     pub fn load() -> Result<Option<Self>> {
-        let Some(sources) = std::env::var_os(VARIABLE) else {
-            eprintln!("librseq is left out: {VARIABLE} names no folder with its sources");
-            return Ok(None);
-        };
+        let Some(sources) = std::env::var_os(VARIABLE) else { return Ok(None) };
         let folder = tempfile::tempdir()?;
         let library = folder.path().join("librseq-bench.so");
         compile(Path::new(&sources), &library).with_context(|| format!("{VARIABLE}={}", sources.display()))?;
@@ -71,7 +72,7 @@ impl Librseq {
     fn contender(self, batch: unsafe extern "C" fn()) -> Contender {
         // SAFETY: it was available, and any thread may call these.
         let (run, aborts) = (move || unsafe { batch() }, move || unsafe { (self.aborts)() });
-        Contender::of_batches("librseq", run).with_aborts(aborts)
+        Contender::of_batches(NAME, run).with_aborts(aborts)
     }
 }
 

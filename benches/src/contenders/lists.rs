@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 use crossbeam_queue::SegQueue;
 use rseq::{PerCpu, rseq};
-use rseq_bench_harness::{Contender, by_hand, contender, in_register};
 
-use crate::Others;
-use crate::operations::librseq::{Node, list_pop, list_push};
+use super::Others;
+use super::by_hand::ByHand;
+use super::librseq::Librseq;
+use super::operations::librseq::{Node, list_pop, list_push};
+use crate::measuring::{Contender, contender, in_register};
 
 static WINDOWS: PerCpu<AtomicPtr<Node>> = PerCpu::new();
 static WATCHED: PerCpu<AtomicPtr<Node>> = PerCpu::new();
@@ -30,11 +32,8 @@ pub fn contenders(others: &Others) -> Vec<Contender> {
             watched_push(unsafe { list_pop(&WATCHED) }.unwrap_or_else(new_node));
         }),
     ];
-    if others.by_hand {
-        let own = || by_hand::list_push(by_hand::list_pop().unwrap_or_else(new_node_by_hand));
-        all.push(contender("by hand", move |_| own()).with_aborts(by_hand::aborts));
-    }
-    all.extend(others.librseq.map(crate::librseq::Librseq::lists));
+    all.extend(others.by_hand.map(ByHand::lists));
+    all.extend(others.librseq.map(Librseq::lists));
     let (locked, segments) = (Mutex::new(Vec::new()), SegQueue::new());
     all.extend([
         contender("Mutex<Vec>", move |_| {
@@ -57,11 +56,6 @@ unsafe impl Send for Address {}
 #[cold]
 fn new_node() -> NonNull<Node> {
     NonNull::from(Box::leak(Box::default()))
-}
-
-#[cold]
-fn new_node_by_hand() -> &'static by_hand::Node {
-    Box::leak(Box::default())
 }
 
 /// As without threads: in loads and stores that the compiler takes as they are.

@@ -1,4 +1,4 @@
-//! What a counter takes when a thousand threads count.
+//! The memory that a counter takes when a thousand threads count.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -7,9 +7,8 @@ use lockfree_object_pool::{LinearObjectPool, MutexObjectPool, SpinLockObjectPool
 use opool::PoolAllocator;
 use rseq::Pool;
 
-use rseq_bench_harness::{Contender, contender};
-
-use crate::Others;
+use super::Others;
+use crate::measuring::{Contender, contender};
 
 type Object = [u64; 8];
 /// More than all threads hold at a time.

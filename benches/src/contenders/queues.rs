@@ -6,9 +6,8 @@ use std::sync::Mutex;
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use rseq::Ring;
 
-use rseq_bench_harness::{Contender, contender};
-
-use crate::Others;
+use super::Others;
+use crate::measuring::{Contender, contender};
 
 const EVENTS: usize = 16;
 

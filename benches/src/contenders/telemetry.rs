@@ -10,9 +10,9 @@ use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{Aggregation, Instrument, PeriodicReader, SdkMeterProvider, Stream, Temporality};
 use rseq::opentelemetry::{Family, histogram, sums};
 use rseq::{Counter, Histogram};
-use rseq_bench_harness::{Contender, contender};
 
-use crate::Others;
+use super::Others;
+use crate::measuring::{Contender, contender};
 
 /// Sends nothing to anybody.
 struct Nobody;

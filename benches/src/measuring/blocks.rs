@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::contender::{BATCH, Contender};
-use crate::race::{available_cpus, race};
-use crate::sheet::Measurement;
+use super::contender::{BATCH, Contender};
+use super::race::{available_cpus, race};
+use super::sheet::Measurement;
 
 /// How contenders are measured.
 #[derive(Clone, Copy)]
@@ -69,7 +69,7 @@ fn quota(contender: &Contender, plan: &Plan) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contender;
+    use crate::measuring::contender;
 
     #[test]
     fn each_block_has_all_contenders() {

@@ -1,4 +1,4 @@
-//! What is measured.
+//! The contenders: things to measure.
 
 use std::arch::asm;
 use std::time::Duration;
@@ -8,7 +8,7 @@ pub const BATCH: usize = 64;
 
 /// One way to do an operation.
 pub struct Contender {
-    /// What tables and files call it.
+    /// Its name in tables and files.
     pub name: String,
     pub(crate) run: Box<dyn Fn() + Sync>,
     pub(crate) aborts: Option<Box<dyn Fn() -> u64 + Sync>>,

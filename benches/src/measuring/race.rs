@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::thread;
 use std::time::Instant;
 
-use crate::contender::{BATCH, Contender};
-use crate::signals::Signals;
+use super::contender::{BATCH, Contender};
+use super::signals::Signals;
 
-/// What operations took, on average.
+/// The time of operations, on average.
 pub struct Outcome {
     /// Nanoseconds that went by on a CPU for an operation.
     pub ns: f64,
@@ -16,8 +16,8 @@ pub struct Outcome {
     pub cpu_ns: f64,
     /// Aborts in a million operations, where they are known.
     pub aborts_per_million: Option<f64>,
-    /// What the thread that did least did, in terms of what each would have done if all had done
-    /// the same.
+    /// The operations of the thread that did least, in terms of what each would have done if all
+    /// had done the same.
     pub least_share: f64,
 }
 
@@ -53,7 +53,7 @@ struct Race<'c> {
     end: OnceLock<Moment>,
 }
 
-/// What a thread did.
+/// The work that a thread did.
 struct Done {
     batches: usize,
     /// The nanoseconds of processor time that it took.
@@ -67,10 +67,10 @@ impl<'c> Race<'c> {
         Self { contender, threads, quota, ready, through, begin, end }
     }
 
-    /// What a thread does.
+    /// The work of a thread.
     fn run(&self, cpu: Option<usize>) -> Done {
         cpu.inspect(|&cpu| pin(cpu));
-        // What a thread does once isn't measured: registration, memory.
+        // The first time isn't measured: registration, memory.
         (self.contender.run)();
         let _signals = self.contender.signals.map(Signals::every);
         self.wait_for_all();
@@ -116,7 +116,7 @@ impl<'c> Race<'c> {
     }
 }
 
-/// What is read at the begin and at the end.
+/// The figures that are read at the begin and at the end.
 struct Moment {
     time: Instant,
     aborts: Option<u64>,
@@ -147,6 +147,7 @@ pub fn available_cpus() -> Vec<usize> {
     }
 }
 
+/// Has the thread run on this CPU alone.
 pub fn pin(cpu: usize) {
     // SAFETY: zero is an empty set, to which a CPU is added.
     unsafe {
@@ -159,7 +160,7 @@ pub fn pin(cpu: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contender;
+    use crate::measuring::contender;
     use std::sync::Arc;
     use std::sync::atomic::AtomicU64;
 

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// What a contender took in a block.
+/// The time of a contender in a block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
-    /// What the operation is done to.
+    /// The structure that the operation is done to.
     pub structure: String,
     /// How.
     pub contender: String,
@@ -23,8 +23,8 @@ pub struct Measurement {
     pub cpu_ns: f64,
     /// Aborts in a million operations, where they are known.
     pub aborts_per_million: Option<f64>,
-    /// What the thread that did least did, in terms of what each would have done if all had done
-    /// the same.
+    /// The operations of the thread that did least, in terms of what each would have done if all
+    /// had done the same.
     pub least_share: f64,
 }
 
@@ -58,7 +58,7 @@ impl Sheet {
     }
 }
 
-/// What a file says of the machine, and its rows.
+/// The machine of a file, and its rows.
 ///
 /// # Errors
 /// If it can't be read, or a row isn't right.
@@ -75,9 +75,9 @@ pub fn machine() -> String {
     let information = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = information.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    // What follows the number is the distribution's.
+    // The distribution's own begins behind the number.
     let kernel = kernel.trim().split('-').next().unwrap_or_default();
-    let cpus = crate::available_cpus().len();
+    let cpus = super::available_cpus().len();
     let date = jiff::Timestamp::now().strftime("%F").to_string();
     format!("{}, {cpus} CPUs, Linux {kernel}, {date}", model.map_or("unknown", |(_, model)| model))
 }
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let path = std::env::temp_dir().join(format!("rseq-bench-harness-{}.csv", std::process::id()));
+        let path = std::env::temp_dir().join(format!("rseq-bench-{}.csv", std::process::id()));
         let one = |block, aborts_per_million| Measurement {
             structure: "list".to_owned(),
             contender: "a, \"quoted\"".to_owned(),

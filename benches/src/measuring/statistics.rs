@@ -1,8 +1,8 @@
-//! What measurements say.
+//! Statistics of measurements.
 
 use std::fmt::Write;
 
-use crate::sheet::Measurement;
+use super::sheet::Measurement;
 
 /// The middle of some values, and the middles of what is below and above it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,12 +30,12 @@ impl Quartiles {
     }
 }
 
-/// What a contender took, in nanoseconds.
+/// The time of a contender, in nanoseconds.
 pub fn times(measurements: &[Measurement], contender: &str) -> Option<Quartiles> {
     Quartiles::of(of(measurements, contender).map(|one| one.ns))
 }
 
-/// What a contender took in terms of what another took in the same block.
+/// The time of a contender in terms of what another took in the same block.
 pub fn ratios(measurements: &[Measurement], contender: &str, reference: &str) -> Option<Quartiles> {
     let in_block = |block| of(measurements, reference).find(|one| one.block == block);
     Quartiles::of(of(measurements, contender).filter_map(|one| Some(one.ns / in_block(one.block)?.ns)))
