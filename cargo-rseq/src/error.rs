@@ -1,5 +1,5 @@
-//! What keeps a file from being read at all. What is wrong with the sections in it is no error, but
-//! a [`Finding`](crate::verify::Finding).
+//! The reasons why a file can't be read at all. A mistake in its sections is no error, but a
+//! [`Finding`](crate::verify::Finding).
 
 use std::path::PathBuf;
 
@@ -56,7 +56,7 @@ pub enum Error {
     /// All windows together are longer than [`MAX_CODE`](crate::sections::MAX_CODE).
     #[error("the windows have {0} bytes, more than the {limit} that are disassembled", limit = crate::sections::MAX_CODE)]
     TooMuchCode(u64),
-    /// What was asked for isn't in the file.
+    /// The section that was asked for isn't in the file.
     #[error("no section matches {0:?}; `list` says which there are")]
     NoMatch(String),
     /// Output can't be written.

@@ -58,9 +58,9 @@ use window::Code;
 /// A file with restartable sequences.
 #[derive(Debug)]
 pub struct Binary<'i> {
-    /// What is in memory.
+    /// The file as memory.
     pub image: &'i Image<'i>,
-    /// What it says of its windows.
+    /// The sections for tools.
     pub sections: Sections,
     /// Where its code comes from.
     pub source: Source<'i, 'i>,

@@ -1,4 +1,4 @@
-//! What there is to say of each window in a line or two, and in JSON.
+//! Each window in a line or two, and in JSON.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -94,7 +94,7 @@ pub struct Row {
     pub column: Option<u32>,
     /// How it is armed.
     pub protocol: Protocol,
-    /// What the note says it is.
+    /// The kind of window, by its note.
     pub kind: Option<String>,
     /// The commit: as the user wrote it, if a note says that, or else the instruction.
     pub operation: Option<String>,

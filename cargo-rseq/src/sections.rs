@@ -1,4 +1,4 @@
-//! What the sections for tools say: the descriptors, the two arrays, and the notes.
+//! The sections for tools: the descriptors, the two arrays, and the notes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -77,7 +77,7 @@ impl Descriptor {
 pub struct Entry<T> {
     /// Where it is.
     pub address: u64,
-    /// What it says.
+    /// The entry itself.
     pub value: T,
 }
 
@@ -104,7 +104,7 @@ pub struct Sections {
     /// Where threads are armed by sections with a `prepare`, by the notes: the first instructions
     /// behind.
     pub armings: Vec<u64>,
-    /// Whether there are notes at all.
+    /// True if there are notes at all.
     pub has_notes: bool,
     /// Notes that can't be read.
     pub broken_notes: Vec<NoteError>,
@@ -162,13 +162,13 @@ impl Sections {
         })
     }
 
-    /// Whether there is a descriptor at this address.
+    /// True if there is a descriptor at this address.
     #[must_use]
     pub fn is_descriptor(&self, address: u64) -> bool {
         self.addresses.contains(&address)
     }
 
-    /// Whether a window starts at this address.
+    /// True if a window starts at this address.
     #[must_use]
     pub fn is_start(&self, address: u64) -> bool {
         self.starts.contains(&address)
@@ -180,7 +180,7 @@ impl Sections {
         self.targets.get(&descriptor.start).map_or(&[], Vec::as_slice)
     }
 
-    /// What the note of a window says, if it has one.
+    /// The content of a window's note, if it has one.
     #[must_use]
     pub fn note_of(&self, descriptor: &Descriptor) -> Option<&Note> {
         self.notes.get(&descriptor.address)?.first()

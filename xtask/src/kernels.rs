@@ -149,9 +149,9 @@ fn find(directory: &Path) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// What QEMU can load: it doesn't know the images that unpack themselves under EFI (the kernel's
-/// `drivers/firmware/efi/libstub/zboot-header.S`: at 8 where the payload begins, its size, at 24
-/// how it is compressed).
+/// The image as QEMU can load it: it doesn't know those that unpack themselves under EFI (the
+/// kernel's `drivers/firmware/efi/libstub/zboot-header.S`: at 8 where the payload begins, its size,
+/// at 24 how it is compressed).
 fn decompressed(image: Vec<u8>) -> Result<Vec<u8>> {
     if image.get(4..8) != Some(b"zimg") {
         return Ok(image);

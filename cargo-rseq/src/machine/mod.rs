@@ -1,5 +1,5 @@
-//! What an instruction does, as far as the rules of restartable sequences are about it. One file
-//! per disassembler.
+//! Instructions and their effects, as far as the rules of restartable sequences are about them. One
+//! file per disassembler.
 
 #[cfg(feature = "capstone")]
 mod others;
@@ -20,11 +20,11 @@ pub struct Instruction {
     pub text: String,
     /// Where the thread goes on.
     pub flow: Flow,
-    /// What it writes to memory.
+    /// Its stores to memory.
     pub stores: Vec<Store>,
     /// The register and the place in memory that it compares.
     pub compares: Option<(Place, Option<Register>)>,
-    /// What it sets registers to, as far as that can be told.
+    /// The registers that it sets, and to what, as far as that can be told.
     pub sets: Vec<(Register, Value)>,
     /// It changes the stack pointer.
     pub moves_stack: bool,
@@ -79,13 +79,13 @@ pub struct Register(pub(crate) u16);
 /// A place in memory, as an instruction addresses it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
-    /// What the address is made of, but for the constant.
+    /// The parts of the address, but for the constant.
     pub base: Base,
     /// The constant part, and all of it where there is no register.
     pub displacement: i64,
 }
 
-/// What an address is made of, but for the constant.
+/// The parts of an address, but for the constant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Base {
     /// It is relative to the thread pointer.
@@ -122,16 +122,16 @@ pub struct Store {
     pub place: Option<Place>,
     /// How many bytes.
     pub bytes: u64,
-    /// What, if that can be told.
+    /// The value, if that can be told.
     pub value: Value,
 }
 
-/// What is in a register or written to memory, found by following the instructions before it.
+/// A value in a register or written to memory, found by following the instructions before it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Value {
     /// This number.
     Known(u64),
-    /// What is in memory at this address.
+    /// The word in memory at this address.
     At(u64),
     /// Anything.
     Unknown,
@@ -144,7 +144,7 @@ pub(crate) fn dispatched_by(architecture: Architecture) -> Option<Register> {
     (architecture == Architecture::X86_64).then_some(x86::R11)
 }
 
-/// What can be told of instructions for a machine.
+/// The knowledge of a machine's instructions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Knowledge {
     /// Nothing: there is no disassembler.
@@ -155,7 +155,7 @@ pub enum Knowledge {
     Operands,
 }
 
-/// What can be told of instructions for this machine.
+/// The knowledge of this machine's instructions.
 #[must_use]
 pub fn knowledge(architecture: Architecture) -> Knowledge {
     match architecture {
@@ -189,7 +189,7 @@ pub fn decode(image: &Image<'_>, address: u64, length: u64) -> Vec<Instruction> 
     decode_as(image, address, length, Texts::Written)
 }
 
-/// Whether instructions get their texts, which take most of the time.
+/// Instructions with or without their texts, which take most of the time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Texts {
     Written,

@@ -1,4 +1,4 @@
-//! What tools are told: the arrays and the notes.
+//! The arrays and the notes, by which tools know of windows.
 
 use std::collections::BTreeMap;
 

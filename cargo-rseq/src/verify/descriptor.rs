@@ -61,7 +61,7 @@ pub fn abort(window: &Window<'_>, findings: &mut Findings<'_>) {
     }
 }
 
-/// What stands before the abort handler.
+/// The signature stands before the abort handler.
 pub fn signature(window: &Window<'_>, findings: &mut Findings<'_>) {
     let image = window.binary.image;
     let expected = image.architecture().signature();

@@ -42,7 +42,7 @@ pub struct Finding {
     pub place: Option<String>,
     /// The instruction that it is about.
     pub instruction: Option<String>,
-    /// What is wrong.
+    /// The mistake.
     pub what: String,
     /// Why it matters.
     pub why: &'static str,
@@ -53,7 +53,7 @@ pub struct Finding {
 pub struct Check {
     /// Its name.
     pub name: &'static str,
-    /// What must be known of instructions to do it.
+    /// The knowledge of instructions that it takes.
     pub needs: Knowledge,
     /// The rule, and why there is one.
     pub why: &'static str,
@@ -76,7 +76,7 @@ struct Window<'w> {
 }
 
 impl Window<'_> {
-    /// Whether rseq-dsl made it, as far as it says so.
+    /// True if rseq-dsl made it, as far as it says so.
     fn has_note(&self) -> bool {
         self.binary.sections.note_of(self.descriptor).is_some()
     }
@@ -121,7 +121,7 @@ const fn operands(name: &'static str, run: fn(&Window<'_>, &mut Findings<'_>), w
     Check { name, needs: Knowledge::Operands, why, run: Run::Window(run) }
 }
 
-/// What a check found.
+/// The findings of a check.
 #[derive(Debug)]
 struct Findings<'f> {
     check: &'static Check,
@@ -162,12 +162,12 @@ impl Findings<'_> {
 /// More findings aren't kept.
 pub const MAX_FINDINGS: usize = 10_000;
 
-/// What was checked, and what was found.
+/// The checks that were made, and their findings.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// How many windows the file has.
     pub windows: usize,
-    /// What was found: violations and remarks.
+    /// The findings: violations and remarks.
     pub findings: Vec<Finding>,
     /// The checks that couldn't be done, because nothing here disassembles for this machine, or not
     /// so far.
@@ -177,7 +177,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// What breaks a rule.
+    /// The findings that break a rule.
     pub fn violations(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| finding.severity == Severity::Violation)
     }

@@ -67,7 +67,7 @@ impl Event {
 /// An operation that has run, or a section that has.
 #[derive(Debug)]
 pub struct Run<'r, T> {
-    /// What it returned.
+    /// Its result.
     pub value: &'r T,
     /// The CPU that it ran on, for a section the one that it committed on.
     pub cpu: usize,
@@ -81,7 +81,7 @@ impl<T> Clone for Run<'_, T> {
 }
 impl<T> Copy for Run<'_, T> {}
 
-/// What has run so far. An attempt that was aborted hasn't.
+/// The runs so far. An attempt that was aborted is none.
 #[derive(Debug)]
 pub struct Ran<'r, R, Q> {
     /// The section, in the thread that is explored or in a handler.
@@ -105,7 +105,7 @@ impl<R, Q> Ran<'_, R, Q> {
     }
 }
 
-/// What children are to do.
+/// The work of children.
 struct Work<'w, R, Q> {
     section: &'w (dyn Fn() -> R + Sync),
     conflict: &'w (dyn Fn() -> Q + Sync),
@@ -134,7 +134,7 @@ struct Work<'w, R, Q> {
 /// for others, nor start any (the standard library takes a lock for that, which another thread may
 /// have held). Each child begins with the memory as it is now, with `setup`, and with one run of
 /// the section that nothing interrupts, because the first use of slots makes a section start again.
-/// What a child changes is gone with it.
+/// The changes that a child makes are gone with it.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -220,7 +220,7 @@ impl<'w, R: Send + Sync, Q: Send + Sync> Explorer<'w, R, Q> {
         self
     }
 
-    /// What the report calls the section.
+    /// The section's name in the report.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();

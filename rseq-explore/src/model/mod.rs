@@ -85,8 +85,8 @@ macro_rules! model {
     };
 }
 
-/// What expansions use: that of `rseq`, with the model's sections and windows in the place of the
-/// machine's.
+/// The crate that expansions use: that of `rseq`, with the model's sections and windows in the
+/// place of the machine's.
 #[doc(hidden)]
 pub mod __private {
     pub use rseq::__private::*;
@@ -102,8 +102,8 @@ pub mod __private {
 pub struct Bounds {
     /// How many events a schedule has at most.
     pub events: usize,
-    /// Whether the model checks its own rules (see [`Broken`]), or leaves it to the check to notice
-    /// what follows from breaking them.
+    /// True if the model checks its own rules (see [`Broken`]); if not, it leaves it to the check
+    /// to notice what follows from breaking them.
     pub rules: bool,
 }
 
@@ -115,7 +115,7 @@ impl Bounds {
     }
 }
 
-/// What came to its end in a run.
+/// The threads and handlers that came to their ends in a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Done {
     /// Threads.
@@ -132,7 +132,7 @@ impl Done {
     }
 }
 
-/// What was run.
+/// The schedules that were run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Report {
     /// How many schedules.
@@ -150,7 +150,7 @@ impl fmt::Display for Report {
 /// A schedule by which something goes wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
-    /// What goes wrong.
+    /// The mistake.
     pub wrong: Wrong,
     /// The steps up to there, and what happened in front of them.
     pub steps: Vec<String>,
@@ -200,14 +200,14 @@ impl<S: 'static> Model<S> {
         self
     }
 
-    /// What the handler of a signal does, which may come to every thread at every step.
+    /// Adds a signal's handler, which may come to every thread at every step.
     #[must_use]
     pub fn handler(mut self, handler: impl Fn(&S) + 'static) -> Self {
         self.handler = Some(Rc::new(handler));
         self
     }
 
-    /// What must hold in the end: else it panics.
+    /// Adds a check of the end, which panics unless all is as it must be.
     #[must_use]
     pub fn check(mut self, check: impl Fn(&S, Done) + 'static) -> Self {
         self.check = Box::new(check);
@@ -245,8 +245,8 @@ impl<S: 'static> Model<S> {
     }
 }
 
-/// What `rseq::fence::all()` is to the machine's sections: when it returns, no section of the
-/// model's other threads that began before can still commit.
+/// A fence, which is to the model what `rseq::fence::all()` is to the machine's sections: when it
+/// returns, no section of the model's other threads that began before can still commit.
 pub fn fence() {
     running::fence();
 }
@@ -256,12 +256,12 @@ pub fn fence() {
 pub struct Place {
     /// How many attempts there were before this one.
     pub attempt: usize,
-    /// What the step does.
+    /// The step's text.
     pub step: &'static str,
     /// How much of `critical` and `commit` is done, in half statements: the number is odd in the
     /// middle of a `copy`.
     pub progress: usize,
-    /// Whether a descriptor is in force. If so, and unless the section has committed, an
+    /// True if a descriptor is in force. If so, and unless the section has committed, an
     /// interruption aborts it.
     pub armed: bool,
 }
@@ -298,7 +298,7 @@ pub fn alone<R>(interrupts: impl FnMut(Place) -> bool + 'static, body: impl FnOn
     result
 }
 
-/// What happens to a thread that is alone.
+/// The fate of a thread that is alone.
 struct Alone(RefCell<Box<dyn FnMut(Place) -> bool>>);
 
 impl Events for Alone {

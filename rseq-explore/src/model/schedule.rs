@@ -50,10 +50,10 @@ impl Path {
     }
 }
 
-/// What the model gives to a thread's coroutine: nothing but the word to go on.
+/// A thread's coroutine, to which the model gives nothing but the word to go on.
 type Fiber = Coroutine<(), (), ()>;
 
-/// What came of a run.
+/// The outcome of a run.
 pub(super) struct Run {
     pub(super) path: Path,
     pub(super) steps: usize,

@@ -17,7 +17,7 @@ use super::{Bounds, CPUS, Model};
 /// A run with more steps doesn't end.
 const MOST_STEPS: usize = 10_000;
 
-/// What may happen to a thread in front of a step.
+/// An event that may happen to a thread in front of a step.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     /// Another thread of its CPU takes its place.
@@ -60,7 +60,7 @@ impl fmt::Display for Passed {
     }
 }
 
-/// What was wrong with a run.
+/// The mistake of a run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Wrong {
     /// A rule of the protocol was broken.
@@ -137,7 +137,7 @@ impl World {
         self.path.borrow_mut().choose(of)
     }
 
-    /// What may happen to a thread that runs.
+    /// The events that may happen to a thread that runs.
     fn events(&self, thread: &Thread) -> Vec<Event> {
         let (number, here) = (thread.number, thread.area.cpu.get());
         let cpus = self.cpus.borrow();
@@ -274,7 +274,7 @@ impl World {
         Ref::map(self.passed.borrow(), Vec::as_slice)
     }
 
-    /// What is wrong, if anything.
+    /// The mistake, if there is one.
     pub(super) fn wrong(&self) -> Option<Wrong> {
         self.wrong.borrow().clone()
     }
@@ -323,7 +323,7 @@ impl World {
 
 impl Events for World {
     fn in_front_of(&self, thread: &Thread, at: Address) {
-        // What runs while a thread unwinds is left alone: it can't be suspended.
+        // A thread that unwinds is left alone: it can't be suspended.
         if std::thread::panicking() || self.has_failed() {
             return;
         }
