@@ -100,6 +100,22 @@ pub struct Row {
     pub operation: Option<String>,
 }
 
+impl Binary<'_> {
+    /// A window as it is listed.
+    #[must_use]
+    pub fn row(&self, descriptor: &Descriptor) -> Row {
+        Row::new(self, descriptor, &self.code(descriptor))
+    }
+
+    /// All windows, by their addresses.
+    #[must_use]
+    pub fn list(&self) -> Vec<Row> {
+        let mut rows: Vec<Row> = self.sections.descriptors.iter().map(|descriptor| self.row(descriptor)).collect();
+        rows.sort_by_key(|row| row.start);
+        rows
+    }
+}
+
 impl Row {
     pub(crate) fn new(binary: &Binary<'_>, descriptor: &Descriptor, code: &Code) -> Self {
         let note = binary.sections.note_of(descriptor);

@@ -3,7 +3,10 @@
 
 use crate::elf::Image;
 use crate::error::Error;
-use crate::sections::{MAX_ENTRIES, NOTES};
+use crate::limits::MAX_ENTRIES;
+
+/// The section of notes, which only rseq-dsl writes.
+pub const NOTES: &str = ".note.rseq";
 
 /// Whose notes these are.
 const OWNER: &[u8] = b"rseq\0";

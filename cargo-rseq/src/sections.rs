@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use crate::elf::{Image, Section};
 use crate::error::Error;
+use crate::limits::{MAX_CODE, MAX_ENTRIES, MAX_WINDOW, MAX_WINDOWS};
 use crate::notes::{self, Note, NoteError};
-use crate::window::MAX_WINDOW;
 
 /// The section of descriptors: `struct rseq_cs` of the kernel's `include/uapi/linux/rseq.h`, one
 /// behind the other.
@@ -15,19 +15,9 @@ pub const DESCRIPTORS: &str = "__rseq_cs";
 pub const POINTERS: &str = "__rseq_cs_ptr_array";
 /// The section of ways out of windows: pairs of a window's start and where it may be left to.
 pub const EXITS: &str = "__rseq_exit_point_array";
-/// The section of notes, which only rseq-dsl writes.
-pub const NOTES: &str = ".note.rseq";
 
 /// The bytes of a descriptor.
 pub const DESCRIPTOR_BYTES: u64 = 32;
-
-/// More descriptors aren't looked at.
-pub const MAX_WINDOWS: u64 = 1 << 16;
-/// More entries of another section aren't looked at.
-pub const MAX_ENTRIES: u64 = 1 << 20;
-
-/// More code of windows isn't disassembled, in bytes.
-pub const MAX_CODE: u64 = 4 << 20;
 
 /// A descriptor, `struct rseq_cs`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,12 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::elf::Image;
+use crate::limits::MAX_WINDOW;
 use crate::machine::{self, Flow, Instruction, Place, Texts, Value};
 use crate::sections::{Descriptor, Sections};
-
-/// Longer windows aren't disassembled, in bytes: a thread that is interrupted every few
-/// milliseconds must get through.
-pub const MAX_WINDOW: u64 = 64 << 10;
 
 /// A way out of a window isn't followed further than so many instructions.
 const FOLLOWED: usize = 6;

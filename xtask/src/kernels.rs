@@ -8,31 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::packages::{Repository, unpack};
-use crate::platforms::Arch;
-
-/// Which kernel a platform runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kernel {
-    /// This machine's, without an emulator.
-    Native,
-    /// The newest of one of Debian's releases.
-    Release(&'static str),
-    /// The newest of a series, wherever Debian has it.
-    Series(u32, u32),
-    /// The newest of all.
-    Newest,
-}
-
-impl fmt::Display for Kernel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Native => write!(f, "native"),
-            Self::Release(release) => write!(f, "{release}"),
-            Self::Series(major, minor) => write!(f, "{major}.{minor}"),
-            Self::Newest => write!(f, "newest"),
-        }
-    }
-}
+use crate::platforms::{Arch, Kernel};
 
 /// The releases that a series is looked for in.
 const RELEASES: [&str; 7] =

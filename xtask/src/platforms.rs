@@ -3,7 +3,29 @@
 
 use std::fmt;
 
-use crate::kernels::Kernel;
+/// Which kernel a platform runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kernel {
+    /// This machine's, without an emulator.
+    Native,
+    /// The newest of one of Debian's releases.
+    Release(&'static str),
+    /// The newest of a series, wherever Debian has it.
+    Series(u32, u32),
+    /// The newest of all.
+    Newest,
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Native => write!(f, "native"),
+            Self::Release(release) => write!(f, "{release}"),
+            Self::Series(major, minor) => write!(f, "{major}.{minor}"),
+            Self::Newest => write!(f, "newest"),
+        }
+    }
+}
 
 /// An architecture, with its names elsewhere.
 #[derive(Debug)]

@@ -12,8 +12,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::boot::{Emulator, Task, Work, boot, run_here};
 use crate::build::{Programs, build};
 use crate::guest::{Event, STATUS, Tally, Transcript};
-use crate::kernels::{self, Kernel, NotThere};
-use crate::platforms::{Libc, Platform};
+use crate::kernels::{self, NotThere};
+use crate::platforms::{Kernel, Libc, Platform};
 use crate::report::{Outcome, Record, Report, Row};
 use crate::suites::Suite;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rseq::{PerCpu, rseq};
 
-use super::Others;
+use super::others::Others;
 use crate::measuring::{Contender, contender, hidden};
 
 /// Steps of `prepare`, about a quarter of a nanosecond each.

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use rseq::{PerCpu, Stack};
 
-use super::Others;
 use super::by_hand::ByHand;
 use super::librseq::Librseq;
 use super::operations::slab::{CAPACITY, Slab, pop, push};
+use super::others::Others;
 use crate::measuring::{Contender, contender, in_register};
 
 static SLABS: PerCpu<Slab> = PerCpu::new();

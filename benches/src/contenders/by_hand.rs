@@ -10,8 +10,7 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicIsize, AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use super::{Contender, at};
-use crate::measuring::{BATCH, contender};
+use crate::measuring::{BATCH, Contender, contender};
 
 /// The name of these contenders.
 pub const NAME: &str = "by hand";
@@ -48,9 +47,9 @@ impl ByHand {
         is_available().then_some(Self(()))
     }
 
-    /// Adds to so many counters in turn.
-    pub(super) fn counters(self, distinct: usize) -> Contender {
-        contender(NAME, move |number| count(at(number, distinct))).with_aborts(aborts)
+    /// Adds to counters: to which one, by the number of the operation.
+    pub(super) fn counters(self, at: impl Fn(usize) -> usize + Sync + 'static) -> Contender {
+        contender(NAME, move |number| count(at(number))).with_aborts(aborts)
     }
 
     /// Pops from lists and pushes there.

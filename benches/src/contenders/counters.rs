@@ -1,6 +1,5 @@
 //! Counters.
 
-use std::arch::asm;
 use std::cell::Cell;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,8 +9,9 @@ use fast_counter::ConcurrentCounter;
 use rseq::{Counter, PerCpu, rseq};
 use thread_local::ThreadLocal;
 
-use super::{Others, at, getcpu};
-use crate::measuring::{BATCH, Contender, available_cpus, contender, in_register};
+use super::getcpu;
+use super::others::Others;
+use crate::measuring::{BATCH, Contender, available_cpus, contender, hidden, in_register};
 
 /// A value with cache lines of its own, and those that are fetched with them.
 #[repr(align(128))]
@@ -45,14 +45,14 @@ pub fn in_turn(others: &Others) -> Vec<Contender> {
 }
 
 fn contenders(distinct: usize, others: &Others) -> Vec<Contender> {
-    let at = move |number| at(number, distinct);
+    let at = move |number| if distinct == 1 { hidden(0) } else { number };
     let mut all = vec![contender("unprotected", move |number| unprotected(at(number)))];
     all.extend([
         contender("section, all window", move |number| window(at(number))),
         contender("section, watched", move |number| watched(at(number))),
         contender("Counter", move |number| COUNTERS[at(number)].inc()),
     ]);
-    all.extend(others.by_hand.map(|by_hand| by_hand.counters(distinct)));
+    all.extend(others.by_hand.map(|by_hand| by_hand.counters(at)));
     all.extend(others.librseq.map(|librseq| librseq.counters(distinct)));
     let sharded = move |number| &SHARDED[getcpu::by_libc() % SHARDS].0[at(number)];
     all.extend([
@@ -91,12 +91,20 @@ fn crates(at: impl Fn(usize) -> usize + Copy + Sync + 'static) -> [Contender; 4]
     ]
 }
 
-/// The thread's own, by one instruction.
+/// The thread's own, on x86-64 by one instruction.
 #[inline(always)]
 fn unprotected(counter: usize) {
     let place = CELLS.with(|cells| cells[counter].as_ptr());
     // SAFETY: an addition to a cell of this thread.
-    unsafe { asm!("add qword ptr [{}], 1", in(reg) place, options(nostack)) };
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::asm!("add qword ptr [{}], 1", in(reg) place, options(nostack));
+    }
+    // SAFETY: the same.
+    #[cfg(not(target_arch = "x86_64"))]
+    unsafe {
+        place.write_volatile(place.read_volatile() + 1);
+    }
 }
 
 #[inline(always)]

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use crossbeam_queue::SegQueue;
 use rseq::{PerCpu, rseq};
 
-use super::Others;
 use super::by_hand::ByHand;
 use super::librseq::Librseq;
 use super::operations::librseq::{Node, list_pop, list_push};
+use super::others::Others;
 use crate::measuring::{Contender, contender, in_register};
 
 static WINDOWS: PerCpu<AtomicPtr<Node>> = PerCpu::new();

@@ -10,56 +10,14 @@ pub mod getcpu;
 mod librseq;
 mod lists;
 pub mod memory;
+mod operations;
+mod others;
 mod pools;
 mod queues;
 mod telemetry;
 
-use anyhow::Result;
-
-use self::by_hand::ByHand;
-use self::librseq::Librseq;
-use crate::measuring::{Contender, hidden};
-
-/// The operations of the example.
-#[allow(dead_code, reason = "not all are measured")]
-#[path = "../../../examples/operations"]
-mod operations {
-    use rseq::rseq;
-
-    #[path = "librseq.rs"]
-    pub mod librseq;
-    #[path = "slab.rs"]
-    pub mod slab;
-}
-
-/// The contenders that aren't to be had everywhere.
-pub struct Others {
-    by_hand: Option<ByHand>,
-    librseq: Option<Librseq>,
-}
-
-impl Others {
-    /// Those that are to be had here.
-    ///
-    /// # Errors
-    /// If librseq's sources are given, and aren't right.
-    pub fn find() -> Result<Self> {
-        Ok(Self { by_hand: ByHand::find(), librseq: Librseq::load()? })
-    }
-
-    /// The names of those that aren't to be had, each with what it needs.
-    pub fn missing(&self) -> Vec<(&'static str, &'static str)> {
-        let by_hand = self.by_hand.is_none().then_some((by_hand::NAME, by_hand::NEEDS));
-        let librseq = self.librseq.is_none().then_some((librseq::NAME, librseq::NEEDS));
-        by_hand.into_iter().chain(librseq).collect()
-    }
-}
-
-/// Which of so many, one for each operation of a batch, the operation of this number is done to.
-#[inline(always)]
-fn at(number: usize, distinct: usize) -> usize {
-    if distinct == 1 { hidden(0) } else { number }
-}
+pub use self::others::Others;
+use crate::measuring::Contender;
 
 /// Something that an operation is done to, in several ways.
 pub struct Structure {

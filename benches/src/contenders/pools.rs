@@ -7,7 +7,7 @@ use lockfree_object_pool::{LinearObjectPool, MutexObjectPool, SpinLockObjectPool
 use opool::PoolAllocator;
 use rseq::Pool;
 
-use super::Others;
+use super::others::Others;
 use crate::measuring::{Contender, contender};
 
 type Object = [u64; 8];

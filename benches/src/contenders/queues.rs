@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use rseq::Ring;
 
-use super::Others;
+use super::others::Others;
 use crate::measuring::{Contender, contender};
 
 const EVENTS: usize = 16;

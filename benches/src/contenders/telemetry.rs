@@ -11,7 +11,7 @@ use opentelemetry_sdk::metrics::{Aggregation, Instrument, PeriodicReader, SdkMet
 use rseq::opentelemetry::{Family, histogram, sums};
 use rseq::{Counter, Histogram};
 
-use super::Others;
+use super::others::Others;
 use crate::measuring::{Contender, contender};
 
 /// Sends nothing to anybody.

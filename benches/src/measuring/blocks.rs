@@ -5,7 +5,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::contender::{BATCH, Contender};
-use super::race::{available_cpus, race};
+use super::cpus::available_cpus;
+use super::race::race;
 use super::sheet::Measurement;
 
 /// How contenders are measured.

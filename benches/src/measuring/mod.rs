@@ -4,6 +4,7 @@
 
 mod blocks;
 mod contender;
+mod cpus;
 mod race;
 mod sheet;
 mod signals;
@@ -11,6 +12,6 @@ mod statistics;
 
 pub use blocks::{Plan, measure};
 pub use contender::{BATCH, Contender, contender, hidden, in_register};
-pub use race::{available_cpus, pin};
+pub use cpus::{available_cpus, pin};
 pub use sheet::{Measurement, Sheet, machine, read};
 pub use statistics::{Quartiles, ratios, table, times};

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::contender::{BATCH, Contender};
+use super::cpus::{available_cpus, pin};
 use super::signals::Signals;
 
 /// The time of operations, on average.
@@ -135,26 +136,6 @@ fn cpu_time() -> u64 {
     // SAFETY: the call fills the structure.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
-}
-
-/// The CPUs that the process may run on.
-pub fn available_cpus() -> Vec<usize> {
-    // SAFETY: zero is an empty set, which the call fills.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::sched_getaffinity(libc::getpid(), size_of_val(&set), &mut set);
-        (0..libc::CPU_SETSIZE as usize).filter(|&cpu| libc::CPU_ISSET(cpu, &set)).collect()
-    }
-}
-
-/// Has the thread run on this CPU alone.
-pub fn pin(cpu: usize) {
-    // SAFETY: zero is an empty set, to which a CPU is added.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpu, &mut set);
-        libc::sched_setaffinity(0, size_of_val(&set), &set);
-    }
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ pub fn machine() -> String {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     // The distribution's own begins behind the number.
     let kernel = kernel.trim().split('-').next().unwrap_or_default();
-    let cpus = super::available_cpus().len();
+    let cpus = super::cpus::available_cpus().len();
     let date = jiff::Timestamp::now().strftime("%F").to_string();
     format!("{}, {cpus} CPUs, Linux {kernel}, {date}", model.map_or("unknown", |(_, model)| model))
 }

@@ -20,9 +20,7 @@ use object::{Object, ObjectKind, ObjectSection, ObjectSegment, ObjectSymbol, Seg
 
 use crate::architecture::Architecture;
 use crate::error::Error;
-
-/// Files up to this size are read, in bytes.
-pub const MAX_FILE: u64 = 4 << 30;
+use crate::limits::MAX_FILE;
 
 /// More sections, and more of them with words to relocate, aren't looked at.
 const MAX_SECTIONS: usize = 1 << 20;

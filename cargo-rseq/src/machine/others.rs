@@ -4,7 +4,7 @@
 use capstone::arch::{self, BuildsCapstone, BuildsCapstoneEndian, BuildsCapstoneExtraMode};
 use capstone::{Capstone, Endian, InsnDetail, InsnGroupType};
 
-use super::{Flow, Instruction, Knowledge, Store, Value};
+use super::instruction::{Flow, Instruction, Knowledge, Store, Value};
 use crate::architecture::Architecture;
 
 pub fn knowledge(architecture: Architecture) -> Knowledge {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{Register, Value};
+use super::instruction::{Register, Value};
 
 /// The stack of a stretch of code is followed as far as this many words.
 const DEPTH: usize = 64;

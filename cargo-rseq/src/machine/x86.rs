@@ -5,8 +5,8 @@ use iced_x86::{
     Mnemonic, OpAccess, OpKind, Register as Name,
 };
 
+use super::instruction::{Base, Flow, Instruction, Place, Register, Store, Texts, Value};
 use super::tracker::Tracker;
-use super::{Base, Flow, Instruction, Place, Register, Store, Texts, Value};
 
 /// Where the abort handler of rseq-dsl's thread descriptors goes on to.
 pub const R11: Register = Register(Name::R11 as u16);

@@ -1,6 +1,6 @@
 //! The protection of a window: the descriptor that is in force while it runs.
 
-use super::{Findings, Severity, Window};
+use super::check::{Findings, Severity, Window};
 use crate::machine::{Flow, Instruction};
 use crate::window::{Arming, Content};
 

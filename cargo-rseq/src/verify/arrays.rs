@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Findings;
+use super::check::Findings;
 use crate::Binary;
 use crate::sections::{EXITS, POINTERS};
 use crate::window::{Arming, Code};

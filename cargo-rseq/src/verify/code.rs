@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Findings, Severity, Window};
+use super::check::{Findings, Severity, Window};
 use crate::machine::{Flow, Instruction, Place};
 use crate::window::follow;
 

@@ -11,6 +11,9 @@ use std::rc::Rc;
 
 use super::code::{Address, Code};
 
+/// How many CPUs the machine has.
+pub const CPUS: usize = 2;
+
 /// A thread of the model.
 #[derive(Debug)]
 pub struct Thread {

@@ -41,7 +41,9 @@
 //! ```
 
 mod code;
+mod event;
 mod kernel;
+mod path;
 mod running;
 mod schedule;
 mod section;
@@ -55,14 +57,11 @@ use std::rc::Rc;
 pub use rseq::{CpuId, MmCid};
 
 use self::code::Address;
-pub use self::kernel::Broken;
+pub use self::event::Wrong;
+pub use self::kernel::{Broken, CPUS};
 use self::kernel::{Commits, Thread};
+pub use self::path::Bounds;
 use self::running::{Events, Running};
-use self::schedule::{Path, Stacks};
-pub use self::world::Wrong;
-
-/// How many CPUs the machine has.
-pub const CPUS: usize = 2;
 
 /// A section as `rseq::rseq!` has it, for a [`Model`] to interrupt. Outside of one it runs as if
 /// alone on CPU 0.
@@ -95,24 +94,6 @@ pub mod __private {
     pub use super::section::area_for_windows as area_for_attempts;
     pub use super::section::{Prepared, Section, area_for_windows, passes, window_aborted, window_repeated};
     pub use super::window::{ModelWindow, compare, compute, element_address};
-}
-
-/// How far the model goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Bounds {
-    /// How many events a schedule has at most.
-    pub events: usize,
-    /// True if the model checks its own rules (see [`Broken`]); if not, it leaves it to the check
-    /// to notice what follows from breaking them.
-    pub rules: bool,
-}
-
-impl Bounds {
-    /// So many events at most, and all rules.
-    #[must_use]
-    pub const fn events(events: usize) -> Self {
-        Self { events, rules: true }
-    }
 }
 
 /// The threads and handlers that came to their ends in a run.
@@ -212,36 +193,6 @@ impl<S: 'static> Model<S> {
     pub fn check(mut self, check: impl Fn(&S, Done) + 'static) -> Self {
         self.check = Box::new(check);
         self
-    }
-
-    /// Runs every schedule within the bounds.
-    ///
-    /// # Errors
-    /// The first schedule by which something goes wrong.
-    ///
-    /// # Panics
-    /// If the sections don't do the same each time.
-    pub fn search(&self, bounds: Bounds) -> Result<Report, Box<Failure>> {
-        let (mut report, mut stacks) = (Report { schedules: 0, steps: 0 }, Stacks::default());
-        let mut path = Some(Path::default());
-        while let Some(next) = path {
-            let run = schedule::run(self, bounds, next, &mut stacks);
-            report.schedules += 1;
-            report.steps = report.steps.max(run.steps);
-            if let Some((wrong, steps)) = run.wrong {
-                return Err(Box::new(Failure { wrong, steps, schedule: report.schedules }));
-            }
-            path = run.path.next();
-        }
-        Ok(report)
-    }
-
-    /// Runs every schedule within the bounds: nothing may go wrong.
-    ///
-    /// # Panics
-    /// If something does; the message lists the schedule.
-    pub fn explore(&self, bounds: Bounds) -> Report {
-        self.search(bounds).unwrap_or_else(|failure| panic!("{failure}"))
     }
 }
 

@@ -6,9 +6,8 @@ use std::rc::Rc;
 
 use rseq::Word;
 
-use super::CPUS;
 use super::code::Code;
-use super::kernel::{Descriptor, Thread};
+use super::kernel::{CPUS, Descriptor, Thread};
 use super::running::{self, comes_to};
 use super::section::{ModelIndex, area, descriptor};
 

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use rseq::abi::Descriptor;
 
-use super::super::report::Outcome;
-use super::super::{Event, Phase, Work};
+use super::super::plan::{Event, Work};
+use super::super::report::{Outcome, Phase};
 use super::arch;
 use super::child::{Cpus, SIGNAL};
 use super::orders::{Operation, Order, Stage};

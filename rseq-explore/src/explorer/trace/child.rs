@@ -12,7 +12,7 @@ use std::thread;
 
 use rseq::CpuId;
 
-use super::super::{Ran, Run, Work};
+use super::super::plan::{Ran, Run, Work};
 use super::orders::{Operation, Order, Shared, Stage};
 use super::tracee::{be_traced, pin};
 

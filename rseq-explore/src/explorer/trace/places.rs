@@ -10,8 +10,7 @@ use std::mem::offset_of;
 
 use rseq::abi::Rseq;
 
-use super::super::report::Phase;
-use super::super::{Failure, Report};
+use super::super::report::{Failure, Phase, Report};
 use super::arch;
 use super::case::{Exploration, describe};
 use super::orders::Operation;

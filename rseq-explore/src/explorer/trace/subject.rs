@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::super::Work;
+use super::super::plan::Work;
 use super::child::{self, Cpus};
 use super::orders::{Mapping, Operation, Order, Shared, Stage};
 use super::tracee::{Stop, Tracee, Trouble};
