@@ -14,8 +14,6 @@
 #[path = "../src/class.rs"]
 mod class;
 mod heap;
-#[path = "../../../tests/support/mod.rs"]
-mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
@@ -284,16 +282,16 @@ const IN_EVERY_MODE: &[&str] = &[
 
 #[test]
 fn exact_in_portable_mode() {
-    in_processes(forced_portable, IN_EVERY_MODE);
+    in_processes(module_path!(), forced_portable, IN_EVERY_MODE);
 }
 
 #[test]
 fn exact_with_own_registration() {
-    in_processes(with_own_registration, IN_EVERY_MODE);
-    in_processes(with_own_registration, &["refused_threads_work_beside_others"]);
+    in_processes(module_path!(), with_own_registration, IN_EVERY_MODE);
+    in_processes(module_path!(), with_own_registration, &["refused_threads_work_beside_others"]);
 }
 
 #[test]
 fn exact_where_seccomp_refuses() {
-    in_processes(refused, IN_EVERY_MODE);
+    in_processes(module_path!(), refused, IN_EVERY_MODE);
 }

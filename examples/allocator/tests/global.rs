@@ -3,8 +3,6 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod heap;
-#[path = "../../../tests/support/mod.rs"]
-mod support;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -152,15 +150,15 @@ const IN_EVERY_MODE: &[&str] = &[
 
 #[test]
 fn works_in_portable_mode() {
-    in_processes(forced_portable, IN_EVERY_MODE);
+    in_processes(module_path!(), forced_portable, IN_EVERY_MODE);
 }
 
 #[test]
 fn works_with_own_registration() {
-    in_processes(with_own_registration, IN_EVERY_MODE);
+    in_processes(module_path!(), with_own_registration, IN_EVERY_MODE);
 }
 
 #[test]
 fn works_where_seccomp_refuses() {
-    in_processes(refused, IN_EVERY_MODE);
+    in_processes(module_path!(), refused, IN_EVERY_MODE);
 }

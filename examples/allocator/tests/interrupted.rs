@@ -3,17 +3,14 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::duplicate_mod, reason = "once as they are, and once unarmed")]
 
-#[path = "../../../tests/support/explored.rs"]
-mod explored;
-
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use explored::Explored;
 use rseq_explore::{Explorer, Ran};
+use support::explored::Explored;
 
 #[allow(dead_code, reason = "not all of it is used")]
 #[path = "../src"]

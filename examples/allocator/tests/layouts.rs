@@ -3,8 +3,6 @@
 #![cfg(target_os = "linux")]
 
 mod heap;
-#[path = "../../../tests/support/mod.rs"]
-mod support;
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::{Cell, UnsafeCell};
@@ -299,7 +297,7 @@ fn portable_mode_hands_on() {
 
 #[test]
 fn portable_mode_hands_on_where_it_is_forced() {
-    support::in_processes(support::forced_portable, &["portable_mode_hands_on"]);
+    support::in_processes(module_path!(), support::forced_portable, &["portable_mode_hands_on"]);
 }
 
 /// Says that it is skipped.
