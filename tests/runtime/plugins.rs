@@ -13,13 +13,13 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::{fs, mem, thread};
 
+use copies::Scope;
 use object::elf::{
     DF_STATIC_TLS, DT_FLAGS, FileHeader32, FileHeader64, R_386_TLS_IE, R_386_TLS_TPOFF, R_386_TLS_TPOFF32,
     R_X86_64_TPOFF32, R_X86_64_TPOFF64,
 };
 use object::read::elf::{Dyn, ElfFile, FileHeader, ProgramHeader};
 use object::{Endianness, FileKind, Object, ObjectSymbol, RelocationFlags};
-use copies::Scope;
 use support::fixture::{self, Fixture, Linker, linkers, print_of};
 use support::{
     Count, Disturbance, forced_portable, here, in_child, mode, must_be_exact, must_lose, must_pass,

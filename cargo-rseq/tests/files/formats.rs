@@ -1,12 +1,10 @@
 //! What files are read: every machine, both byte orders, both widths, relocated in each way, and
 //! relocatable.
 
-mod corpus;
-
+use super::corpus::{self, DESCRIPTOR, File, Fixture, Relocated, TEXT};
 use cargo_rseq::elf::{self, Image};
 use cargo_rseq::verify::Severity;
 use cargo_rseq::{Binary, Error};
-use corpus::{DESCRIPTOR, File, Fixture, Relocated, TEXT};
 use object::write::{Object, Relocation, StandardSection, Symbol, SymbolSection};
 use object::{
     Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind, SymbolScope,

@@ -11,14 +11,11 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::duplicate_mod, reason = "once as it is, and once for each control")]
 
-#[path = "../src/class.rs"]
-mod class;
-mod heap;
-
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
-use heap::{FrontEnd, Heap, Ledger};
+use super::heap::{self, FrontEnd, Heap, Ledger};
+use crate::{front_end, heaps};
 use keeping::front_end::PerCpuAlloc;
 use rseq::{Mode, Registrar};
 use support::{
@@ -36,9 +33,9 @@ mod common {
 
 /// The allocator as it is, but for what it does in portable mode.
 #[allow(dead_code, reason = "not all of it is used")]
-#[path = "../src"]
+#[path = "../../src"]
 mod keeping {
-    use super::class;
+    use super::super::class;
     use super::common::{VERSION, keeps};
     use ::rseq::{drain, rseq};
 
@@ -49,14 +46,14 @@ mod keeping {
 
 /// The allocator by sections that nothing interrupts, because they aren't armed.
 #[allow(dead_code, reason = "not all of it is used")]
-#[path = "../src"]
+#[path = "../../src"]
 mod unarmed {
     macro_rules! section {
         ($($tokens:tt)*) => {
             ::rseq::__mutant! { [no_arm] $($tokens)* }
         };
     }
-    use super::class;
+    use super::super::class;
     use super::common::{VERSION, keeps};
     use ::rseq::drain;
     use section as rseq;
@@ -69,7 +66,7 @@ mod unarmed {
 /// The allocator by a drain that marks stacks as stopped, and doesn't wait for the sections that
 /// are under way.
 #[allow(dead_code, reason = "not all of it is used")]
-#[path = "../src"]
+#[path = "../../src"]
 mod unfenced {
     mod drain {
         use ::rseq::CpuId;
@@ -80,7 +77,7 @@ mod unfenced {
             stop_by(number, || Ok(()))
         }
     }
-    use super::class;
+    use super::super::class;
     use super::common::{VERSION, keeps};
     use ::rseq::rseq;
 

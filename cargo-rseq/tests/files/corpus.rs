@@ -1,6 +1,5 @@
 //! Small ELF files with one restartable section each, made from lines of machine code by name: so
 //! that each test changes one of them.
-#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::collections::BTreeMap;
 

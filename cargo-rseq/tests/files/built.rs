@@ -2,15 +2,13 @@
 //! right.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
-mod support;
-
 use std::env;
 use std::path::Path;
 
+use super::programs::{build, object};
 use cargo_rseq::elf::Image;
 use cargo_rseq::list::{Protocol, Row};
 use cargo_rseq::{Binary, elf};
-use support::{build, object};
 
 /// The sections of a file, in which nothing is wrong.
 fn sections(path: &Path) -> Vec<Row> {

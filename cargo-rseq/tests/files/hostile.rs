@@ -1,15 +1,13 @@
 //! Broken files: whatever is in them, the answer is an error or findings, and no panic.
 //! `PROPTEST_CASES` has it try more of them.
 
-mod corpus;
-
 use std::io::sink;
 use std::sync::LazyLock;
 
+use super::corpus::{self, Fixture, Relocated};
 use cargo_rseq::elf::Image;
 use cargo_rseq::show::{self, Filter};
 use cargo_rseq::{Binary, list};
-use corpus::{Fixture, Relocated};
 use proptest::prelude::*;
 
 /// Whole files, from which broken ones are made.

@@ -2,8 +2,6 @@
 //! size and alignment, keep their contents, and lie apart.
 #![cfg(target_os = "linux")]
 
-mod heap;
-
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::{Cell, UnsafeCell};
 use std::mem::ManuallyDrop;
@@ -11,7 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::{array, mem, ptr, slice};
 
-use heap::Ledger;
+use super::heap::Ledger;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -20,10 +18,7 @@ use rseq::PerCpu;
 use rseq::drain::StopError;
 use rseq_allocator::PerCpuAlloc;
 
-#[allow(dead_code, reason = "not all of it is used")]
-#[path = "../src/class.rs"]
-mod class;
-use class::SIZES;
+use super::class::SIZES;
 
 /// What a class keeps at most, in bytes, on a CPU and for all of them, as the documentation has it;
 /// and so many objects are asked for at once.

@@ -1,12 +1,10 @@
 //! Each check finds what it is for: one change of a good section each, and nothing else is found
 //! then.
 
-mod corpus;
-
+use super::corpus::{self, DESCRIPTOR, Fixture, Line, TEXT};
 use cargo_rseq::elf::Image;
 use cargo_rseq::verify::{CHECKS, Finding, Severity};
 use cargo_rseq::{Binary, Error};
-use corpus::{DESCRIPTOR, Fixture, Line, TEXT};
 
 fn findings(bytes: &[u8]) -> Vec<Finding> {
     let image = Image::parse(bytes).expect("it is an ELF file");
@@ -315,7 +313,7 @@ fn everything_is_found_at_once() {
 
 #[test]
 fn the_readme_names_every_check() {
-    let rows = include_str!("../README.md").lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let rows = include_str!("../../README.md").lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     let rows: Vec<&str> = rows.skip_while(|name| *name != CHECKS[0].name).collect();
     assert_eq!(rows, CHECKS.iter().map(|check| check.name).collect::<Vec<_>>());
 }

@@ -13,7 +13,7 @@ use rseq_explore::{Explorer, Ran};
 use support::explored::Explored;
 
 #[allow(dead_code, reason = "not all of it is used")]
-#[path = "../src"]
+#[path = "../../src"]
 mod whole {
     use super::keeps;
     use rseq::{drain, rseq};
@@ -23,7 +23,7 @@ mod whole {
 
 /// The same by windows that aren't armed.
 #[allow(dead_code, reason = "not all of it is used")]
-#[path = "../src"]
+#[path = "../../src"]
 mod unarmed {
     macro_rules! section {
         ($($tokens:tt)*) => {

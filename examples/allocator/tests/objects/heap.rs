@@ -332,7 +332,7 @@ macro_rules! heaps {
             fn sum() -> u64 {
                 HEAP.sum()
             }
-            pub const COUNT: $crate::support::Count = $crate::support::Count { add, leave: || (), sum, aborts: || 0 };
+            pub const COUNT: support::Count = support::Count { add, leave: || (), sum, aborts: || 0 };
         }
     )*};
 }

@@ -1,11 +1,9 @@
 //! What the program says, and by which status it ends.
 
-mod corpus;
-
 use std::path::Path;
 use std::process::{Command, Output};
 
-use corpus::Fixture;
+use super::corpus::Fixture;
 use tempfile::TempDir;
 
 /// Files to ask about.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use ::support::crates;
+use support::crates;
 
 /// All share a folder, so that what runs in the compiler is built once; the program is overwritten
 /// each time.
