@@ -1,5 +1,5 @@
-//! The machine code of the hot paths, in `tests/codegen`: `BLESS=1 cargo test --test codegen`
-//! writes it anew, to be read before it is committed. Whatever compiler is used, the fast path must
+//! The machine code of the hot paths, in `goldens/x86_64`: `BLESS=1 cargo test --test machine_code
+//! codegen` writes it anew, to be read before it is committed. Whatever compiler is used, the fast path must
 //! make no call, no system call and use no lock.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
@@ -75,7 +75,7 @@ fn check_instructions(name: &str, path: &[Instruction]) {
         assert!(!forbidden, "{one} on the fast path of {name}:\n{found}");
     }
     assert!(path.iter().any(arms), "this is not the fast path:\n{found}");
-    compare(&format!("{name}.x86-64"), &found);
+    compare(&format!("x86_64/{name}"), &found);
 }
 
 /// A store to a field behind two words of a structure: of the descriptor's address, or of NULL, to
@@ -188,7 +188,7 @@ fn all_counts() {
             counts(&code(name)).map(|count| count.map_or("-".to_owned(), |count| count.to_string()));
         writeln!(found, "{name}: {path}, {armed}, {bytes}").expect("a string takes everything");
     }
-    compare("counts.x86-64", &found);
+    compare("x86_64/counts", &found);
 }
 
 const COUNTED: [&str; 16] = [

@@ -24,12 +24,12 @@ pub fn is_blessing() -> bool {
     std::env::var_os("BLESS").is_some()
 }
 
-/// Compares with a file of `tests/codegen`, or writes it.
+/// Compares with a file of `goldens`, or writes it.
 pub fn compare(name: &str, found: &str) {
     if !is_of_this_compiler(name) {
         return;
     }
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/codegen").join(name);
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine_code/goldens").join(name);
     if is_blessing() {
         let folder = golden.parent().expect("it is in a folder");
         return std::fs::create_dir_all(folder)

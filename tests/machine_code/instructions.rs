@@ -1,6 +1,6 @@
 //! What operations take where sections don't run restartably: the portable mode's instructions,
 //! counted by valgrind, under which the kernel has no such system call. `BLESS=1 cargo test --test
-//! instructions` writes the golden anew.
+//! machine_code instructions` writes the golden anew.
 //!
 //! The program's own instructions are counted, with those of Rust's library, and libc's aren't:
 //! these differ with its version and with the processor. Counts are of the difference between two
@@ -82,5 +82,5 @@ fn of_the_portable_mode() {
             Err(error) => panic!("{kind}: {error}"),
         }
     }
-    compare("portable.x86-64", &found);
+    compare("x86_64/portable", &found);
 }

@@ -1,6 +1,6 @@
 //! The operations of librseq and of tcmalloc's slabs, as `examples/operations` has them: right in
-//! every mode, nothing lost under disturbance, and counted. `BLESS=1 cargo test --test operations`
-//! writes the counts into docs/operations.md.
+//! every mode, nothing lost under disturbance, and counted. `BLESS=1 cargo test --test
+//! machine_code operations` writes the counts into docs/operations.md.
 //!
 //! Nothing lost means: items are popped from lists or slabs, changed by who popped them without any
 //! protection, and pushed again; then each is there once and was changed as often as it was popped.
@@ -80,7 +80,7 @@ fn counts_are_those_of_the_table() {
         std::fs::write(&path, format!("{}{found}{}", &text[..start], &text[end..])).expect("the folder is there");
         return;
     }
-    assert_eq!(&text[start..end], found, "read what changed, then BLESS=1 cargo test --test operations");
+    assert_eq!(&text[start..end], found, "read what changed, then BLESS=1 cargo test --test machine_code operations");
 }
 
 /// The operations as they are.

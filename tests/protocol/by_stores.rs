@@ -4,8 +4,8 @@
 //! schedule with a few interruptions is tried, on a model of the protocol; for each of its rules
 //! there is a control that leaves it out.
 //!
-//! (The order of the instructions is held by the goldens in `tests/codegen`; that of the steps
-//! around them by `tests/model.rs`.)
+//! (The order of the instructions is held by the goldens of `machine_code`; that of the steps around
+//! them by `model`.)
 
 use std::collections::HashSet;
 

@@ -1,7 +1,8 @@
 //! What the kernel does to a thread whose `rseq_cs` is set, by version: what sections rely on, what
 //! their `prepare` must not do, and what kills.
 //!
-//! Needs no section, no architecture and no shared object, so that it runs on any kernel as a
+//! A process of its own, because its threads register areas that libc doesn't know, its signals are
+//! everybody's, and timers interrupt whatever runs. Needs no section, no architecture and no shared object, so that it runs on any kernel as a
 //! static executable. The threads here register areas of their own: where libc would have
 //! registered them before, each test runs itself again, in a process in which libc doesn't.
 #![cfg(target_os = "linux")]

@@ -273,7 +273,7 @@ fn each_mutation_has_a_row() {
     let listed: Vec<_> = rows.iter().map(|row| (row.mutation, row.wrong)).collect();
     assert_eq!(listed, [&of_steps[..], &of_instructions[..]].concat());
     assert!(MUTANTS.iter().map(|(name, _)| *name).eq(rows.iter().map(|row| row.mutation)), "each is explored");
-    let caught = read("tests/protocol/model/caught.tsv");
+    let caught = read("tests/protocol/goldens/caught.tsv");
     let in_model = |mutation: &str| {
         let row = caught.lines().map(|line| line.split('\t').collect::<Vec<_>>()).find(|cells| cells[0] == mutation)?;
         Some(format!("{}, {} events", row[2], row[3]))

@@ -2,8 +2,8 @@
 //! they are preempted, signalled, moved and fenced, and while the process forks. After each round
 //! every kind must have counted what was done, and every item must be there once.
 //!
-//! `cargo test --release --test soak -- --ignored --nocapture` makes 10^9 operations, or as many as
-//! `RSEQ_SOAK_OPERATIONS` says. The other tests are small ones of the same, with a control that
+//! `cargo test --release --test protocol -- soak:: --ignored --nocapture` makes 10^9 operations, or
+//! as many as `RSEQ_SOAK_OPERATIONS` says. The other tests are small ones of the same, with a control that
 //! must lose.
 #![cfg(target_os = "linux")]
 #![allow(clippy::duplicate_mod, reason = "once as they are, and once with a step left out")]
@@ -651,7 +651,7 @@ fn operations() -> u64 {
 }
 
 #[test]
-#[ignore = "takes minutes: cargo test --release --test soak -- --ignored --nocapture"]
+#[ignore = "takes minutes: cargo test --release --test protocol -- soak:: --ignored --nocapture"]
 fn everything_at_once_for_long() {
     must_be_exact(operations());
 }

@@ -1,3 +1,5 @@
+//! A process of its own, because Miri runs all of this and nothing else.
+//!
 //! Sections of every form, small enough for Miri, which looks for undefined behaviour in the
 //! portable mode, in `PerCpu`, and in what expansions do with pointers: `cargo +nightly miri test
 //! --test miri`. Elsewhere the same tests run in whatever mode there is.

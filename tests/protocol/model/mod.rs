@@ -1,8 +1,8 @@
 //! Sections in the model of rseq-explore: every schedule with a few events, in which nothing may go
 //! wrong; and the mutants of the protocol, each of which must.
 //!
-//! `tests/protocol/model/caught.tsv` says which section shows which mutation, and after how many events;
-//! `BLESS=1 cargo test --test model` writes it.
+//! `goldens/caught.tsv` says which section shows which mutation, and after how many events; `BLESS=1
+//! cargo test --test protocol model` writes it.
 #![allow(clippy::duplicate_mod, reason = "once as they are, and once with each mutation")]
 
 use std::fmt::Write;
@@ -355,10 +355,10 @@ fn mutants_are_caught() {
         writeln!(table, "{name}\t{wrong}\t{}\t{}\t{rule}", by_results.section, by_results.events)
             .expect("a string takes everything");
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/protocol/model/caught.tsv");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/protocol/goldens/caught.tsv");
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&path, &table).expect("the folder is there");
     }
     let known = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(known, table, "read what changed, then BLESS=1 cargo test --test model");
+    assert_eq!(known, table, "read what changed, then BLESS=1 cargo test --test protocol model");
 }
