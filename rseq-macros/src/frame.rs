@@ -62,9 +62,6 @@ fn divide(program: &mut Program, step: Step) -> Vec<Step> {
 /// The registers, each once, that a step of the window reads and Rust computes, but for the thread
 /// descriptor, and for what exits read away from the window.
 fn inputs(program: &Program, step: &Step) -> Vec<Register> {
-    if !step.is_in_window() {
-        return Vec::new();
-    }
     let mut inputs: Vec<Register> = step.reads_first().into_iter().chain(step.reads_last()).collect();
     let is_exit = matches!(step, Step::Exit { .. });
     inputs.retain(|register| !matches!(program.registers[*register].input, None | Some(Input::Descriptor)));

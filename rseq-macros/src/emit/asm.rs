@@ -162,7 +162,6 @@ impl Writer<'_> {
             Step::Start => vec!["23:".into()],
             Step::Post => vec!["24:".into()],
             Step::Disarm { area } => self.machine.disarm(self, *area),
-            Step::Guard | Step::Arm | Step::Index { .. } | Step::Prepare(_) | Step::Outside => Vec::new(),
             step => self.machine.step(self, step),
         }
     }

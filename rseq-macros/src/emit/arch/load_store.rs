@@ -238,15 +238,8 @@ impl<M: LoadStore> Steps<M> {
             Step::Exit { left, comparison, right, ty, exit, .. } => {
                 self.exit(writer, *left, *comparison, *right, *ty, &writer.exit(*exit))
             }
-            // Ordinary Rust, and what is the same for every machine: see `Writer::step`.
-            Step::Guard
-            | Step::Arm
-            | Step::Index { .. }
-            | Step::Prepare(_)
-            | Step::Outside
-            | Step::Start
-            | Step::Post
-            | Step::Disarm { .. } => Vec::new(),
+            // The same for every machine: see `Writer::step`.
+            Step::Start | Step::Post | Step::Disarm { .. } => Vec::new(),
         }
     }
 

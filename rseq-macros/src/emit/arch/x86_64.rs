@@ -194,15 +194,8 @@ impl Steps<'_> {
             Step::Copy { from, to, length } => self.copy(*from, *to, *length),
             Step::Exit { left, comparison, right, ty, exit, .. } => self.exit(*left, *comparison, *right, *ty, *exit),
             Step::Fetch { .. } => unreachable!("only machines with few registers fetch what waits in memory"),
-            // Ordinary Rust, and what is the same for every machine: see `Writer::step`.
-            Step::Guard
-            | Step::Arm
-            | Step::Index { .. }
-            | Step::Prepare(_)
-            | Step::Outside
-            | Step::Start
-            | Step::Post
-            | Step::Disarm { .. } => Vec::new(),
+            // The same for every machine: see `Writer::step`.
+            Step::Start | Step::Post | Step::Disarm { .. } => Vec::new(),
         }
     }
 
