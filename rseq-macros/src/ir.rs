@@ -4,6 +4,8 @@
 //! piece of asm. Which instructions a step takes is the emitters' business; no register or mnemonic
 //! appears here.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 use std::fmt;
 
 use proc_macro2::{Span, TokenStream};
@@ -306,7 +308,7 @@ impl Program {
 
     /// The step that fetches the thread's area for the end of the window, if it waits in memory.
     pub fn fetches_area(&self) -> Option<&Step> {
-        self.in_window().find(|step| step.writes() == Some(self.area))
+        self.steps.iter().find(|step| step.registers().contains(&(self.area, Access::Written)))
     }
 
     /// Whether it is a negative control, of which nothing is asked that only debug builds ask: it may
@@ -331,124 +333,81 @@ impl Step {
         matches!(self, Self::CheckArmed { .. } | Self::CheckIndex { .. })
     }
 
-    /// The register that the step writes.
-    pub fn writes(&self) -> Option<Register> {
+    /// Visits every register of the step, in the order in which it accesses them.
+    pub fn visit(&mut self, visit: &mut dyn FnMut(&mut Register, Access)) {
+        use Access::{ReadFirst, ReadLast, Replaced, Written};
         match self {
-            Self::ArmWindow { scratch, .. } | Self::CheckRegistered { scratch, .. } => Some(*scratch),
-            Self::Fetch { to, .. }
-            | Self::ReadIndex { to, .. }
-            | Self::Slot { to, .. }
-            | Self::Element { to, .. }
-            | Self::Field { to, .. }
-            | Self::Load { to, .. }
-            | Self::Compute { to, .. } => Some(*to),
-            Self::Publish { .. }
-            | Self::Start
-            | Self::CheckArmed { .. }
-            | Self::CheckIndex { .. }
-            | Self::Store { .. }
-            | Self::Copy { .. }
-            | Self::Exit { .. }
-            | Self::CommitStore { .. }
-            | Self::CommitUpdate { .. }
-            | Self::Post
-            | Self::Disarm { .. } => None,
-        }
-    }
-
-    /// The registers that the step reads before it writes: what it writes may take their place.
-    pub fn reads_first(&self) -> Vec<Register> {
-        match self {
-            Self::Load { at, .. } | Self::Field { at, .. } => at.registers(),
-            Self::Compute { left, .. } => left.register().into_iter().collect(),
-            Self::Element { index, .. } => index.register().into_iter().collect(),
-            Self::Slot { index, .. } => vec![index.register()],
-            Self::ReadIndex { area, .. } => vec![*area],
-            Self::Fetch { frame, .. } => vec![*frame],
-            Self::Publish { .. }
-            | Self::ArmWindow { .. }
-            | Self::Start
-            | Self::CheckArmed { .. }
-            | Self::CheckIndex { .. }
-            | Self::CheckRegistered { .. }
-            | Self::Store { .. }
-            | Self::Copy { .. }
-            | Self::Exit { .. }
-            | Self::CommitStore { .. }
-            | Self::CommitUpdate { .. }
-            | Self::Post
-            | Self::Disarm { .. } => Vec::new(),
-        }
-    }
-
-    /// The registers that the step reads after it wrote, or that it reads without writing any.
-    pub fn reads_last(&self) -> Vec<Register> {
-        match self {
-            Self::Start
-            | Self::Post
-            | Self::Load { .. }
-            | Self::Field { .. }
-            | Self::Fetch { .. }
-            | Self::ReadIndex { .. } => Vec::new(),
-            Self::Publish { descriptor } => vec![*descriptor],
-            Self::ArmWindow { area, .. } | Self::CheckRegistered { area, .. } | Self::Disarm { area } => vec![*area],
-            Self::CheckArmed { area, descriptor } => vec![*area, *descriptor],
-            Self::CheckIndex { area, index } => vec![*area, *index],
-            Self::Slot { slots, .. } => vec![*slots],
-            Self::Element { base, .. } => vec![*base],
-            Self::Compute { right, .. } => right.register().into_iter().collect(),
-            Self::Store { at, value, .. }
-            | Self::CommitStore { at, value, .. }
-            | Self::CommitUpdate { at, value, .. } => at.registers().into_iter().chain(value.register()).collect(),
-            Self::Copy { from, to, length } => {
-                from.registers().into_iter().chain(to.registers()).chain(length.register()).collect()
+            Self::Start | Self::Post => {}
+            Self::Publish { descriptor: register } | Self::Disarm { area: register } => visit(register, ReadLast),
+            Self::CheckArmed { area, descriptor: other } | Self::CheckIndex { area, index: other } => {
+                visit(area, ReadLast);
+                visit(other, ReadLast);
             }
-            Self::Exit { left, right, area, .. } => {
-                left.register().into_iter().chain(right.register()).chain([*area]).collect()
+            Self::ArmWindow { area, scratch } | Self::CheckRegistered { area, scratch } => {
+                visit(scratch, Written);
+                visit(area, ReadLast);
             }
-        }
-    }
-}
-
-impl Step {
-    /// The registers that the step reads, so that it reads others.
-    pub fn reads_mut(&mut self) -> Vec<&mut Register> {
-        match self {
-            Self::Start | Self::Post => Vec::new(),
-            Self::Fetch { frame, .. } => vec![frame],
-            Self::Publish { descriptor } => vec![descriptor],
-            Self::ArmWindow { area, .. }
-            | Self::CheckRegistered { area, .. }
-            | Self::ReadIndex { area, .. }
-            | Self::Disarm { area } => vec![area],
-            Self::CheckArmed { area, descriptor } => vec![area, descriptor],
-            Self::CheckIndex { area, index } => vec![area, index],
-            Self::Slot { slots, index: Index::Read(index) | Index::InArea(index), .. } => vec![slots, index],
-            Self::Element { base, index, .. } => [base].into_iter().chain(index.register_mut()).collect(),
-            Self::Load { at, .. } | Self::Field { at, .. } => at.registers_mut(),
-            Self::Compute { left, right, .. } => left.register_mut().into_iter().chain(right.register_mut()).collect(),
+            Self::Fetch { to, frame: from, .. } | Self::ReadIndex { to, area: from } => {
+                visit(from, ReadFirst);
+                visit(to, Written);
+            }
+            Self::Slot { to, slots, index: Index::Read(index) | Index::InArea(index), .. } => {
+                visit(index, ReadFirst);
+                visit(to, Written);
+                visit(slots, ReadLast);
+            }
+            Self::Element { to, base, index, .. } => {
+                index.visit(ReadFirst, visit);
+                visit(to, Written);
+                visit(base, ReadLast);
+            }
+            Self::Field { to, at } | Self::Load { to, at, .. } => {
+                at.visit([Replaced, ReadFirst], visit);
+                visit(to, Written);
+            }
+            Self::Compute { to, left, right, .. } => {
+                left.visit(Replaced, visit);
+                visit(to, Written);
+                right.visit(ReadLast, visit);
+            }
             Self::Store { at, value, .. }
             | Self::CommitStore { at, value, .. }
             | Self::CommitUpdate { at, value, .. } => {
-                at.registers_mut().into_iter().chain(value.register_mut()).collect()
+                at.visit([ReadLast; 2], visit);
+                value.visit(ReadLast, visit);
             }
             Self::Copy { from, to, length } => {
-                let places = from.registers_mut().into_iter().chain(to.registers_mut());
-                places.chain(length.register_mut()).collect()
+                from.visit([ReadLast; 2], visit);
+                to.visit([ReadLast; 2], visit);
+                length.visit(ReadLast, visit);
             }
             Self::Exit { left, right, area, .. } => {
-                left.register_mut().into_iter().chain(right.register_mut()).chain([area]).collect()
+                left.visit(ReadLast, visit);
+                right.visit(ReadLast, visit);
+                visit(area, ReadLast);
             }
         }
+    }
+
+    /// The same registers, to look at.
+    pub fn registers(mut self) -> Vec<(Register, Access)> {
+        let mut registers = Vec::new();
+        self.visit(&mut |register, access| registers.push((*register, access)));
+        registers
     }
 }
 
-impl Index {
-    fn register(self) -> Register {
-        match self {
-            Self::Read(register) | Self::InArea(register) => register,
-        }
-    }
+/// How a step accesses a register.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It is read before the step writes, which best takes its place.
+    Replaced,
+    /// It is read before the step writes, which may take its place.
+    ReadFirst,
+    /// It is written.
+    Written,
+    /// It is read after the step wrote, or by a step that writes nothing.
+    ReadLast,
 }
 
 impl Operand {
@@ -459,10 +418,10 @@ impl Operand {
         }
     }
 
-    fn register_mut(&mut self) -> Option<&mut Register> {
+    fn visit(&mut self, access: Access, visit: &mut dyn FnMut(&mut Register, Access)) {
         match self {
-            Self::Register(register) => Some(register),
-            Self::Immediate(_) => None,
+            Self::Register(register) => visit(register, access),
+            Self::Immediate(_) => {}
         }
     }
 }
@@ -472,12 +431,11 @@ impl Address {
         Self { base, offset: None }
     }
 
-    fn registers(self) -> Vec<Register> {
-        [self.base].into_iter().chain(self.offset).collect()
-    }
-
-    fn registers_mut(&mut self) -> Vec<&mut Register> {
-        [&mut self.base].into_iter().chain(&mut self.offset).collect()
+    fn visit(&mut self, [of_base, of_offset]: [Access; 2], visit: &mut dyn FnMut(&mut Register, Access)) {
+        visit(&mut self.base, of_base);
+        if let Some(offset) = &mut self.offset {
+            visit(offset, of_offset);
+        }
     }
 }
 
