@@ -18,7 +18,8 @@ use quote::quote_spanned;
 
 use super::Machine;
 use crate::emit::asm::{Writer, copies, unsigned, uses};
-use crate::ir::{Address, Index, Operand, Program, Register, Step, TypeId};
+use crate::ids::{ExitId, PointeeId, Register, TypeId};
+use crate::ir::{Address, Index, Operand, Program, Step};
 use crate::syntax::ast::{Comparison, Operation};
 
 /// The emitter.
@@ -240,7 +241,7 @@ impl Steps<'_> {
 
     /// The address of a slot. The product can't be mistaken for a small one: an id that says "not
     /// registered" is -1 or -2, and slots lie in one half of the address space.
-    fn slot(&self, to: Register, slots: Register, index: Index, pointee: usize) -> Vec<String> {
+    fn slot(&self, to: Register, slots: Register, index: Index, pointee: PointeeId) -> Vec<String> {
         let to = self.whole(to);
         let index = match index {
             Index::Read(index) => self.whole(index),
@@ -255,7 +256,7 @@ impl Steps<'_> {
     }
 
     /// The address of an element: by the address unit for the sizes that it knows.
-    fn element(&self, to: Register, base: Register, index: Operand, pointee: usize) -> Vec<String> {
+    fn element(&self, to: Register, base: Register, index: Operand, pointee: PointeeId) -> Vec<String> {
         let (to, base) = (self.whole(to), self.whole(base));
         let index = match index {
             Operand::Immediate(number) => {
@@ -427,7 +428,7 @@ impl Steps<'_> {
         lines
     }
 
-    fn exit(&self, left: Operand, comparison: Comparison, right: Operand, ty: TypeId, exit: usize) -> Vec<String> {
+    fn exit(&self, left: Operand, comparison: Comparison, right: Operand, ty: TypeId, exit: ExitId) -> Vec<String> {
         let target = self.0.exit(exit);
         let unsigned = |jump: &str| {
             let mut lines = self.0.by_width(ty, |bits| {

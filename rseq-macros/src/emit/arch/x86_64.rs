@@ -13,7 +13,8 @@ use quote::quote_spanned;
 
 use super::Machine;
 use crate::emit::asm::{Writer, copies, shifts_by_register, signed, unsigned};
-use crate::ir::{Address, Index, Operand, Program, Register, Step, TypeId};
+use crate::ids::{ExitId, PointeeId, Register, TypeId};
+use crate::ir::{Address, Index, Operand, Program, Step};
 use crate::syntax::ast::{Comparison, Operation};
 
 /// The emitter.
@@ -202,7 +203,7 @@ impl Steps<'_> {
     /// The address of a slot. The product can't be mistaken for a small one: an id that says "not
     /// registered" has its highest 30 bits of 32 set, so whatever of it the shift leaves in 64 bits
     /// is larger than an address.
-    fn find_slot(&self, to: Register, slots: Register, index: Index, pointee: usize) -> Vec<String> {
+    fn find_slot(&self, to: Register, slots: Register, index: Index, pointee: PointeeId) -> Vec<String> {
         let whole = self.whole(to);
         let mut lines = vec![
             match index {
@@ -218,7 +219,7 @@ impl Steps<'_> {
     }
 
     /// The address of an element: by the address unit for the sizes that it knows.
-    fn element(&self, to: Register, base: Register, index: Operand, pointee: usize) -> Vec<String> {
+    fn element(&self, to: Register, base: Register, index: Operand, pointee: PointeeId) -> Vec<String> {
         let (to, base) = (self.whole(to), self.whole(base));
         let index = match index {
             Operand::Immediate(number) => {
@@ -358,7 +359,7 @@ impl Steps<'_> {
         lines
     }
 
-    fn exit(&self, left: Operand, comparison: Comparison, right: Operand, ty: TypeId, exit: usize) -> Vec<String> {
+    fn exit(&self, left: Operand, comparison: Comparison, right: Operand, ty: TypeId, exit: ExitId) -> Vec<String> {
         let equality = matches!(comparison, Comparison::Eq | Comparison::Ne);
         let mut lines = self.by_width(ty, |bits| {
             let (left, right) = (self.operand(left, bits), (right, self.operand(right, bits)));
