@@ -26,7 +26,7 @@ pub fn window(machine: &dyn Machine, program: &Program, allocation: &Allocation,
     let writer = Writer { machine, program, allocation, ways };
     let mut lines = writer.sections();
     lines.extend(note::of_window(program));
-    let mut steps = program.in_window().peekable();
+    let mut steps = program.steps.iter().peekable();
     while let Some(step) = steps.next() {
         lines.extend(writer.step(step));
         if (step.is_check() || matches!(step, Step::Start)) && !steps.peek().is_some_and(|next| next.is_check()) {
@@ -80,8 +80,8 @@ impl Writer<'_> {
     fn stubs(&self) -> (Vec<String>, Vec<String>) {
         let [enter, leave] = self.machine.cold();
         let (mut lines, mut exits) = (vec![enter.into()], Vec::new());
-        let disarms = self.program.in_window().any(|step| matches!(step, Step::Disarm { .. }));
-        for step in self.program.in_window() {
+        let disarms = self.program.steps.iter().any(|step| matches!(step, Step::Disarm { .. }));
+        for step in &self.program.steps {
             if let Step::Exit { exit, area, .. } = step {
                 lines.push(format!("{}:", 30 + exit.0));
                 if disarms {
@@ -201,13 +201,13 @@ pub fn uses(lines: &[String], operand: &str) -> bool {
 
 /// Whether some step of the window copies bytes.
 pub fn copies(program: &Program) -> bool {
-    program.in_window().any(|step| matches!(step, Step::Copy { .. }))
+    program.steps.iter().any(|step| matches!(step, Step::Copy { .. }))
 }
 
 /// Whether some step of the window shifts by what is in a register.
 pub fn shifts_by_register(program: &Program) -> bool {
     let by_register = |step: &Step| matches!(step, Step::Compute { operation, right: Operand::Register(_), .. } if operation.is_shift());
-    program.in_window().any(by_register)
+    program.steps.iter().any(by_register)
 }
 
 /// A number as so many bits have it, with their sign. (`rustc` refuses a literal that doesn't fit,

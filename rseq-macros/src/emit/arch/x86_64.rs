@@ -33,7 +33,7 @@ impl Machine for X86_64 {
     }
 
     fn scratch(&self, program: &Program, _lines: &[String]) -> TokenStream {
-        let mut scratch = if program.in_window().any(|step| matches!(step, Step::Publish { .. })) {
+        let mut scratch = if program.steps.iter().any(|step| matches!(step, Step::Publish { .. })) {
             let handler =
                 (!program.has_flaw("missing_clobber")).then(|| quote_spanned!(Span::mixed_site()=> out("r11") _,));
             quote_spanned!(Span::mixed_site()=> published = out(xmm_reg) _, #handler)
