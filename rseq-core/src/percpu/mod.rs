@@ -10,7 +10,7 @@ use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::cpu::{CpuId, IndexKind, slots};
-use crate::{fence, section};
+use crate::fence;
 
 #[cfg(all(unix, not(miri)))]
 mod arena;
@@ -377,7 +377,7 @@ impl<T, I> PerCpu<T, I> {
     #[cold]
     #[inline(never)]
     fn first_use(&self) -> Result<NonNull<T>, AllocError> {
-        section::disarm_this_thread();
+        fence::disarm_this_thread();
         let values = match self.make {
             // What can't be made has no code for it.
             Some(make) if const { size_of::<T>() < TOO_LARGE_TO_MAKE } => Values::make(self.arena, make)?,
