@@ -40,8 +40,6 @@ pub(crate) unsafe fn clears(area: *mut Rseq, descriptor: *const Descriptor) -> b
 
 #[cfg(all(test, target_os = "linux", not(miri)))]
 mod tests {
-    extern crate std;
-
     use core::mem::zeroed;
     use std::println;
 

@@ -131,8 +131,6 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
-
     use core::cell::Cell;
     use std::collections::BTreeSet;
     use std::vec::Vec;

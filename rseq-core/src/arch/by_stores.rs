@@ -269,8 +269,6 @@ fn block_elsewhere() -> *mut ThreadBlock {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
-
     use super::{abort_handler, anchor, block_at, blocks_are_known};
 
     /// By whichever linker made this one, and in threads that come later.

@@ -245,8 +245,6 @@ pub(crate) fn prepare_for_forks() {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
-
     use core::cell::UnsafeCell;
     use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
     use std::boxed::Box;

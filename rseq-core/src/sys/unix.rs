@@ -182,8 +182,6 @@ pub(crate) fn at_fork_in_child(handler: unsafe extern "C" fn()) {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
-
     use core::mem::zeroed;
     use core::ptr::null;
     use std::boxed::Box;
