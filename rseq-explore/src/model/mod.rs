@@ -41,11 +41,11 @@
 //! ```
 
 mod code;
+#[doc(hidden)]
+pub mod expansion;
 mod kernel;
 mod running;
 mod schedule;
-mod section;
-mod window;
 mod world;
 
 use std::cell::RefCell;
@@ -55,6 +55,8 @@ use std::rc::Rc;
 pub use rseq::{CpuId, MmCid};
 
 use self::code::Address;
+#[doc(hidden)]
+pub use self::expansion as __private;
 pub use self::kernel::Broken;
 use self::kernel::{Commits, Thread};
 use self::running::{Events, Running};
@@ -83,18 +85,6 @@ macro_rules! model {
     ($($tokens:tt)*) => {
         $crate::model::__private::section! { [$crate::model] [model] $($tokens)* }
     };
-}
-
-/// What expansions use: that of `rseq`, with the model's sections and windows in the place of the
-/// machine's.
-#[doc(hidden)]
-pub mod __private {
-    pub use rseq::__private::*;
-
-    pub use super::code::{Code, CodeStep};
-    pub use super::section::area_for_windows as area_for_attempts;
-    pub use super::section::{Prepared, Section, area_for_windows, passes, window_aborted, window_repeated};
-    pub use super::window::{ModelWindow, compare, compute, element_address};
 }
 
 /// How far the model goes.
