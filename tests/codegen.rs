@@ -109,7 +109,7 @@ fn check_section(name: &str, most: usize) -> Vec<Instruction> {
     path
 }
 
-/// What a function's fast path takes: its instructions, those of them from the first arming to the
+/// A function's fast path in numbers: its instructions, those of them from the first arming to the
 /// last disarming, and the bytes of the whole function. `None` if it is never armed. Of a copy, the
 /// shortest way has that of many bytes, which is one instruction: see [`check_copying`].
 fn counts(code: &Code) -> [Option<usize>; 3] {

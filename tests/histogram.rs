@@ -49,7 +49,7 @@ fn is_narrow(bucket: Bucket, parts: u64) -> bool {
     bucket.last() - bucket.first() < (bucket.first() / parts).max(1)
 }
 
-/// What a list of all values says is what a snapshot says.
+/// A list of all values says what a snapshot says.
 fn agrees<const PARTS: usize>(mut values: Vec<u64>, per_mille: &[usize], up_to: u64) -> Result<(), TestCaseError> {
     let seen = snapshot::<PARTS>(&values);
     values.sort_unstable();

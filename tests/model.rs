@@ -345,7 +345,7 @@ fn mutants_of_the_types_are_not() {
     println!("without a look whether a CPU is stopped: {hasty}");
 }
 
-/// What goes wrong in the operation of this name.
+/// The failure of the operation of this name.
 fn failure(mut searched: impl Iterator<Item = types::types::Searched>, name: &str) -> Box<Failure> {
     let searched = searched.find_map(|(searched, result)| (searched == name).then_some(result));
     searched.expect("it is searched").expect_err(name)

@@ -15,7 +15,7 @@ use explored::is_counted;
 use rseq::PerCpu;
 use rseq_explore::{Explorer, Ran, Report};
 
-/// What one section needs to be explored: it counts in its CPU's slot.
+/// The exploration of one section, which counts in its CPU's slot.
 type Kind = fn() -> Report;
 
 /// Counters of threads, and pointers to them: what is behind a pointer is a thread's own.
@@ -236,13 +236,13 @@ fn nothing_is_wrong_with_the_sections_as_they_are() {
     }
 }
 
-/// What the table of docs/soundness.md says of a mutation.
+/// A row of docs/soundness.md's table, about a mutation.
 struct Row<'t> {
     mutation: &'t str,
     wrong: &'t str,
     /// The kind of section that shows it to the explorer.
     explorer: &'t str,
-    /// What shows it in the model, if the model has it, and after how many events.
+    /// The section that shows it in the model, if the model has it, and after how many events.
     model: &'t str,
     /// The stress test that shows it, if there is one.
     stress: &'t str,

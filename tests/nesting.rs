@@ -20,7 +20,7 @@ fn hits() -> u64 {
     HITS.iter().map(|slot| slot.load(Relaxed)).sum()
 }
 
-/// What the panic says that this ends in, and the line of this file that it names.
+/// The message of the panic that this ends in, and the line of this file that it names.
 fn panic_of(work: impl FnOnce()) -> Option<(String, String)> {
     static SEEN: Mutex<Option<(String, String)>> = Mutex::new(None);
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

@@ -1,5 +1,5 @@
-//! What the macro accepts and refuses. `TRYBUILD=overwrite cargo test --test ui` blesses the
-//! messages; read their diff.
+//! Sections that the macro accepts and refuses. `TRYBUILD=overwrite cargo test --test ui` blesses
+//! the messages; read their diff.
 
 #[test]
 fn reject() {

@@ -21,7 +21,7 @@ const BYTES: usize = 16;
 const TURNS: usize = 400;
 
 /// A module with a counter whose sections are compiled by `$section`, with `$mutation` in front.
-/// What keeps the window open is private to the thread.
+/// The memory that keeps the window open is private to the thread.
 macro_rules! counter {
     ($name:ident, $kind:ident: $($section:ident)::+, [$($mutation:tt)*] $add:tt $leave:tt) => {
         mod $name {
@@ -163,7 +163,7 @@ counter!(cid_prepared_without_check, MmCid: rseq::__mutant, [[no_check]] (prepar
 const EACH: u64 = 100_000;
 const EACH_OF_A_CONTROL: u64 = 20_000;
 
-/// Whether the sections of the module run restartably; says so if they don't.
+/// `true` if the sections of the module run restartably; says so if they don't.
 fn by_cid_or_cpu(cid: bool) -> bool {
     let there = restartable() && (!cid || rseq::status().has_mm_cid());
     if !there {

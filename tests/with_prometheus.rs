@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use rseq::prometheus::{WithBounds, powers_of_two};
 use rseq::{Counter, Histogram};
 
-/// What a scrape of this metric alone says, without the lines about it.
+/// A scrape of this metric alone, without the lines about it.
 fn scrape(metric: impl Metric) -> Vec<String> {
     let mut registry = Registry::default();
     registry.register("it", "It", metric);

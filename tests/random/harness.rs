@@ -33,7 +33,7 @@ static CID_BIG: PerCpu<Big, MmCid> = PerCpu::new();
 /// A section: three nodes, and numbers that nobody knows at compile time.
 type Section = fn(*mut Node, *mut Node, *mut Node, [u64; ARGUMENTS]) -> Outcome;
 
-/// What a section returns.
+/// The result of a section.
 #[derive(PartialEq)]
 struct Outcome {
     exit: u64,
@@ -138,7 +138,7 @@ impl Slots {
         }
     }
 
-    /// Whether any differs from the image.
+    /// `true` if any differs from the image.
     fn changed(&self, image: &[u8]) -> bool {
         let mut read = image.to_vec();
         self.read(&mut read, None);

@@ -3,7 +3,7 @@
 
 use rseq_explore::{Explorer, Ran, Report};
 
-/// What an exploration needs to know of a section.
+/// A section, as an exploration needs to know it.
 pub struct Explored<'e, R, Q> {
     pub name: &'e str,
     pub section: &'e (dyn Fn() -> R + Sync),
