@@ -721,7 +721,8 @@ fn flawed_descriptors() {
     let version = version();
     for_each_length("flawed_descriptors", |registered| {
         let column = match column(registered.length, true) {
-            BEFORE_6_19 if version >= (6, 19, 0) => SINCE_6_19, // the same checks, whatever the kernel knows of the entry
+            // The same checks, whatever the kernel knows of the entry.
+            BEFORE_6_19 if version >= (6, 19, 0) => SINCE_6_19,
             column => column,
         };
         for (flaw, outside, inside) in FATES {

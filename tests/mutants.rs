@@ -215,8 +215,9 @@ impl Stack {
 }
 
 mutants! { ($)
-    no_check no_arm no_publish no_disarm no_early_disarm start_late start_at_commit post_early post_late index_before_arm arm_again check_late publish_late
-    disarm_early scratch_late commit_twice start_inside wrong_signature publish_in_two clobbered_retry missing_clobber
+    no_check no_arm no_publish no_disarm no_early_disarm start_late start_at_commit post_early post_late
+    index_before_arm arm_again check_late publish_late disarm_early scratch_late commit_twice
+    start_inside wrong_signature publish_in_two clobbered_retry missing_clobber
 }
 
 /// As they are.

@@ -62,7 +62,10 @@ macro_rules! counter {
 
 /// The sections: each adds one, or begins to and leaves by an exit.
 macro_rules! section {
-    (($($section:ident)::+) [$($mutation:tt)*] (window $cpu:ident $kind:ident) $slots:ident $aborts:ident $from:ident $to:ident $length:ident) => {
+    (
+        ($($section:ident)::+) [$($mutation:tt)*] (window $cpu:ident $kind:ident)
+        $slots:ident $aborts:ident $from:ident $to:ident $length:ident
+    ) => {
         $($section)::+! {
             $($mutation)*
             critical |$cpu: $kind| {
@@ -74,7 +77,10 @@ macro_rules! section {
             abort { $aborts.fetch_add(1, Relaxed); }
         }
     };
-    (($($section:ident)::+) [$($mutation:tt)*] (repeated $cpu:ident $kind:ident) $slots:ident $aborts:ident $from:ident $to:ident $length:ident) => {
+    (
+        ($($section:ident)::+) [$($mutation:tt)*] (repeated $cpu:ident $kind:ident)
+        $slots:ident $aborts:ident $from:ident $to:ident $length:ident
+    ) => {
         $($section)::+! {
             $($mutation)*
             critical |$cpu: $kind| {
@@ -85,7 +91,10 @@ macro_rules! section {
             commit store(&$slots[$cpu], next)
         }
     };
-    (($($section:ident)::+) [$($mutation:tt)*] (update $cpu:ident $kind:ident) $slots:ident $aborts:ident $from:ident $to:ident $length:ident) => {
+    (
+        ($($section:ident)::+) [$($mutation:tt)*] (update $cpu:ident $kind:ident)
+        $slots:ident $aborts:ident $from:ident $to:ident $length:ident
+    ) => {
         $($section)::+! {
             $($mutation)*
             critical |$cpu: $kind| {
@@ -95,7 +104,10 @@ macro_rules! section {
             abort { $aborts.fetch_add(1, Relaxed); }
         }
     };
-    (($($section:ident)::+) [$($mutation:tt)*] (watched $cpu:ident $kind:ident) $slots:ident $aborts:ident $from:ident $to:ident $length:ident) => {
+    (
+        ($($section:ident)::+) [$($mutation:tt)*] (watched $cpu:ident $kind:ident)
+        $slots:ident $aborts:ident $from:ident $to:ident $length:ident
+    ) => {
         $($section)::+! {
             $($mutation)*
             prepare |$cpu: $kind| { let slot = &$slots[$cpu]; }
@@ -108,7 +120,10 @@ macro_rules! section {
             abort { $aborts.fetch_add(1, Relaxed); }
         }
     };
-    (($($section:ident)::+) [$($mutation:tt)*] (prepared $cpu:ident $kind:ident) $slots:ident $aborts:ident $from:ident $to:ident $length:ident) => {
+    (
+        ($($section:ident)::+) [$($mutation:tt)*] (prepared $cpu:ident $kind:ident)
+        $slots:ident $aborts:ident $from:ident $to:ident $length:ident
+    ) => {
         $($section)::+! {
             $($mutation)*
             prepare |$cpu: $kind| {
@@ -158,7 +173,10 @@ counter!(watched_leaving, CpuId: rseq::rseq, [] (prepared cpu CpuId) (leave_watc
 counter!(cid_window, MmCid: rseq::rseq, [] (window cid MmCid) (leave cid MmCid));
 counter!(cid_window_without_arm, MmCid: rseq::__mutant, [[no_arm]] (window cid MmCid) (leave cid MmCid));
 counter!(cid_prepared, MmCid: rseq::rseq, [] (prepared cid MmCid) (leave_watched cid MmCid));
-counter!(cid_prepared_without_check, MmCid: rseq::__mutant, [[no_check]] (prepared cid MmCid) (leave_watched cid MmCid));
+counter!(
+    cid_prepared_without_check, MmCid: rseq::__mutant, [[no_check]]
+    (prepared cid MmCid) (leave_watched cid MmCid)
+);
 
 const EACH: u64 = 100_000;
 const EACH_OF_A_CONTROL: u64 = 20_000;
@@ -230,7 +248,8 @@ fn at_every_instruction() {
         ($($kind:ident),*) => {$(
             let add = || $kind::add(2);
             let counted = |ran: &Ran<'_, (), ()>| assert_eq!($kind::sum(), ran.total() as u64);
-            Explored { name: stringify!($kind), section: &add, conflict: &add, check: &counted }.must_be_exact_after(&$kind::reset);
+            let kind = Explored { name: stringify!($kind), section: &add, conflict: &add, check: &counted };
+            kind.must_be_exact_after(&$kind::reset);
             let left = |ran: &Ran<'_, (), ()>| assert_eq!($kind::sum(), ran.conflicts.len() as u64);
             let name = concat!(stringify!($kind), ", left");
             Explored { name, section: &$kind::leave, conflict: &add, check: &left }.must_be_exact_after(&$kind::reset);
