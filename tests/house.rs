@@ -100,8 +100,9 @@ fn files_that_are_named_are_there() {
     let wrong = texts(".md").into_iter().flat_map(|(name, text)| {
         let words = text.split(|c: char| !c.is_alphanumeric() && !"_-./".contains(c));
         let named = words.filter(|word| word.ends_with(".rs") || word.ends_with(".py") || word.ends_with(".tsv"));
-        let wrong =
-            named.filter(|word| !word.starts_with('.') && !all.iter().any(|file| file.ends_with(&format!("/{word}"))));
+        let wrong = named.filter(|word| {
+            !word.starts_with(['.', '/']) && !all.iter().any(|file| file.ends_with(&format!("/{word}")))
+        });
         wrong.map(|word| format!("{name}: {word}")).collect::<Vec<_>>()
     });
     assert_none(wrong, "files that aren't there");
