@@ -1,0 +1,9 @@
+//! Tools that look at sections: audits, debuggers, editors, sanitizers; the examples as programs;
+//! and the tree itself (`house`). With `miri`, which is a program of its own.
+
+mod audit;
+mod debugger;
+mod editor;
+mod examples;
+mod house;
+mod sanitizers;
