@@ -1,6 +1,6 @@
 //! The machine code of the hot paths, in `goldens/x86_64`: `BLESS=1 cargo test --test machine_code
-//! codegen` writes it anew, to be read before it is committed. Whatever compiler is used, the fast path must
-//! make no call, no system call and use no lock.
+//! codegen` writes it anew, to be read before it is committed. Whatever compiler is used, the fast
+//! path must make no call, no system call and use no lock.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use std::fmt::Write;

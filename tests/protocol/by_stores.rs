@@ -4,8 +4,8 @@
 //! schedule with a few interruptions is tried, on a model of the protocol; for each of its rules
 //! there is a control that leaves it out.
 //!
-//! (The order of the instructions is held by the goldens of `machine_code`; that of the steps around
-//! them by `model`.)
+//! (The goldens of `machine_code` hold the order of the instructions; `model` that of the steps
+//! around them.)
 
 use std::collections::HashSet;
 

@@ -2,9 +2,10 @@
 //! their `prepare` must not do, and what kills.
 //!
 //! A process of its own, because its threads register areas that libc doesn't know, its signals are
-//! everybody's, and timers interrupt whatever runs. Needs no section, no architecture and no shared object, so that it runs on any kernel as a
-//! static executable. The threads here register areas of their own: where libc would have
-//! registered them before, each test runs itself again, in a process in which libc doesn't.
+//! everybody's, and timers interrupt whatever runs. Needs no section, no architecture and no shared
+//! object, so that it runs on any kernel as a static executable. The threads here register areas of
+//! their own: where libc would have registered them before, each test runs itself again, in a
+//! process in which libc doesn't.
 #![cfg(target_os = "linux")]
 
 use std::cell::UnsafeCell;

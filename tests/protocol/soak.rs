@@ -3,8 +3,8 @@
 //! every kind must have counted what was done, and every item must be there once.
 //!
 //! `cargo test --release --test protocol -- soak:: --ignored --nocapture` makes 10^9 operations, or
-//! as many as `RSEQ_SOAK_OPERATIONS` says. The other tests are small ones of the same, with a control that
-//! must lose.
+//! as many as `RSEQ_SOAK_OPERATIONS` says. The other tests are small ones of the same, with a
+//! control that must lose.
 #![cfg(target_os = "linux")]
 #![allow(clippy::duplicate_mod, reason = "once as they are, and once with a step left out")]
 
@@ -517,8 +517,8 @@ impl fmt::Display for Report {
     }
 }
 
-/// Does so many operations of these kinds, in rounds. Ends after a round that isn't exact. The caller
-/// has [`one_run`].
+/// Does so many operations of these kinds, in rounds. Ends after a round that isn't exact. The
+/// caller has [`one_run`].
 fn soak(kinds: Vec<Kind>, operations: u64) -> Report {
     println!("mode: {:?}", support::mode());
     support::handle_signals(on_signal);

@@ -1,8 +1,8 @@
 //! Sections in the model of rseq-explore: every schedule with a few events, in which nothing may go
 //! wrong; and the mutants of the protocol, each of which must.
 //!
-//! `goldens/caught.tsv` says which section shows which mutation, and after how many events; `BLESS=1
-//! cargo test --test protocol model` writes it.
+//! `goldens/caught.tsv` says which section shows which mutation, and after how many events:
+//! `BLESS=1 cargo test --test protocol model` writes it.
 #![allow(clippy::duplicate_mod, reason = "once as they are, and once with each mutation")]
 
 use std::fmt::Write;
