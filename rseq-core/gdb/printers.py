@@ -65,9 +65,10 @@ class RseqPerCpuPrinter:
 class RseqCounterPrinter:
     def __init__(self, value):
         self.parts = [(name, RseqValues.leaf(part)) for name, part in RseqValues.slots(value["parts"])]
+        self.taken = int(RseqValues.leaf(value["taken"]))
 
     def to_string(self):
-        return f"Counter({sum(int(part) for _, part in self.parts) % (1 << 64)})"
+        return f"Counter({(sum(int(part) for _, part in self.parts) - self.taken) % (1 << 64)})"
 
     def children(self):
         return ((name, part) for name, part in self.parts if int(part) != 0)

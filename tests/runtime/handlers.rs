@@ -48,10 +48,10 @@ const SERIALIZED: &str = r#"{"parts":32,"buckets":[[1,1],[10,2]]}"#;
 static RECORDER: LazyLock<Arc<PerCpuRecorder>> = LazyLock::new(Arc::default);
 
 const OPERATIONS: &[Operation] = &[
-    (&["Counter::inc", "Counter::add", "Counter::sum"], || {
+    (&["Counter::inc", "Counter::add", "Counter::sum", "Counter::take"], || {
         COUNTER.inc();
         COUNTER.add(2);
-        black_box(COUNTER.sum());
+        black_box((COUNTER.take(), COUNTER.sum()));
     }),
     (&["Counter::new", "Counter::allocate"], || Counter::new().allocate().expect("there is memory")),
     (&["Histogram::record", "Histogram::record_many", "Histogram::count"], || {

@@ -534,7 +534,7 @@ fn values_are_printed_by_cpu() {
         );
         let cpu = text.split("CPU ").nth(1).and_then(|text| text.split('.').next()).expect("a number").to_owned();
         let values = [
-            "Counter(42) = {[C] = 42}",
+            "Counter(42) = {[C] = 50}",
             "Histogram of 4 values = {[3] = 2, [70..=71] = 1, [992..=1007] = 1}",
             "Stack of 3 items = {[C][0] = 7, [C][1] = 8, [C][2] = 9}",
             "Stack of 1 items = {[C][0] = [1, 2, 3]}",

@@ -394,9 +394,45 @@ fn counters_wrap() {
     assert_eq!((counter.sum(), format!("{counter:?}")), (13, "Counter(13)".to_owned()));
 }
 
+/// Each addition is taken once, whoever takes, and what nobody took is the sum. No sum is less than
+/// nothing.
+#[test]
+fn counters_are_taken_while_threads_add() {
+    const EACH: u64 = 20_000;
+    const SUM: u64 = 2 * EACH * 7;
+    let (counter, adding) = (Counter::new(), AtomicU64::new(2));
+    let add = || {
+        (0..EACH).for_each(|_| counter.add(7));
+        adding.fetch_sub(1, Relaxed);
+    };
+    let take = || {
+        let mut taken = 0;
+        while adding.load(Relaxed) > 0 {
+            assert!(counter.sum() <= SUM, "more was taken than there was");
+            taken += counter.take();
+        }
+        taken
+    };
+    let taken: u64 = thread::scope(|scope| {
+        let takers = [scope.spawn(take), scope.spawn(take)];
+        (0..2).for_each(|_| _ = scope.spawn(add));
+        takers.map(|taker| taker.join().expect("takes")).iter().sum()
+    });
+    assert_eq!(taken + counter.sum(), SUM);
+    assert_eq!((counter.take(), counter.take(), counter.sum()), (SUM - taken, 0, 0));
+    // Over the edge as well.
+    counter.add(u64::MAX);
+    assert_eq!((counter.take(), counter.sum()), (u64::MAX, 0));
+}
+
 /// The tests that must hold in every mode.
-const IN_EVERY_MODE: &[&str] =
-    &["recorded_while_preempted", "recorded_while_signalled", "recorded_while_moved", "added_while_signalled"];
+const IN_EVERY_MODE: &[&str] = &[
+    "recorded_while_preempted",
+    "recorded_while_signalled",
+    "recorded_while_moved",
+    "added_while_signalled",
+    "counters_are_taken_while_threads_add",
+];
 
 #[test]
 fn exact_with_own_registration() {
