@@ -1,14 +1,13 @@
-//! What sections cost the compiler: crates with 0, 1, 100 and 1000 of them are built, in debug and
-//! in release, and the time of the crate alone is compared. `cargo bench --bench compile_time`
-//! prints the table of docs/performance.md.
+//! The compiler's time for sections: crates with 0, 1, 100 and 1000 of them are built, in debug and
+//! in release, and the time of the crate alone is compared. `cargo bench -p rseq-bench --bench
+//! compile_time` prints the table of docs/performance.md.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-#[path = "../tests/support/crates.rs"]
-mod crates;
+use support::crates;
 
 const SECTIONS: [usize; 4] = [0, 1, 100, 1000];
 const ROUNDS: usize = 3;
@@ -46,7 +45,7 @@ fn scratch(name: &str) -> PathBuf {
 /// A crate with so many functions of one section each, of three kinds.
 fn write_crate(sections: usize) -> PathBuf {
     let folder = scratch(&format!("sections-{sections}"));
-    let root = env!("CARGO_MANIFEST_DIR");
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let manifest = format!(
         "[package]\nname = \"sections\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\nrseq-dsl = {{ path = \"{root}\" }}\n"
     );

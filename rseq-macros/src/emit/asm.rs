@@ -2,9 +2,20 @@
 //! their order.
 
 use super::arch::Machine;
-use super::{Ways, note};
+use super::note;
+use super::tokens::exit_number;
 use crate::allocate::Allocation;
 use crate::ir::{Operand, Program, Register, Step, TypeId};
+
+/// How a window says that it was left.
+#[derive(Clone, Copy)]
+pub enum Ways {
+    /// It goes to a label of Rust's for each way: the shortest, but then rustc lets it return
+    /// nothing.
+    Labels,
+    /// It leaves a number in this slot and ends as if it had committed.
+    Number(usize),
+}
 
 /// The asm of a window. Its operands: `s0`, `s1` .. the slots of the allocation, `b0` .. the sizes
 /// of types and `signed0` .. whether they are signed, `p0` .. the sizes of slots and elements, or
@@ -116,7 +127,7 @@ impl Writer<'_> {
 
     /// What follows when an exit has disarmed.
     fn leave(&self, exit: usize) -> Vec<String> {
-        self.end(super::exit_number(exit), format!("{{exit{exit}}}"))
+        self.end(exit_number(exit), format!("{{exit{exit}}}"))
     }
 
     fn end(&self, number: usize, label: String) -> Vec<String> {
