@@ -46,7 +46,7 @@ pub enum Reason {
     Series,
 }
 
-/// The families that are shown, and the metrics that aren't. No other family has one of these
+/// The families that are shown, by name, and the metrics that aren't. No other family has one of these
 /// names.
 pub fn sort(mut readings: Vec<Reading>, others: &[&str]) -> (Vec<Family>, Vec<LeftOut>) {
     let mut names: BTreeSet<String> = others.iter().map(|name| String::from(*name)).collect();
@@ -65,6 +65,7 @@ pub fn sort(mut readings: Vec<Reading>, others: &[&str]) -> (Vec<Family>, Vec<Le
             families.push(Family { name, kind, help: help(&readings[0]), series });
         }
     }
+    families.sort_by(|one, other| one.name.cmp(&other.name));
     (families, left_out)
 }
 
