@@ -3,6 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+/// Names and values, as they stand there.
+type Labels = Vec<(String, String)>;
+
 /// A family as it stands in a scrape.
 #[derive(Debug)]
 pub struct Family {
@@ -14,7 +17,7 @@ pub struct Family {
 #[derive(Clone, Debug)]
 pub struct Sample {
     pub name: String,
-    pub labels: Vec<(String, String)>,
+    pub labels: Labels,
     pub value: f64,
 }
 
@@ -113,7 +116,7 @@ fn check(families: &[Family]) {
 
 /// Each histogram's bounds ascend to infinity, and so do its counts, to the count of all.
 fn buckets(family: &Family) {
-    let mut histograms: HashMap<Vec<(String, String)>, (Vec<(f64, f64)>, Option<f64>)> = HashMap::new();
+    let mut histograms: HashMap<Labels, (Vec<(f64, f64)>, Option<f64>)> = HashMap::new();
     for Sample { name, labels, value } in &family.samples {
         let (bounds, others): (Vec<_>, Vec<_>) = labels.iter().cloned().partition(|(name, _)| name == "le");
         let (buckets, count) = histograms.entry(others).or_default();
