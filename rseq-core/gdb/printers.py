@@ -1,4 +1,5 @@
-# The types of rseq-dsl as gdb's `print` shows them: by CPU, as far as anything is there. The number of CPUs is known to rseq.py beside it.
+# The types of rseq-dsl as gdb's `print` shows them: by CPU, as far as anything is there. The number
+# of CPUs is known to rseq.py beside it.
 
 import re
 
@@ -98,7 +99,8 @@ class RseqHistogramPrinter:
 
 
 class RseqStackPrinter:
-    """The items of each CPU, the latest last. A number of items with the highest bit says that another thread is taking them away: rseq-core/src/drain.rs."""
+    """The items of each CPU, the latest last. A number of items with the highest bit says that
+    another thread is taking them away: rseq-core/src/drain.rs."""
 
     def __init__(self, value):
         self.type = value.type.template_argument(0)

@@ -25,6 +25,10 @@ fn values() -> impl Strategy<Value = Vec<u64>> {
     prop::collection::vec(value(), 0..200)
 }
 
+fn per_mille() -> impl Strategy<Value = Vec<usize>> {
+    prop::collection::vec(0_usize..=1000, 8)
+}
+
 fn snapshot<const PARTS: usize>(values: &[u64]) -> Snapshot {
     let histogram = Histogram::<PARTS>::new();
     values.iter().for_each(|value| histogram.record(*value));
@@ -45,7 +49,7 @@ fn is_narrow(bucket: Bucket, parts: u64) -> bool {
     bucket.last() - bucket.first() < (bucket.first() / parts).max(1)
 }
 
-/// What a list of all values says is what a snapshot says.
+/// A list of all values says what a snapshot says.
 fn agrees<const PARTS: usize>(mut values: Vec<u64>, per_mille: &[usize], up_to: u64) -> Result<(), TestCaseError> {
     let seen = snapshot::<PARTS>(&values);
     values.sort_unstable();
@@ -111,7 +115,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(60) })]
 
     #[test]
-    fn it_says_what_a_sorted_list_says(values in values(), per_mille in prop::collection::vec(0_usize..=1000, 8), up_to in value()) {
+    fn it_says_what_a_sorted_list_says(values in values(), per_mille in per_mille(), up_to in value()) {
         agrees::<1>(values.clone(), &per_mille, up_to)?;
         agrees::<2>(values.clone(), &per_mille, up_to)?;
         agrees::<32>(values, &per_mille, up_to)?;
@@ -132,7 +136,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3) })]
 
     #[test]
-    fn so_does_the_finest(mut values in values(), per_mille in prop::collection::vec(0_usize..=1000, 8), up_to in value()) {
+    fn so_does_the_finest(mut values in values(), per_mille in per_mille(), up_to in value()) {
         values.truncate(40);
         agrees::<1024>(values.clone(), &per_mille, up_to)?;
         adds_up::<1024>(&values[..values.len() / 2], &values)?;
