@@ -7,6 +7,8 @@
 
 pub mod arch;
 pub mod asm;
+mod block;
+mod code;
 mod editor;
 mod model;
 mod note;
@@ -16,6 +18,7 @@ mod window;
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
+use rseq_abi::outcome;
 use syn::{Block, Ident, Stmt, StmtMacro};
 
 use self::arch::Machine;
@@ -614,10 +617,9 @@ fn last_exit(program: &Program) -> usize {
     exit_number(program.exits()) - 1
 }
 
-/// The number with which a window leaves by this exit: the first that `Outcome` in rseq-core leaves
-/// to exits, and the following.
+/// The number with which a window leaves by this exit.
 fn exit_number(exit: usize) -> usize {
-    2 + exit
+    outcome::FIRST_EXIT + exit
 }
 
 /// The values of the exits, with the values of the window that they name.
