@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-#[path = "../tests/support/crates.rs"]
-mod crates;
+use support::crates;
 
 const SECTIONS: [usize; 4] = [0, 1, 100, 1000];
 const ROUNDS: usize = 3;

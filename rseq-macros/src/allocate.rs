@@ -6,8 +6,8 @@
 
 use proc_macro2::Span;
 
-use crate::error;
 use crate::ir::{Program, Register, Step};
+use crate::{error, frame};
 
 /// The registers of a window.
 pub struct Allocation {
@@ -35,12 +35,6 @@ pub struct TooMany {
     pub names: Vec<String>,
 }
 
-impl TooMany {
-    pub fn error(&self, most: usize) -> syn::Error {
-        syn::Error::new(self.span, error::too_many_values(&self.names, most))
-    }
-}
-
 /// From where to where a register is taken. Steps count twice, because one reads before it writes.
 #[derive(Clone, Copy)]
 struct Interval {
@@ -49,8 +43,31 @@ struct Interval {
     end: usize,
 }
 
+/// The registers of the program's window, on a machine that has at most so many for it. Where these
+/// are few, inputs wait in memory; and nobody asks whose the places are if that takes one too many.
+pub fn allocate(program: &mut Program, most: usize, are_few: bool) -> syn::Result<Allocation> {
+    let mut allocation = scan(program, most);
+    if allocation.is_err() && are_few {
+        frame::spread(program);
+        allocation = scan(program, most);
+    }
+    if allocation.is_err() && forget_index(program) {
+        allocation = scan(program, most);
+    }
+    allocation.map_err(|too_many| syn::Error::new(too_many.span, error::too_many_values(&too_many.names, most)))
+}
+
+/// Has the window tell its index no more, which takes a register that it needs for something else.
+/// Whether that helps.
+fn forget_index(program: &mut Program) -> bool {
+    let outputs = program.outputs.len();
+    let window = &program.window;
+    program.outputs.retain(|(value, _)| Some(*value) != window.index || window.is_named(*value));
+    program.outputs.len() < outputs
+}
+
 /// Gives each register of the window a slot.
-pub fn allocate(program: &Program, most: usize) -> Result<Allocation, TooMany> {
+pub fn scan(program: &Program, most: usize) -> Result<Allocation, TooMany> {
     let intervals = intervals(program);
     let mut allocation = Allocation { slots: vec![0; program.registers.len()], contents: Vec::new() };
     for interval in &intervals {

@@ -305,6 +305,13 @@ impl Program {
         self.in_window().find(|step| step.writes() == Some(self.area))
     }
 
+    /// Whether it is a negative control, of which nothing is asked that only debug builds ask: it may
+    /// leave sections armed on purpose, and the more often it is in its window, the sooner it loses
+    /// something.
+    pub fn is_control(&self) -> bool {
+        !self.flaws.is_empty()
+    }
+
     pub fn has_flaw(&self, name: &str) -> bool {
         self.flaws.iter().any(|flaw| flaw == name)
     }

@@ -265,7 +265,7 @@ fn registers_are_shared() {
     let chain: String = (0..40).map(|number| format!("let v{} = v{number} + 1;", number + 1)).collect();
     let section = format!("critical |_| {{ let v0 = load(place); {chain} }} commit store(place, v40)");
     let program = lowered(&section);
-    let allocation = allocate::allocate(&program, 3).ok().expect("the area, the place and one value");
+    let allocation = allocate::scan(&program, 3).ok().expect("the area, the place and one value");
     assert_eq!(allocation.contents.len(), 3);
 }
 
@@ -274,7 +274,7 @@ fn registers_are_shared() {
 fn registers_are_not_shared_too_early() {
     for section in [COUNTER, EVERY_CLAUSE, PURE_COUNTER, LIST_POP, EVERY_STEP] {
         let program = lowered(section);
-        let allocation = allocate::allocate(&program, 100).ok().expect("enough");
+        let allocation = allocate::scan(&program, 100).ok().expect("enough");
         let mut holds: Vec<Option<usize>> = allocation.contents.iter().map(|slot| slot.input).collect();
         for step in program.in_window() {
             let slot = |register: usize| allocation.slots[register];

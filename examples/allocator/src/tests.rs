@@ -122,7 +122,7 @@ fn stacks_have_the_room_that_they_are_given() {
 #[test]
 fn nothing_is_kept_in_portable_mode() {
     if super::keeps() {
-        // Tests of processes in that mode are in `tests/layouts.rs`.
+        // Tests of processes in that mode are in `tests/objects/layouts.rs`.
         return;
     }
     let allocator = super::PerCpuAlloc::new(System);

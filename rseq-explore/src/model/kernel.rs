@@ -3,7 +3,7 @@
 //! takes the descriptor out of force.
 //!
 //! It also checks what a user of the protocol may rely on. Each of these rules has a mutant that
-//! breaks it, see `tests/model.rs`.
+//! breaks it, see `tests/protocol/model`.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;

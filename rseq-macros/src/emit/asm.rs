@@ -7,9 +7,20 @@ use super::arch::Machine;
 use super::code::{
     ABORT_HANDLER, Argument, CHECKED, Code, DESCRIPTOR, END, Kind, Label, Local, Name, POST_COMMIT, Reg, START, direct,
 };
-use super::{Ways, exit_number, note};
+use super::note;
+use super::tokens::exit_number;
 use crate::allocate::Allocation;
 use crate::ir::{Operand, Program, Register, Step, TypeId};
+
+/// How a window says that it was left.
+#[derive(Clone, Copy)]
+pub enum Ways {
+    /// It goes to a label of Rust's for each way: the shortest, but then rustc lets it return
+    /// nothing.
+    Labels,
+    /// It leaves a number in this slot and ends as if it had committed.
+    Number(usize),
+}
 
 /// The asm of a window. What stands in it by name is what the block around it has ([`Name`]).
 pub fn window(machine: &dyn Machine, program: &Program, allocation: &Allocation, ways: Ways) -> Code {

@@ -5,9 +5,10 @@ use quote::format_ident;
 use syn::Ident;
 
 use super::arch::Machine;
+use super::asm::{self, Ways};
 use super::code::{Code, Name};
+use super::tokens::{exit_number, hidden, own, types_count};
 use super::window::name;
-use super::{Ways, asm, exit_number, hidden, own, types_count};
 use crate::allocate::{Allocation, Slot};
 use crate::ir::{PointeeSource, Program};
 

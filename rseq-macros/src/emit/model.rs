@@ -9,7 +9,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident};
 use syn::{Block, Ident};
 
-use super::{hidden, index_kind, needs_end};
+use super::tokens::{exit_number, hidden, index_kind, needs_end, reachable};
 use crate::ir::{Address, Index, Operand, Program, Register, Step, TypeId, text};
 
 /// What a section looks like to the model: a step of the protocol may be several of the machine's.
@@ -214,7 +214,7 @@ impl<'p> Listing<'p> {
             Step::Exit { left, comparison, right, ty, exit, area } => {
                 let (left, right, ty) = (operand(*left), operand(*right), type_name(*ty));
                 let (comparison, values) = (comparison.symbol(), self.values());
-                let (at, number) = (self.exits + exit, super::exit_number(*exit));
+                let (at, number) = (self.exits + exit, exit_number(*exit));
                 let disarms = self.program.in_window().any(|step| matches!(step, Step::Disarm { .. }));
                 let area = register(*area);
                 let disarm = disarms.then(|| hidden!(__rseq_window.disarm(#area);));
@@ -315,7 +315,7 @@ fn is_statement(step: &Step) -> bool {
 /// A place outside of the window: nothing but itself goes elsewhere from there.
 fn point(at: usize, private: &TokenStream) -> TokenStream {
     let (_, code) = names();
-    let reachable = super::reachable();
+    let reachable = reachable();
     hidden!(#reachable #private::passes(&#code, #at);)
 }
 

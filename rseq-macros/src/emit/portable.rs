@@ -5,7 +5,9 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote_spanned};
 use syn::{Expr, ExprLit, Ident, Lit, Member};
 
-use super::{allow_unsafe, exit_number, hidden, index_kind, located, operands, outside, own_at, typed, unsafety};
+use super::tokens::{
+    allow_unsafe, exit_number, hidden, index_kind, located, operands, outside, own_at, typed, unsafety,
+};
 use crate::ir::Program;
 use crate::resolve::{Inside, Operand, Place, Root, Statement, ValueId};
 use crate::syntax::ast::{Form, Order};

@@ -9,22 +9,28 @@ use super::arch::Machine;
 use super::block::Block;
 use super::code::Name;
 use super::portable::with_fields;
-use super::{Context, Registers, allow_unsafe, audit_abort, hidden, model, outside, own, typed, types_count};
+use super::tokens::{allow_unsafe, hidden, outside, own, typed, types_count};
+use super::{audit, model};
 use crate::allocate::Allocation;
 use crate::ir::{Input, PointeeSource, Program, Register, TypeId};
 use crate::resolve::{Inside, InsideId, Place};
+use crate::target::{Emitter, Target};
+
+/// What a window is written as asm with: a machine, and its registers for the program. None: it is
+/// Rust alone, for the model or for nobody.
+pub type Asm<'a> = Option<(&'a dyn Machine, &'a Allocation)>;
 
 /// `outcome`: how the window ended; and, if the section repeats by itself, what runs the window
-/// once more. Without registers there is no asm, and it ends at once.
+/// once more. Where there is neither asm nor the model, it ends at once.
 ///
 /// What runs it once more is made where it is needed, because what a closure captures is put into
 /// memory.
-pub fn outcome(program: &Program, registers: &Registers, context: &Context) -> (TokenStream, TokenStream) {
-    let private = &context.private();
-    let (function, arguments) = match registers {
-        Registers::Machine(machine, allocation) => call_asm(program, *machine, allocation, private),
-        Registers::Virtual => call_model(program, private),
-        Registers::None => return without_window(program, private),
+pub fn outcome(program: &Program, asm: Asm<'_>, target: &Target) -> (TokenStream, TokenStream) {
+    let private = &target.private();
+    let (function, arguments) = match (asm, &target.emitter) {
+        (Some((machine, allocation)), _) => call_asm(program, machine, allocation, private),
+        (None, Emitter::Model) => call_model(program, private),
+        (None, Emitter::Machine(_) | Emitter::Editor) => return without_window(program, private),
     };
     let (allow, offsets) = (allow_unsafe(), offsets(program, private));
     // SAFETY of the expansion: the descriptor and the area are the calling thread's; the places are
@@ -41,7 +47,7 @@ pub fn outcome(program: &Program, registers: &Registers, context: &Context) -> (
         };
         return (outcome, TokenStream::new());
     }
-    let audit = audit_abort(context);
+    let audit = audit::aborted(target);
     let outcome = hidden! {
         #offsets
         #allow
