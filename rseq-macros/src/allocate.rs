@@ -6,7 +6,7 @@
 
 use proc_macro2::Span;
 
-use crate::ir::{Program, Register, Step};
+use crate::ir::{Access, Program, Register};
 use crate::{error, frame};
 
 /// The registers of a window.
@@ -41,6 +41,8 @@ struct Interval {
     register: Register,
     start: usize,
     end: usize,
+    /// The register whose place it best takes.
+    replaces: Option<Register>,
 }
 
 /// The registers of the program's window, on a machine that has at most so many for it. Where these
@@ -71,7 +73,7 @@ pub fn scan(program: &Program, most: usize) -> Result<Allocation, TooMany> {
     let intervals = intervals(program);
     let mut allocation = Allocation { slots: vec![0; program.registers.len()], contents: Vec::new() };
     for interval in &intervals {
-        let slot = allocation.free_slot(program, interval);
+        let slot = allocation.free_slot(interval);
         if slot == most {
             return Err(too_many(program, &intervals, interval));
         }
@@ -86,21 +88,22 @@ pub fn scan(program: &Program, most: usize) -> Result<Allocation, TooMany> {
 
 /// In the order in which they start.
 fn intervals(program: &Program) -> Vec<Interval> {
-    let steps: Vec<&Step> = program.in_window().collect();
-    let over = 2 * steps.len() + 2;
-    let mut intervals: Vec<Interval> =
-        (0..program.registers.len()).map(|register| Interval { register, start: 0, end: 0 }).collect();
-    for (number, step) in steps.iter().enumerate() {
+    let over = 2 * program.steps.len() + 2;
+    let unused = |register| Interval { register, start: 0, end: 0, replaces: None };
+    let mut intervals: Vec<Interval> = (0..program.registers.len()).map(unused).collect();
+    for (number, step) in program.steps.iter().enumerate() {
         let (reading, writing) = (2 * number + 1, 2 * number + 2);
-        for register in step.reads_first() {
-            intervals[register].end = intervals[register].end.max(reading);
-        }
-        for register in step.reads_last() {
-            intervals[register].end = intervals[register].end.max(writing);
-        }
-        if let Some(register) = step.writes() {
-            intervals[register].start = reading;
-            intervals[register].end = writing;
+        let mut replaced = None;
+        for (register, access) in step.registers() {
+            let interval = &mut intervals[register];
+            match access {
+                Access::Replaced | Access::ReadFirst => interval.end = interval.end.max(reading),
+                Access::Written => *interval = Interval { register, start: reading, end: writing, replaces: replaced },
+                Access::ReadLast => interval.end = interval.end.max(writing),
+            }
+            if access == Access::Replaced {
+                replaced = Some(register);
+            }
         }
     }
     for (_, register) in &program.outputs {
@@ -115,15 +118,9 @@ fn intervals(program: &Program) -> Vec<Interval> {
 impl Allocation {
     /// The slot of the operand that a computation changes, if that is free by then, or else the
     /// first free one.
-    fn free_slot(&self, program: &Program, interval: &Interval) -> usize {
+    fn free_slot(&self, interval: &Interval) -> usize {
         let is_free = |slot: &usize| self.contents.get(*slot).is_none_or(|slot| slot.end <= interval.start);
-        let changed =
-            program.in_window().find(|step| step.writes() == Some(interval.register)).and_then(|step| match step {
-                Step::Compute { left, .. } => left.register(),
-                Step::Field { at, .. } | Step::Load { at, .. } => Some(at.base),
-                _ => None,
-            });
-        let preferred = changed.map(|register| self.slots[register]).filter(is_free);
+        let preferred = interval.replaces.map(|register| self.slots[register]).filter(is_free);
         preferred.unwrap_or_else(|| (0..).find(is_free).expect("behind the last slot is a free one"))
     }
 

@@ -25,7 +25,11 @@ pub fn spread(program: &mut Program) {
             let name = program.registers[input].name.clone();
             let to = add(program, &name, input, None);
             steps.push(Step::Fetch { to, frame, number });
-            step.reads_mut().into_iter().filter(|register| **register == input).for_each(|register| *register = to);
+            step.visit(&mut |register, _| {
+                if *register == input {
+                    *register = to;
+                }
+            });
             // The last to read it is the step behind the window. The ways out have the same
             // register, which they fetch by themselves.
             if matches!(step, Step::Disarm { .. }) {
@@ -62,10 +66,7 @@ fn divide(program: &mut Program, step: Step) -> Vec<Step> {
 /// The registers, each once, that a step of the window reads and Rust computes, but for the thread
 /// descriptor, and for what exits read away from the window.
 fn inputs(program: &Program, step: &Step) -> Vec<Register> {
-    if !step.is_in_window() {
-        return Vec::new();
-    }
-    let mut inputs: Vec<Register> = step.reads_first().into_iter().chain(step.reads_last()).collect();
+    let mut inputs: Vec<Register> = step.registers().into_iter().map(|(register, _)| register).collect();
     let is_exit = matches!(step, Step::Exit { .. });
     inputs.retain(|register| !matches!(program.registers[*register].input, None | Some(Input::Descriptor)));
     inputs.retain(|register| !(is_exit && *register == program.area));

@@ -5,8 +5,8 @@ use proc_macro2::Span;
 use syn::Member;
 
 use crate::ir::{
-    Address, Index, Input, Location, OnAbort, Operand, PointeeId, PointeeSource, Program, Register, RegisterInfo, Step,
-    TypeId, text,
+    Address, Before, Index, Input, Location, OnAbort, Operand, PointeeId, PointeeSource, Program, Register,
+    RegisterInfo, Step, TypeId, text,
 };
 use crate::resolve::{self, Inside, OutsideId, Place, Root, Statement, ValueId, Window};
 use crate::syntax::ast::{Form, Section};
@@ -24,18 +24,17 @@ pub fn program(section: Section, window: Window, checked: bool, asked: bool) -> 
     let (mm_cid, begins_with, operation) = (section.is_mm_cid(), section.begins_with(), section.commit.text);
     let mut lowering = Lowering::new(&window, section.start);
     lowering.tells_index = asked && window.stores_outside().next().is_some();
+    let mut before = Vec::new();
     let area = match section.prepare {
         Some(prepare) => {
-            lowering.steps.extend([Step::Guard, Step::Arm]);
-            lowering.steps.extend(section.index.map(|index| Step::Index { name: index.name, kind: index.kind }));
-            lowering.steps.extend([Step::Prepare(prepare), Step::Outside]);
+            before.extend([Before::Guard, Before::Arm]);
+            before.extend(section.index.map(|index| Before::Index { name: index.name, kind: index.kind }));
+            before.push(Before::Prepare(prepare));
             lowering.watched_start(checked)
         }
-        None => {
-            lowering.steps.push(Step::Outside);
-            lowering.own_start(mm_cid)
-        }
+        None => lowering.own_start(mm_cid),
     };
+    before.push(Before::Outside);
     lowering.area = area;
     for (id, statement) in window.statements.iter().enumerate() {
         lowering.statement(id, statement);
@@ -53,6 +52,7 @@ pub fn program(section: Section, window: Window, checked: bool, asked: bool) -> 
         begins_with,
         operation,
         mm_cid,
+        before,
         steps,
         area,
         registers,

@@ -12,7 +12,7 @@ use syn::visit::Visit;
 
 use crate::emit::arch;
 use crate::error::Errors;
-use crate::ir::{Program, Step};
+use crate::ir::{Access, Program, Step};
 use crate::{allocate, check, lower, resolve, syntax};
 
 const COUNTER: &str = "
@@ -278,13 +278,10 @@ fn registers_are_not_shared_too_early() {
         let mut holds: Vec<Option<usize>> = allocation.contents.iter().map(|slot| slot.input).collect();
         for step in program.in_window() {
             let slot = |register: usize| allocation.slots[register];
-            for register in step.reads_first() {
-                assert_eq!(holds[slot(register)], Some(register), "{section}");
-            }
-            if let Some(register) = step.writes() {
-                holds[slot(register)] = Some(register);
-            }
-            for register in step.reads_last() {
+            for (register, access) in step.registers() {
+                if access == Access::Written {
+                    holds[slot(register)] = Some(register);
+                }
                 assert_eq!(holds[slot(register)], Some(register), "{section}");
             }
         }

@@ -173,7 +173,6 @@ impl Writer<'_> {
             Step::Start => code.label(START),
             Step::Post => code.label(POST_COMMIT),
             Step::Disarm { area } => self.machine.disarm(code, self, *area),
-            Step::Guard | Step::Arm | Step::Index { .. } | Step::Prepare(_) | Step::Outside => {}
             step => self.machine.step(code, self, step),
         }
     }

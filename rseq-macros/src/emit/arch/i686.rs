@@ -180,50 +180,43 @@ impl Steps<'_> {
 
     fn step(&self, code: &mut Code, step: &Step) {
         let aborted = self.0.aborted();
-        match step {
-            Step::Publish { descriptor } => self.publish(code, self.whole(*descriptor)),
-            Step::ArmWindow { area, scratch } => self.arm(code, *area, self.whole(*scratch)),
+        match *step {
+            Step::Publish { descriptor } => self.publish(code, self.whole(descriptor)),
+            Step::ArmWindow { area, scratch } => self.arm(code, area, self.whole(scratch)),
             Step::CheckArmed { area, descriptor } => emit! { code;
-                "cmpl {}, {}", self.whole(*descriptor), self.area(*area, area::RSEQ_CS); // area->rseq_cs == descriptor ?
+                "cmpl {}, {}", self.whole(descriptor), self.area(area, area::RSEQ_CS); // area->rseq_cs == descriptor ?
                 "jne {}", aborted; // no: start again
             },
             Step::CheckIndex { area, index } => emit! { code;
-                "cmpl {}, {}", self.whole(*index), self.index(*area); // area->cpu_id (or mm_cid) == index ?
+                "cmpl {}, {}", self.whole(index), self.index(area); // area->cpu_id (or mm_cid) == index ?
                 "jne {}", aborted; // no: start again
             },
             Step::CheckRegistered { area, scratch } => emit! { code;
-                "movd {}, {}", all(CPUS), self.whole(*scratch); // scratch = the number of CPUs
-                "cmpl {}, {}", self.whole(*scratch), self.area(*area, area::CPU_ID); // area->cpu_id below it ?
+                "movd {}, {}", all(CPUS), self.whole(scratch); // scratch = the number of CPUs
+                "cmpl {}, {}", self.whole(scratch), self.area(area, area::CPU_ID); // area->cpu_id below it ?
                 "jae {}", aborted; // no: start again
             },
             Step::Fetch { to, frame, number } => {
-                emit!(code; "movl {}, {}", behind(self.whole(*frame), 4 * *number as u32), self.whole(*to)); // to = frame[number]
+                emit!(code; "movl {}, {}", behind(self.whole(frame), 4 * number as u32), self.whole(to)); // to = frame[number]
             }
             Step::ReadIndex { to, area } => {
-                emit!(code; "movl {}, {}", self.index(*area), self.whole(*to)); // to = area->cpu_id (or mm_cid)
+                emit!(code; "movl {}, {}", self.index(area), self.whole(to)); // to = area->cpu_id (or mm_cid)
             }
-            Step::Slot { to, slots, index, pointee } => self.slot(code, *to, *slots, *index, *pointee),
-            Step::Element { to, base, index, pointee } => self.element(code, *to, *base, *index, *pointee),
-            Step::Field { to, at } => emit!(code; "leal {}, {}", self.at(*at), self.whole(*to)), // to = address
-            Step::Load { to, at, ty } => self.load(code, self.whole(*to), self.at(*at), *ty),
-            Step::Compute { to, left, operation, right, ty } => self.compute(code, *to, *left, *operation, *right, *ty),
+            Step::Slot { to, slots, index, pointee } => self.slot(code, to, slots, index, pointee),
+            Step::Element { to, base, index, pointee } => self.element(code, to, base, index, pointee),
+            Step::Field { to, at } => emit!(code; "leal {}, {}", self.at(at), self.whole(to)), // to = address
+            Step::Load { to, at, ty } => self.load(code, self.whole(to), self.at(at), ty),
+            Step::Compute { to, left, operation, right, ty } => self.compute(code, to, left, operation, right, ty),
             Step::Store { at, value, ty } | Step::CommitStore { at, value, ty, .. } => {
-                self.change(code, "mov", *at, *value, *ty); // *at = value
+                self.change(code, "mov", at, value, ty); // *at = value
             }
-            Step::CommitUpdate { at, operation, value, ty } => self.change(code, operation.name(), *at, *value, *ty), // *at op= value
-            Step::Copy { from, to, length } => self.copy(code, *from, *to, *length),
+            Step::CommitUpdate { at, operation, value, ty } => self.change(code, operation.name(), at, value, ty), // *at op= value
+            Step::Copy { from, to, length } => self.copy(code, from, to, length),
             Step::Exit { left, comparison, right, ty, exit, .. } => {
-                self.exit(code, *left, *comparison, *right, *ty, self.0.exit(*exit));
+                self.exit(code, left, comparison, right, ty, self.0.exit(exit));
             }
-            // Ordinary Rust, and what is the same for every machine: see `Writer::step`.
-            Step::Guard
-            | Step::Arm
-            | Step::Index { .. }
-            | Step::Prepare(_)
-            | Step::Outside
-            | Step::Start
-            | Step::Post
-            | Step::Disarm { .. } => {}
+            // The same for every machine: see `Writer::step`.
+            Step::Start | Step::Post | Step::Disarm { .. } => {}
         }
     }
 

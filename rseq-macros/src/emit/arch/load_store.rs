@@ -275,59 +275,52 @@ impl<'w, M: LoadStore> Window<'w, M> {
     /// The instructions of a step.
     fn step(&self, code: &mut Code, step: &Step) {
         let (reg, t0, aborted) = (|register| self.writer.reg(register), self.scratch(0), self.writer.aborted());
-        match step {
-            Step::Publish { descriptor } => self.publish(code, reg(*descriptor)),
+        match *step {
+            Step::Publish { descriptor } => self.publish(code, reg(descriptor)),
             Step::ArmWindow { area, scratch } => {
-                M::address(code, reg(*scratch), DESCRIPTOR.back()); // scratch = descriptor
-                M::store(code, M::POINTER_BITS, reg(*scratch), reg(*area), area::RSEQ_CS); // area->rseq_cs = scratch: armed
+                M::address(code, reg(scratch), DESCRIPTOR.back()); // scratch = descriptor
+                M::store(code, M::POINTER_BITS, reg(scratch), reg(area), area::RSEQ_CS); // area->rseq_cs = scratch: armed
             }
             Step::CheckArmed { area, descriptor } => {
-                M::load(code, M::POINTER_BITS, t0, reg(*area), area::RSEQ_CS); // t0 = area->rseq_cs
-                M::branch(code, Comparison::Ne, false, t0, reg(*descriptor), aborted); // another: start again
+                M::load(code, M::POINTER_BITS, t0, reg(area), area::RSEQ_CS); // t0 = area->rseq_cs
+                M::branch(code, Comparison::Ne, false, t0, reg(descriptor), aborted); // another: start again
             }
             Step::CheckIndex { area, index } => {
-                self.index(code, t0, *area); // t0 = area->cpu_id (or mm_cid)
-                M::branch(code, Comparison::Ne, false, t0, reg(*index), aborted); // another: start again
+                self.index(code, t0, area); // t0 = area->cpu_id (or mm_cid)
+                M::branch(code, Comparison::Ne, false, t0, reg(index), aborted); // another: start again
             }
             Step::CheckRegistered { area, scratch } => {
-                M::load(code, 32, reg(*scratch), reg(*area), area::CPU_ID); // scratch = area->cpu_id
+                M::load(code, 32, reg(scratch), reg(area), area::CPU_ID); // scratch = area->cpu_id
                 M::cpus(code, t0); // t0 = the number of CPUs
-                M::branch(code, Comparison::Ge, false, reg(*scratch), t0, aborted); // not below: start again
+                M::branch(code, Comparison::Ge, false, reg(scratch), t0, aborted); // not below: start again
             }
             Step::Fetch { to, frame, number } => {
-                let displacement = *number as u32 * M::POINTER_BITS / 8;
-                M::load(code, M::POINTER_BITS, reg(*to), reg(*frame), displacement); // to = frame[number]
+                let displacement = number as u32 * M::POINTER_BITS / 8;
+                M::load(code, M::POINTER_BITS, reg(to), reg(frame), displacement); // to = frame[number]
             }
-            Step::ReadIndex { to, area } => self.index(code, reg(*to), *area), // to = area->cpu_id (or mm_cid)
-            Step::Slot { to, slots, index, pointee } => self.slot(code, *to, *slots, *index, *pointee),
-            Step::Element { to, base, index, pointee } => self.element(code, *to, *base, *index, *pointee),
-            Step::Field { to, at } => self.sum(code, reg(*to), *at), // to = address
+            Step::ReadIndex { to, area } => self.index(code, reg(to), area), // to = area->cpu_id (or mm_cid)
+            Step::Slot { to, slots, index, pointee } => self.slot(code, to, slots, index, pointee),
+            Step::Element { to, base, index, pointee } => self.element(code, to, base, index, pointee),
+            Step::Field { to, at } => self.sum(code, reg(to), at), // to = address
             Step::Load { to, at, ty } => {
-                let base = self.at(code, *at, t0);
-                self.writer.by_width(code, *ty, |code, bits| M::load(code, bits, reg(*to), base, 0)); // to = *at
+                let base = self.at(code, at, t0);
+                self.writer.by_width(code, ty, |code, bits| M::load(code, bits, reg(to), base, 0)); // to = *at
             }
             Step::Compute { to, left, operation, right, ty } if operation.is_shift() => {
-                self.shift(code, reg(*to), *left, *operation, *right, *ty);
+                self.shift(code, reg(to), left, operation, right, ty);
             }
             Step::Compute { to, left, operation, right, ty } => {
-                self.compute(code, reg(*to), *left, *operation, *right, *ty);
+                self.compute(code, reg(to), left, operation, right, ty);
             }
-            Step::Store { at, value, ty } => self.store(code, *at, *value, Order::Relaxed, *ty),
-            Step::CommitStore { at, value, order, ty } => self.store(code, *at, *value, *order, *ty),
-            Step::CommitUpdate { at, operation, value, ty } => self.update(code, *at, *operation, *value, *ty),
-            Step::Copy { from, to, length } => self.copy(code, *from, *to, *length),
+            Step::Store { at, value, ty } => self.store(code, at, value, Order::Relaxed, ty),
+            Step::CommitStore { at, value, order, ty } => self.store(code, at, value, order, ty),
+            Step::CommitUpdate { at, operation, value, ty } => self.update(code, at, operation, value, ty),
+            Step::Copy { from, to, length } => self.copy(code, from, to, length),
             Step::Exit { left, comparison, right, ty, exit, .. } => {
-                self.exit(code, *left, *comparison, *right, *ty, self.writer.exit(*exit));
+                self.exit(code, left, comparison, right, ty, self.writer.exit(exit));
             }
-            // Ordinary Rust, and what is the same for every machine: see `Writer::step`.
-            Step::Guard
-            | Step::Arm
-            | Step::Index { .. }
-            | Step::Prepare(_)
-            | Step::Outside
-            | Step::Start
-            | Step::Post
-            | Step::Disarm { .. } => {}
+            // The same for every machine: see `Writer::step`.
+            Step::Start | Step::Post | Step::Disarm { .. } => {}
         }
     }
 

@@ -158,51 +158,44 @@ impl Steps<'_> {
 
     fn step(&self, code: &mut Code, step: &Step) {
         let aborted = self.0.aborted();
-        match step {
-            Step::Publish { descriptor } => self.publish(code, self.whole(*descriptor)),
+        match *step {
+            Step::Publish { descriptor } => self.publish(code, self.whole(descriptor)),
             Step::ArmWindow { area, scratch } => emit! { code;
-                "lea {}, [rip + {}]", self.whole(*scratch), DESCRIPTOR.back(); // scratch = descriptor
-                "mov {}, {}", self.area(*area, area::RSEQ_CS), self.whole(*scratch); // area->rseq_cs = scratch: armed
+                "lea {}, [rip + {}]", self.whole(scratch), DESCRIPTOR.back(); // scratch = descriptor
+                "mov {}, {}", self.area(area, area::RSEQ_CS), self.whole(scratch); // area->rseq_cs = scratch: armed
             },
             Step::CheckArmed { area, descriptor } => emit! { code;
-                "cmp {}, {}", self.area(*area, area::RSEQ_CS), self.whole(*descriptor); // area->rseq_cs == descriptor ?
+                "cmp {}, {}", self.area(area, area::RSEQ_CS), self.whole(descriptor); // area->rseq_cs == descriptor ?
                 "jne {}", aborted; // no: start again
             },
             Step::CheckIndex { area, index } => emit! { code;
-                "cmp {}, {}", self.index(*area), self.word(*index); // area->cpu_id (or mm_cid) == index ?
+                "cmp {}, {}", self.index(area), self.word(index); // area->cpu_id (or mm_cid) == index ?
                 "jne {}", aborted; // no: start again
             },
             Step::CheckRegistered { area, scratch } => emit! { code;
-                "mov {}, {}", self.word(*scratch), self.area(*area, area::CPU_ID); // scratch = area->cpu_id
-                "cmp {}, [rip + {} + {}]", self.whole(*scratch), Name::Fast, Name::CpusOffset; // below the number of CPUs ?
+                "mov {}, {}", self.word(scratch), self.area(area, area::CPU_ID); // scratch = area->cpu_id
+                "cmp {}, [rip + {} + {}]", self.whole(scratch), Name::Fast, Name::CpusOffset; // below the number of CPUs ?
                 "jae {}", aborted; // no: start again
             },
             Step::ReadIndex { to, area } => {
-                emit!(code; "mov {}, {}", self.word(*to), self.index(*area)); // to = area->cpu_id (or mm_cid)
+                emit!(code; "mov {}, {}", self.word(to), self.index(area)); // to = area->cpu_id (or mm_cid)
             }
-            Step::Slot { to, slots, index, pointee } => self.find_slot(code, *to, *slots, *index, *pointee),
-            Step::Element { to, base, index, pointee } => self.element(code, *to, *base, *index, *pointee),
-            Step::Field { to, at } => emit!(code; "lea {}, {}", self.whole(*to), self.at(*at)), // to = address
-            Step::Load { to, at, ty } => self.load(code, *to, *at, *ty),
-            Step::Compute { to, left, operation, right, ty } => self.compute(code, *to, *left, *operation, *right, *ty),
+            Step::Slot { to, slots, index, pointee } => self.find_slot(code, to, slots, index, pointee),
+            Step::Element { to, base, index, pointee } => self.element(code, to, base, index, pointee),
+            Step::Field { to, at } => emit!(code; "lea {}, {}", self.whole(to), self.at(at)), // to = address
+            Step::Load { to, at, ty } => self.load(code, to, at, ty),
+            Step::Compute { to, left, operation, right, ty } => self.compute(code, to, left, operation, right, ty),
             Step::Store { at, value, ty } | Step::CommitStore { at, value, ty, .. } => {
-                self.change(code, "mov", *at, *value, *ty); // *at = value
+                self.change(code, "mov", at, value, ty); // *at = value
             }
-            Step::CommitUpdate { at, operation, value, ty } => self.change(code, operation.name(), *at, *value, *ty), // *at op= value
-            Step::Copy { from, to, length } => self.copy(code, *from, *to, *length),
+            Step::CommitUpdate { at, operation, value, ty } => self.change(code, operation.name(), at, value, ty), // *at op= value
+            Step::Copy { from, to, length } => self.copy(code, from, to, length),
             Step::Exit { left, comparison, right, ty, exit, .. } => {
-                self.exit(code, *left, *comparison, *right, *ty, self.0.exit(*exit));
+                self.exit(code, left, comparison, right, ty, self.0.exit(exit));
             }
             Step::Fetch { .. } => unreachable!("only machines with few registers fetch what waits in memory"),
-            // Ordinary Rust, and what is the same for every machine: see `Writer::step`.
-            Step::Guard
-            | Step::Arm
-            | Step::Index { .. }
-            | Step::Prepare(_)
-            | Step::Outside
-            | Step::Start
-            | Step::Post
-            | Step::Disarm { .. } => {}
+            // The same for every machine: see `Writer::step`.
+            Step::Start | Step::Post | Step::Disarm { .. } => {}
         }
     }
 
