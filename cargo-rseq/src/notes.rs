@@ -2,12 +2,13 @@
 //! what it does.
 
 use rseq_abi::note::{self, window};
+pub use rseq_abi::section::NOTES;
 
 use crate::elf::Image;
 use crate::error::Error;
-use crate::sections::{MAX_ENTRIES, NOTES};
+use crate::limits::MAX_ENTRIES;
 
-/// What a note says of a window.
+/// A window, as a note describes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Note {
     /// Where the note is.
@@ -22,14 +23,14 @@ pub struct Note {
     pub line: u32,
     /// The column, from 1.
     pub column: u32,
-    /// What the window is: `prepare` or `critical`, and by which index.
+    /// The kind of window: `prepare` or `critical`, and by which index.
     pub kind: String,
     /// The commit, as the user wrote it.
     pub operation: String,
 }
 
 impl Note {
-    /// Whether the section has a `prepare`, so that it is the thread's own descriptor that is
+    /// True if the section has a `prepare`, so that it is the thread's own descriptor that is
     /// armed.
     #[must_use]
     pub fn is_prepared(&self) -> bool {
@@ -42,7 +43,7 @@ impl Note {
 pub struct NoteError {
     /// Where it is.
     pub address: u64,
-    /// What is wrong.
+    /// The mistake.
     pub what: &'static str,
 }
 
@@ -109,7 +110,7 @@ impl Reader<'_, '_> {
         self.image.u32(address.checked_add(offset.into())?)
     }
 
-    /// What a field points to that says how far that is from itself.
+    /// The target of a field that says how far that is from itself.
     fn relative(&self, description: u64, offset: u32) -> Option<u64> {
         let distance = self.number(description, offset)?.cast_signed();
         let address = description.wrapping_add(offset.into()).wrapping_add_signed(distance.into());
