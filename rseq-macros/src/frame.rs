@@ -6,7 +6,8 @@
 //! To fetch is to read memory that no other thread knows, and that the window doesn't change: it
 //! may be interrupted and done again.
 
-use crate::ir::{Address, Input, Program, Register, RegisterInfo, Step};
+use crate::ids::Register;
+use crate::ir::{Address, Input, Program, RegisterInfo, Step};
 
 /// Has the inputs of the window fetched from a frame: all but the thread descriptor, which is read
 /// at its start alone.
@@ -78,6 +79,5 @@ fn inputs(program: &Program, step: &Step) -> Vec<Register> {
 /// Adds a register, which stands where another one does in the source.
 fn add(program: &mut Program, name: &str, at: Register, input: Option<Input>) -> Register {
     let span = program.registers[at].span;
-    program.registers.push(RegisterInfo { name: name.into(), span, input });
-    program.registers.len() - 1
+    program.registers.push(RegisterInfo { name: name.into(), span, input })
 }

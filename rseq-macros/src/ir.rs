@@ -8,12 +8,13 @@
 
 use std::fmt;
 
-use proc_macro2::{Span, TokenStream};
-use quote::ToTokens;
+use proc_macro2::Span;
 use syn::{Block, Expr, Ident};
 
-use crate::resolve::{InsideId, OutsideId, Root, ValueId, Window};
+use crate::ids::{ExitId, InsideId, List, OutsideId, PointeeId, Register, TypeId, ValueId};
+use crate::resolve::{Root, Window};
 use crate::syntax::ast::{Comparison, Keyword, Operation, Order};
+use crate::syntax::text;
 
 /// A section, lowered.
 pub struct Program {
@@ -31,12 +32,12 @@ pub struct Program {
     pub steps: Vec<Step>,
     /// The register of the thread's area: the last that a window needs.
     pub area: Register,
-    /// What the steps of the window keep in registers: the index is the number of a [`Register`].
-    pub registers: Vec<RegisterInfo>,
+    /// What the steps of the window keep in registers.
+    pub registers: List<Register, RegisterInfo>,
     /// The window as Rust has it, for types and for the portable mode.
     pub window: Window,
     /// The types that pointers in the window point to, as far as the steps need their sizes.
-    pub pointees: Vec<PointeeSource>,
+    pub pointees: List<PointeeId, PointeeSource>,
     /// The values that are used once the window is over.
     pub outputs: Vec<(ValueId, Register)>,
     pub abort: OnAbort,
@@ -61,13 +62,6 @@ impl fmt::Display for Location {
         if file.is_empty() { Ok(()) } else { write!(f, "{file}:{line}:{column}") }
     }
 }
-
-/// A virtual register. Each is written once, before the window or by one step of it.
-pub type Register = usize;
-/// The number of a statement's type.
-pub type TypeId = usize;
-/// The number of a type that a pointer points to.
-pub type PointeeId = usize;
 
 /// What a register is for.
 pub struct RegisterInfo {
@@ -116,13 +110,13 @@ pub enum PointeeSource {
     ElementOf(InsideId),
 }
 
-impl Root {
-    /// Where the type comes from of what is found there.
-    pub fn pointee(&self) -> PointeeSource {
-        match self {
-            Self::Behind(value, _) | Self::ElementBehind(value, ..) => PointeeSource::Behind(*value),
-            Self::Slot(id, ..) => PointeeSource::Slots(*id),
-            Self::Element(id, ..) => PointeeSource::Elements(*id),
+impl PointeeSource {
+    /// Where the type comes from of what is found at the root of a place.
+    pub fn of(root: &Root) -> Self {
+        match root {
+            Root::Behind(value, _) | Root::ElementBehind(value, ..) => Self::Behind(*value),
+            Root::Slot(id, ..) => Self::Slots(*id),
+            Root::Element(id, ..) => Self::Elements(*id),
         }
     }
 }
@@ -232,7 +226,7 @@ pub enum Step {
         comparison: Comparison,
         right: Operand,
         ty: TypeId,
-        exit: usize,
+        exit: ExitId,
         area: Register,
     },
     /// The one store that publishes the section's work.
@@ -322,8 +316,8 @@ impl Program {
         self.flaws.iter().any(|flaw| flaw == name)
     }
 
-    pub fn exits(&self) -> usize {
-        self.steps.iter().filter(|step| matches!(step, Step::Exit { .. })).count()
+    pub fn exits(&self) -> impl ExactSizeIterator<Item = ExitId> + use<> {
+        (0..self.steps.iter().filter(|step| matches!(step, Step::Exit { .. })).count()).map(ExitId)
     }
 }
 
@@ -523,16 +517,4 @@ impl Program {
             Step::Disarm { .. } => "disarm".into(),
         }
     }
-}
-
-/// The user's tokens on one line.
-pub fn text(code: &impl ToTokens) -> String {
-    let mut tokens = TokenStream::new();
-    code.to_tokens(&mut tokens);
-    on_one_line(&tokens.to_string())
-}
-
-/// A text without its line breaks and indentation.
-pub fn on_one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

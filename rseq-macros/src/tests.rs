@@ -269,24 +269,23 @@ fn registers_are_shared() {
     assert_eq!(allocation.contents.len(), 3);
 }
 
-/// Two registers never share a slot while both hold something that is still to be read.
+/// Two registers never share one of the machine while both hold something that is still to be read.
 #[test]
 fn registers_are_not_shared_too_early() {
     for section in [COUNTER, EVERY_CLAUSE, PURE_COUNTER, LIST_POP, EVERY_STEP] {
         let program = lowered(section);
         let allocation = allocate::scan(&program, 100).ok().expect("enough");
-        let mut holds: Vec<Option<usize>> = allocation.contents.iter().map(|slot| slot.input).collect();
+        let mut holds = allocation.contents.map(|register| allocation.contents[register].input);
         for step in program.in_window() {
-            let slot = |register: usize| allocation.slots[register];
             for (register, access) in step.registers() {
                 if access == Access::Written {
-                    holds[slot(register)] = Some(register);
+                    holds[allocation.of[register]] = Some(register);
                 }
-                assert_eq!(holds[slot(register)], Some(register), "{section}");
+                assert_eq!(holds[allocation.of[register]], Some(register), "{section}");
             }
         }
         for (_, register) in &program.outputs {
-            assert_eq!(holds[allocation.slots[*register]], Some(*register), "{section}");
+            assert_eq!(holds[allocation.of[*register]], Some(*register), "{section}");
         }
     }
 }

@@ -10,7 +10,8 @@ use super::code::{
 use super::note;
 use super::tokens::exit_number;
 use crate::allocate::Allocation;
-use crate::ir::{Operand, Program, Register, Step, TypeId};
+use crate::ids::{ExitId, MachineRegister, Register, TypeId};
+use crate::ir::{Operand, Program, Step};
 
 /// How a window says that it was left.
 #[derive(Clone, Copy)]
@@ -18,8 +19,8 @@ pub enum Ways {
     /// It goes to a label of Rust's for each way: the shortest, but then rustc lets it return
     /// nothing.
     Labels,
-    /// It leaves a number in this slot and ends as if it had committed.
-    Number(usize),
+    /// It leaves a number in this register and ends as if it had committed.
+    Number(MachineRegister),
 }
 
 /// The asm of a window. What stands in it by name is what the block around it has ([`Name`]).
@@ -107,7 +108,7 @@ impl Writer<'_> {
     }
 
     /// The exits of the window, each with the area that it disarms.
-    fn exits(&self) -> impl Iterator<Item = (usize, Register)> {
+    fn exits(&self) -> impl Iterator<Item = (ExitId, Register)> {
         self.program.in_window().filter_map(|step| match step {
             Step::Exit { exit, area, .. } => Some((*exit, *area)),
             _ => None,
@@ -137,7 +138,7 @@ impl Writer<'_> {
     }
 
     /// Where to go to leave by an exit.
-    pub fn exit(&self, exit: usize) -> Label {
+    pub fn exit(&self, exit: ExitId) -> Label {
         Local::exit(exit).back()
     }
 
@@ -145,8 +146,8 @@ impl Writer<'_> {
     fn end(&self, code: &mut Code, number: usize, label: Name) {
         match self.ways {
             Ways::Labels => self.machine.jump(code, Label::Rust(label)),
-            Ways::Number(slot) => {
-                self.machine.set_number(code, Reg::Chosen(Name::Slot(slot), None), number); // how it ended
+            Ways::Number(register) => {
+                self.machine.set_number(code, Reg::Chosen(Name::Value(register), None), number); // how it ended
                 self.machine.jump(code, END.ahead());
             }
         }
@@ -154,13 +155,13 @@ impl Writer<'_> {
 
     /// The register of the machine that has this one's value.
     pub fn reg(&self, register: Register) -> Reg {
-        Reg::Chosen(Name::Slot(self.allocation.slots[register]), None)
+        Reg::Chosen(Name::Value(self.allocation.of[register]), None)
     }
 
     /// Those of the block that have none of these registers' values.
     pub fn others(&self, registers: &[Register]) -> impl Iterator<Item = Name> {
-        let taken: Vec<usize> = registers.iter().map(|register| self.allocation.slots[*register]).collect();
-        (0..self.allocation.contents.len()).filter(move |slot| !taken.contains(slot)).map(Name::Slot)
+        let taken: Vec<_> = registers.iter().map(|register| self.allocation.of[*register]).collect();
+        self.allocation.contents.ids().filter(move |other| !taken.contains(other)).map(Name::Value)
     }
 
     /// Where the index is in the area.

@@ -6,6 +6,7 @@ use quote::quote;
 
 use super::tokens::{hidden, index_kind, outside, reachable, statements, unsafety};
 use super::{model, places};
+use crate::ids::OutsideId;
 use crate::ir::{Before, Program};
 use crate::resolve::{Outside, OutsideKind};
 use crate::target::{Emitter, Target};
@@ -27,8 +28,9 @@ pub fn steps(program: &Program, target: &Target) -> TokenStream {
 pub fn around_window(program: &Program, target: &Target, inner: &TokenStream) -> TokenStream {
     let private = target.private();
     let point = listing(program, target).map(|listing| listing.before_window(&private));
-    let outside = program.window.outside.iter().enumerate().rev();
-    let nest = outside.fold(hidden!({ #inner }), |inner, (id, outside)| evaluate(id, outside, &inner, &private));
+    let outside = &program.window.outside;
+    let evaluated = |inner, id| evaluate(id, &outside[id], &inner, &private);
+    let nest = outside.ids().rev().fold(hidden!({ #inner }), evaluated);
     hidden!(#point #nest)
 }
 
@@ -92,7 +94,12 @@ fn rust(step: &Before, program: &Program, guarded: bool, target: &Target) -> Tok
 }
 
 /// An expression that is evaluated before the window, and what comes with its value at hand.
-fn evaluate(id: usize, Outside { kind, code }: &Outside, inner: &TokenStream, private: &TokenStream) -> TokenStream {
+fn evaluate(
+    id: OutsideId,
+    Outside { kind, code }: &Outside,
+    inner: &TokenStream,
+    private: &TokenStream,
+) -> TokenStream {
     let (name, reachable) = (outside(id), reachable());
     let value = match kind {
         OutsideKind::Place => hidden!(#private::target(#code)),

@@ -7,9 +7,10 @@ use syn::Ident;
 use super::arch::Machine;
 use super::asm::{self, Ways};
 use super::code::{Code, Name};
-use super::tokens::{exit_number, hidden, own, types_count};
+use super::tokens::{exit_number, hidden, own};
 use super::window::name;
-use crate::allocate::{Allocation, Slot};
+use crate::allocate::Allocation;
+use crate::ids::{Id, MachineRegister, PointeeId};
 use crate::ir::{PointeeSource, Program};
 
 /// A window as asm.
@@ -29,7 +30,7 @@ impl<'p> Block<'p> {
         allocation: &'p Allocation,
         private: &'p TokenStream,
     ) -> Self {
-        let number = Ways::Number(allocation.slots[program.area]);
+        let number = Ways::Number(allocation.of[program.area]);
         let ways = if program.outputs.is_empty() { Ways::Labels } else { number };
         let code = asm::window(machine, program, allocation, ways);
         Self { program, machine, allocation, ways, code, private }
@@ -39,15 +40,14 @@ impl<'p> Block<'p> {
     pub fn body(&self) -> TokenStream {
         let Self { program, machine, allocation, private, .. } = self;
         let (lines, options) = (self.code.text(), machine.options());
-        let slots = allocation.contents.iter().enumerate();
-        let (operands, constants) = (slots.map(|(slot, contents)| self.operand(slot, contents)), self.constants());
+        let contents = &allocation.contents;
+        let (operands, constants) = (contents.ids().map(|register| self.operand(register)), self.constants());
         let scratch = machine.scratch(program, &self.code);
         let word = hidden!(#private::core::primitive::usize);
-        if let Ways::Number(way_slot) = self.ways {
-            let results = allocation.contents.iter().enumerate().filter(|(_, contents)| contents.output.is_some());
-            let results = results.map(|(slot, _)| result(slot));
-            let values = program.outputs.iter().map(|(_, register)| result(allocation.slots[*register]));
-            let end = result(way_slot);
+        if let Ways::Number(way) = self.ways {
+            let results = contents.ids().filter(|register| contents[*register].output.is_some()).map(result);
+            let values = program.outputs.iter().map(|(_, register)| result(allocation.of[*register]));
+            let end = result(way);
             return hidden! {
                 #(let #results: #word;)*
                 let #end: #word;
@@ -56,7 +56,7 @@ impl<'p> Block<'p> {
             };
         }
         let aborted = ident(Name::Aborted);
-        let exits = (0..program.exits()).map(|exit| {
+        let exits = program.exits().map(|exit| {
             let (label, number) = (ident(Name::Exit(exit)), exit_number(exit));
             hidden!(#label = label { return #private::Outcome { end: #number, values: [] } },)
         });
@@ -76,18 +76,20 @@ impl<'p> Block<'p> {
         }
     }
 
-    /// Whether the compiler is told that the window changes what is in a slot. (For a negative
-    /// control it isn't, where it should be.)
-    fn changes(&self, contents: &Slot) -> bool {
+    /// The compiler is told that the window changes this register. (For a negative control it isn't,
+    /// where it should be.)
+    fn changes(&self, register: MachineRegister) -> bool {
+        let contents = &self.allocation.contents[register];
         let is_hidden = contents.input.is_some() && self.program.has_flaw("clobbered_retry");
         contents.written && !is_hidden || self.machine.borrows(self.program)
     }
 
-    fn operand(&self, slot: usize, contents: &Slot) -> TokenStream {
-        let class = self.machine.class_of(Name::Slot(slot), &self.code);
-        let (operand, input, output) = (ident(Name::Slot(slot)), name(slot), result(slot));
-        let is_output = contents.output.is_some() || matches!(self.ways, Ways::Number(way_slot) if way_slot == slot);
-        match (contents.input.is_some(), is_output, self.changes(contents)) {
+    fn operand(&self, register: MachineRegister) -> TokenStream {
+        let (operand, contents) = (Name::Value(register), &self.allocation.contents[register]);
+        let class = self.machine.class_of(operand, &self.code);
+        let (operand, input, output) = (ident(operand), name(register), result(register));
+        let is_output = contents.output.is_some() || matches!(self.ways, Ways::Number(way) if way == register);
+        match (contents.input.is_some(), is_output, self.changes(register)) {
             (true, true, _) => hidden!(#operand = inout(#class) #input => #output),
             (true, false, true) => hidden!(#operand = inout(#class) #input => _),
             (true, false, false) => hidden!(#operand = in(#class) #input),
@@ -100,8 +102,8 @@ impl<'p> Block<'p> {
     /// is: as far as the lines need them.
     fn constants(&self) -> TokenStream {
         let (private, mut tokens) = (self.private, TokenStream::new());
-        for id in 0..types_count(self.program) {
-            let ty = format_ident!("T{id}");
+        for id in self.program.window.types() {
+            let ty = format_ident!("T{}", id.0);
             if self.code.uses(Name::Bytes(id)) {
                 let bytes = ident(Name::Bytes(id));
                 tokens.extend(hidden!(#bytes = const #private::bytes_of::<#ty>(),));
@@ -113,8 +115,9 @@ impl<'p> Block<'p> {
                 );
             }
         }
-        for (id, source) in self.program.pointees.iter().enumerate() {
-            let (ty, size, power) = (format_ident!("P{id}"), ident(Name::Size(id)), ident(Name::Power(id)));
+        for (number, source) in self.program.pointees.iter().enumerate() {
+            let id = PointeeId::new(number);
+            let (ty, size, power) = (format_ident!("P{number}"), ident(Name::Size(id)), ident(Name::Power(id)));
             tokens.extend(match source {
                 PointeeSource::Slots(_) if self.code.uses(Name::Power(id)) => {
                     hidden!(#power = const #private::slot_power::<#ty>(),)
@@ -140,7 +143,7 @@ fn ident(name: Name) -> Ident {
     Ident::new(&name.to_string(), Span::mixed_site())
 }
 
-/// Where a slot is found behind the window.
-fn result(slot: usize) -> Ident {
-    own(format_args!("r{slot}"))
+/// Where a register is found behind the window.
+fn result(register: MachineRegister) -> Ident {
+    own(format_args!("r{register}"))
 }

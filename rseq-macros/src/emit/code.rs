@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Display, Write};
 use std::ops::Range;
 
-use crate::ir::{PointeeId, TypeId};
+use crate::ids::{ExitId, MachineRegister, PointeeId, TypeId};
 
 /// Lines of asm, in their order.
 #[derive(Default)]
@@ -67,8 +67,8 @@ pub enum Reg {
 /// An operand of the block: `asm!` knows it by name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Name {
-    /// A slot of the allocation.
-    Slot(usize),
+    /// A register of the allocation.
+    Value(MachineRegister),
     /// A register that the steps of most machines use for themselves.
     Scratch(usize),
     /// A register of another class, or with something else in it.
@@ -88,7 +88,7 @@ pub enum Name {
     /// Where to go to start again.
     Aborted,
     /// Where to go to leave by an exit.
-    Exit(usize),
+    Exit(ExitId),
 }
 
 /// A label of a line.
@@ -123,8 +123,8 @@ pub const END: Local = Local(29);
 
 impl Local {
     /// The stub of an exit.
-    pub fn exit(exit: usize) -> Self {
-        Self(30 + exit)
+    pub fn exit(exit: ExitId) -> Self {
+        Self(30 + exit.0)
     }
 
     /// A label inside of a machine's step: each is gone to from the step alone that it stands in.
@@ -307,7 +307,7 @@ impl Atom {
 impl Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Slot(slot) => write!(f, "s{slot}"),
+            Self::Value(register) => write!(f, "s{register}"),
             Self::Scratch(number) => write!(f, "t{number}"),
             Self::Other(name) => f.write_str(name),
             Self::Bytes(ty) => write!(f, "b{ty}"),

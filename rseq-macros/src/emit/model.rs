@@ -12,7 +12,9 @@ use quote::{ToTokens, format_ident};
 use syn::{Block, Ident};
 
 use super::tokens::{exit_number, hidden, index_kind, needs_end, reachable};
-use crate::ir::{Address, Before, Index, Operand, Program, Register, Step, TypeId, text};
+use crate::ids::{PointeeId, Register, TypeId};
+use crate::ir::{Address, Before, Index, Operand, Program, Step};
+use crate::syntax::text;
 
 /// What a section looks like to the model: a step of the protocol may be several of the machine's.
 pub struct Listing<'p> {
@@ -55,7 +57,7 @@ impl<'p> Listing<'p> {
             }
         }
         listing.exits = listing.entries.len();
-        for exit in 0..program.exits() {
+        for exit in program.exits() {
             listing.entries.push(Entry { text: format!("exit {exit}: disarm"), progress });
         }
         listing
@@ -111,7 +113,7 @@ impl<'p> Listing<'p> {
         let program = self.program;
         let (_, code) = names();
         let (registers, watched) = (program.registers.len(), !program.arms_in_window());
-        let inputs = (0..registers).map(|register| match program.registers[register].input {
+        let inputs = program.registers.ids().map(|register| match program.registers[register].input {
             Some(_) => input(register).into_token_stream(),
             None => hidden!(0),
         });
@@ -173,11 +175,11 @@ impl<'p> Listing<'p> {
                 hidden!(__rseq_window.check_registered(#area))
             }
             Step::ReadIndex { to, area } => {
-                let area = register(area);
-                hidden!(__rseq_window.registers[#to] = __rseq_window.read_index(#area);)
+                let (to, area) = (register(to), register(area));
+                hidden!(#to = __rseq_window.read_index(#area);)
             }
             Step::Slot { to, slots, index, pointee } => {
-                let (slots, pointee) = (register(slots), pointee_name(pointee));
+                let (to, slots, pointee) = (to.0, register(slots), pointee_name(pointee));
                 let index = match index {
                     Index::Read(index) => register(index),
                     Index::InArea(area) => {
@@ -192,22 +194,23 @@ impl<'p> Listing<'p> {
                 })
             }
             Step::Element { to, base, index, pointee } => {
-                let (base, index, pointee) = (register(base), operand(index), pointee_name(pointee));
-                hidden!(__rseq_window.registers[#to] = #private::element_address(#base, #index, #private::bytes_of::<#pointee>());)
+                let (to, base, index) = (register(to), register(base), operand(index));
+                let pointee = pointee_name(pointee);
+                hidden!(#to = #private::element_address(#base, #index, #private::bytes_of::<#pointee>());)
             }
             Step::Field { to, at } => {
-                let at = address(at);
-                hidden!(__rseq_window.registers[#to] = #at;)
+                let (to, at) = (register(to), address(at));
+                hidden!(#to = #at;)
             }
             Step::Load { to, at, ty } => {
-                let (at, ty) = (address(at), type_name(ty));
+                let (to, at, ty) = (register(to), address(at), type_name(ty));
                 // SAFETY of the expansion: as above.
-                hidden!(__rseq_window.registers[#to] = unsafe { __rseq_window.load::<#ty>(#at) };)
+                hidden!(#to = unsafe { __rseq_window.load::<#ty>(#at) };)
             }
             Step::Compute { to, left, operation, right, ty } => {
                 let (left, right, ty) = (operand(left), operand(right), type_name(ty));
-                let operation = operation.symbol();
-                hidden!(__rseq_window.registers[#to] = #private::compute::<#ty>(#left, #operation, #right);)
+                let (to, operation) = (register(to), operation.symbol());
+                hidden!(#to = #private::compute::<#ty>(#left, #operation, #right);)
             }
             Step::Store { at, value, ty } => {
                 let (at, value, ty) = (address(at), operand(value), type_name(ty));
@@ -222,7 +225,7 @@ impl<'p> Listing<'p> {
             Step::Exit { left, comparison, right, ty, exit, area } => {
                 let (left, right, ty) = (operand(left), operand(right), type_name(ty));
                 let (comparison, values) = (comparison.symbol(), self.values());
-                let (at, number) = (self.exits + exit, exit_number(exit));
+                let (at, number) = (self.exits + exit.0, exit_number(exit));
                 let disarms = self.program.in_window().any(|step| matches!(step, Step::Disarm { .. }));
                 let area = register(area);
                 let disarm = disarms.then(|| hidden!(__rseq_window.disarm(#area);));
@@ -327,7 +330,7 @@ fn point(at: usize, private: &TokenStream) -> TokenStream {
     hidden!(#reachable #private::passes(&#code, #at);)
 }
 
-fn register(register: Register) -> TokenStream {
+fn register(Register(register): Register) -> TokenStream {
     hidden!(__rseq_window.registers[#register])
 }
 
@@ -350,9 +353,9 @@ fn address(Address { base, offset }: Address) -> TokenStream {
 }
 
 fn type_name(ty: TypeId) -> Ident {
-    format_ident!("T{ty}")
+    format_ident!("T{}", ty.0)
 }
 
-fn pointee_name(pointee: usize) -> Ident {
-    format_ident!("P{pointee}")
+fn pointee_name(pointee: PointeeId) -> Ident {
+    format_ident!("P{}", pointee.0)
 }

@@ -9,11 +9,12 @@ use super::arch::Machine;
 use super::block::Block;
 use super::code::Name;
 use super::portable::with_fields;
-use super::tokens::{allow_unsafe, hidden, outside, own, typed, types_count};
+use super::tokens::{allow_unsafe, hidden, outside, own, typed};
 use super::{audit, model};
 use crate::allocate::Allocation;
-use crate::ir::{Input, PointeeSource, Program, Register, TypeId};
-use crate::resolve::{Inside, InsideId, Place};
+use crate::ids::{Id, InsideId, OutsideId, Register, TypeId};
+use crate::ir::{Input, PointeeSource, Program};
+use crate::resolve::{Inside, Place};
 use crate::target::{Emitter, Target};
 
 /// What a window is written as asm with: a machine, and its registers for the program. None: it is
@@ -95,7 +96,7 @@ fn distances(program: &Program, inside: &Inside, private: &TokenStream) -> Token
     if !inside.has_offset() && inside.element.is_none() {
         return TokenStream::new();
     }
-    let root = pointee(program, &inside.root.pointee(), private);
+    let root = pointee(program, &PointeeSource::of(&inside.root), private);
     let allow = allow_unsafe();
     let first = distance(&root, &inside.fields, private);
     let Some((_, fields)) = &inside.element else {
@@ -139,7 +140,7 @@ fn pointee(program: &Program, source: &PointeeSource, private: &TokenStream) -> 
             hidden!(#name.pointee())
         }
         PointeeSource::Behind(value) => {
-            let typed = typed(program.window.values[*value].statement.expect("an index is no pointer"));
+            let typed = typed(program.window.values[*value].ty.expect("an index is no pointer"));
             hidden!(#private::pointee(#typed))
         }
         PointeeSource::ElementOf(number) => {
@@ -184,7 +185,7 @@ fn input(program: &Program, register: Register, private: &TokenStream) -> TokenS
 }
 
 /// The address of a place, as an operand.
-fn place_operand(id: usize) -> TokenStream {
+fn place_operand(id: OutsideId) -> TokenStream {
     let name = outside(id);
     hidden!(#name.operand())
 }
@@ -196,15 +197,15 @@ fn call_asm(
     allocation: &Allocation,
     private: &TokenStream,
 ) -> (TokenStream, TokenStream) {
-    let slots = allocation.contents.iter().enumerate();
-    let inputs = slots.filter_map(|(slot, contents)| Some((name(slot), contents.input?))).collect();
+    let contents = &allocation.contents;
+    let inputs = contents.ids().filter_map(|id| Some((name(id), contents[id].input?))).collect();
     let block = Block::of(program, machine, allocation, private);
     call(program, inputs, |ty| block.code.uses(Name::Signed(ty)), &block.body(), private)
 }
 
 /// The function with the window for the model, and its arguments.
 fn call_model(program: &Program, private: &TokenStream) -> (TokenStream, TokenStream) {
-    let inputs = (0..program.registers.len()).filter(|register| program.registers[*register].input.is_some());
+    let inputs = program.registers.ids().filter(|register| program.registers[*register].input.is_some());
     let inputs = inputs.map(|register| (name(register), register)).collect();
     let body = model::Listing::of(program).window(name, private);
     call(program, inputs, |_| true, &body, private)
@@ -220,10 +221,10 @@ fn call(
     private: &TokenStream,
 ) -> (TokenStream, TokenStream) {
     let word = hidden!(#private::core::primitive::usize);
-    let types: Vec<Ident> = (0..types_count(program)).map(|id| format_ident!("T{id}")).collect();
-    let bounds = (0..types_count(program)).map(|id| is_word(id).then(|| hidden!(#private::Word)));
+    let types: Vec<Ident> = program.window.types().map(|ty| format_ident!("T{}", ty.0)).collect();
+    let bounds = program.window.types().map(|id| is_word(id).then(|| hidden!(#private::Word)));
     let pointees: Vec<Ident> = (0..program.pointees.len()).map(|id| format_ident!("P{id}")).collect();
-    let type_values = (0..types_count(program)).map(typed);
+    let type_values = program.window.types().map(typed);
     let pointee_values = program.pointees.iter().map(|source| pointee(program, source, private));
     let parameters = inputs.iter().map(|(name, _)| name);
     let values = inputs.iter().map(|(_, register)| input(program, *register, private));
@@ -242,7 +243,7 @@ fn call(
     (function, hidden!(#(#type_values,)* #(#pointee_values,)* #(#values),*))
 }
 
-/// What Rust puts into a slot.
-pub fn name(slot: usize) -> Ident {
-    own(format_args!("s{slot}"))
+/// The name of the value that Rust puts into a register.
+pub fn name(register: impl Id) -> Ident {
+    own(format_args!("s{}", register.number()))
 }

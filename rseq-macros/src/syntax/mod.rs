@@ -3,6 +3,8 @@
 pub mod ast;
 mod parse;
 mod step;
+mod text;
 
 pub use parse::{parse, split};
 pub use step::is_load;
+pub use text::text;

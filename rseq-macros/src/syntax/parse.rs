@@ -9,8 +9,8 @@ use syn::{Block, Expr, Ident, Result, Token, parenthesized, token};
 
 use super::ast::{Abort, Clause, ClauseKind, Commit, Form, Index, Keyword, Operation, Order};
 use super::step;
+use super::text::on_one_line;
 use crate::error::{self, Errors};
-use crate::ir::on_one_line;
 
 /// The clauses in the order in which they stand.
 pub fn parse(tokens: TokenStream, errors: &mut Errors) -> Vec<Clause> {

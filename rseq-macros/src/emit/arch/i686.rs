@@ -24,7 +24,8 @@ use crate::emit::asm::{Writer, copies, unsigned};
 use crate::emit::code::{
     ABORT_HANDLER, Argument, Code, DESCRIPTOR, Label, Local, Name, POST_COMMIT, Reg, START, direct, emit,
 };
-use crate::ir::{Address, Index, Operand, PointeeId, Program, Register, Step, TypeId};
+use crate::ids::{PointeeId, Register, TypeId};
+use crate::ir::{Address, Index, Operand, Program, Step};
 use crate::syntax::ast::{Comparison, Operation};
 
 /// The emitter.
@@ -362,7 +363,7 @@ impl Steps<'_> {
         let used: Vec<Register> = places.into_iter().map(|(place, _)| place).chain(length.register()).collect();
         let mut free = self.0.others(&used).chain([0, 1].map(Name::Scratch));
         let borrowed = [(); 2].map(|()| free.next().expect("there are two scratch registers"));
-        let kept = || borrowed.into_iter().zip(X).filter(|(name, _)| matches!(name, Name::Slot(_)));
+        let kept = || borrowed.into_iter().zip(X).filter(|(name, _)| matches!(name, Name::Value(_)));
         let added = || places.into_iter().filter_map(|(place, added)| Some((self.whole(place), self.whole(added?))));
         let ([copied, done], length) = (borrowed.map(all), self.operand(length, 32));
         let [words, bytes, over] = [2, 3, 4].map(Local::own);

@@ -20,7 +20,8 @@ use super::tables::{
 };
 use crate::emit::asm::{Writer, copies, shifts_by_register, unsigned};
 use crate::emit::code::{Argument, Atom, Code, DESCRIPTOR, Label, Local, Name, Reg, direct, emit};
-use crate::ir::{Address, Index, Operand, PointeeId, Program, Register, Step, TypeId};
+use crate::ids::{PointeeId, Register, TypeId};
+use crate::ir::{Address, Index, Operand, Program, Step};
 use crate::syntax::ast::{Comparison, Operation, Order};
 
 /// What such a machine must tell. Results come first; every line says in its comment what it does.

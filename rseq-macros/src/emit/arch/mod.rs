@@ -23,7 +23,8 @@ use quote::quote_spanned;
 
 use super::asm::Writer;
 use super::code::{Code, Label, Name, Reg};
-use crate::ir::{Program, Register, Step};
+use crate::ids::Register;
+use crate::ir::{Program, Step};
 
 /// The emitters, under the names by which rseq-core's `arch` asks for them.
 const MACHINES: &[(&str, &dyn Machine)] = &[

@@ -16,7 +16,8 @@ use super::tables::{ByComparison, ByWidth, by_comparison, by_width};
 use super::{ELSEWHERE, Machine};
 use crate::emit::asm::{Writer, copies, shifts_by_register, signed, unsigned};
 use crate::emit::code::{ABORT_HANDLER, Argument, Atom, Code, DESCRIPTOR, Label, Local, Name, Reg, direct, emit};
-use crate::ir::{Address, Index, Operand, PointeeId, Program, Register, Step, TypeId};
+use crate::ids::{PointeeId, Register, TypeId};
+use crate::ir::{Address, Index, Operand, Program, Step};
 use crate::syntax::ast::{Comparison, Operation};
 
 /// The emitter.
