@@ -138,117 +138,47 @@ pub enum Before {
 }
 
 /// A step of the window.
+#[rustfmt::skip]
 #[derive(Clone, Copy)]
 pub enum Step {
     /// The thread descriptor becomes that of the window.
-    Publish {
-        descriptor: Register,
-    },
+    Publish { descriptor: Register },
     /// The window's own descriptor comes into force: a section without `prepare` begins.
-    ArmWindow {
-        area: Register,
-        scratch: Register,
-    },
+    ArmWindow { area: Register, scratch: Register },
     /// The window starts: from here every interruption goes to the abort handler.
     Start,
     /// Nothing interrupted the steps since [`Before::Arm`], else it goes to the abort handler.
-    CheckArmed {
-        area: Register,
-        descriptor: Register,
-    },
+    CheckArmed { area: Register, descriptor: Register },
     /// The thread has the index that `prepare` saw, else it goes to the abort handler. Sees a move
     /// inside a system call, which newer kernels don't note.
-    CheckIndex {
-        area: Register,
-        index: Register,
-    },
+    CheckIndex { area: Register, index: Register },
     /// What Rust computed is fetched from memory, on machines of few registers.
-    Fetch {
-        to: Register,
-        frame: Register,
-        number: usize,
-    },
+    Fetch { to: Register, frame: Register, number: usize },
     /// The thread is registered and its CPU has a slot, else it goes to the abort handler.
-    CheckRegistered {
-        area: Register,
-        scratch: Register,
-    },
+    CheckRegistered { area: Register, scratch: Register },
     /// The index is read.
-    ReadIndex {
-        to: Register,
-        area: Register,
-    },
+    ReadIndex { to: Register, area: Register },
     /// The address of the index's slot, if it has one, else it goes to the abort handler.
-    Slot {
-        to: Register,
-        slots: Register,
-        index: Index,
-        pointee: PointeeId,
-    },
+    Slot { to: Register, slots: Register, index: Index, pointee: PointeeId },
     /// The address of an element.
-    Element {
-        to: Register,
-        base: Register,
-        index: Operand,
-        pointee: PointeeId,
-    },
+    Element { to: Register, base: Register, index: Operand, pointee: PointeeId },
     /// The address of a field.
-    Field {
-        to: Register,
-        at: Address,
-    },
-    Load {
-        to: Register,
-        at: Address,
-        ty: TypeId,
-    },
-    Compute {
-        to: Register,
-        left: Operand,
-        operation: Operation,
-        right: Operand,
-        ty: TypeId,
-    },
+    Field { to: Register, at: Address },
+    Load { to: Register, at: Address, ty: TypeId },
+    Compute { to: Register, left: Operand, operation: Operation, right: Operand, ty: TypeId },
     /// A scratch store.
-    Store {
-        at: Address,
-        value: Operand,
-        ty: TypeId,
-    },
-    Copy {
-        from: Address,
-        to: Address,
-        length: Operand,
-    },
+    Store { at: Address, value: Operand, ty: TypeId },
+    Copy { from: Address, to: Address, length: Operand },
     /// Leaves the window without committing, by the exit of this number, if the comparison holds.
-    Exit {
-        left: Operand,
-        comparison: Comparison,
-        right: Operand,
-        ty: TypeId,
-        exit: ExitId,
-        area: Register,
-    },
+    Exit { left: Operand, comparison: Comparison, right: Operand, ty: TypeId, exit: ExitId, area: Register },
     /// The one store that publishes the section's work.
-    CommitStore {
-        at: Address,
-        value: Operand,
-        order: Order,
-        ty: TypeId,
-    },
+    CommitStore { at: Address, value: Operand, order: Order, ty: TypeId },
     /// The one instruction that publishes the section's work, in place.
-    CommitUpdate {
-        at: Address,
-        operation: Operation,
-        value: Operand,
-        ty: TypeId,
-    },
+    CommitUpdate { at: Address, operation: Operation, value: Operand, ty: TypeId },
     /// The window ends: the section has committed.
     Post,
     /// The descriptor goes out of force.
-    Disarm {
-        area: Register,
-    },
+    Disarm { area: Register },
 }
 
 /// The index that selects a slot.
@@ -284,11 +214,6 @@ pub enum OnAbort {
 }
 
 impl Program {
-    /// The steps of the window.
-    pub fn in_window(&self) -> impl Iterator<Item = &Step> {
-        self.steps.iter()
-    }
-
     /// Whether the section has no `prepare`: its window arms and reads the index by itself.
     pub fn arms_in_window(&self) -> bool {
         !self.before.iter().any(|step| matches!(step, Before::Arm))

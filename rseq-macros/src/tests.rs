@@ -276,7 +276,7 @@ fn registers_are_not_shared_too_early() {
         let program = lowered(section);
         let allocation = allocate::scan(&program, 100).ok().expect("enough");
         let mut holds = allocation.contents.map(|register| allocation.contents[register].input);
-        for step in program.in_window() {
+        for step in &program.steps {
             for (register, access) in step.registers() {
                 if access == Access::Written {
                     holds[allocation.of[register]] = Some(register);
@@ -567,7 +567,7 @@ fn steps_of_the_model() {
         assert!(!expansion.contains("asm !") && !expansion.contains("compile_error"), "{section}");
         let program = lowered(section);
         let labels = |step: &&Step| !matches!(step, Step::Start | Step::Post);
-        let steps: Vec<_> = program.in_window().filter(labels).map(|step| program.text(step)).collect();
+        let steps: Vec<_> = program.steps.iter().filter(labels).map(|step| program.text(step)).collect();
         let mut rest = expansion.as_str();
         for step in steps {
             let entry = format!("text : {step:?}");

@@ -28,7 +28,7 @@ pub fn window(machine: &dyn Machine, program: &Program, allocation: &Allocation,
     let (writer, mut code) = (Writer { machine, program, allocation, ways }, Code::default());
     writer.sections(&mut code);
     note::of_window(&mut code, program);
-    let mut steps = program.in_window().peekable();
+    let mut steps = program.steps.iter().peekable();
     while let Some(step) = steps.next() {
         writer.step(&mut code, step);
         if (step.is_check() || matches!(step, Step::Start)) && !steps.peek().is_some_and(|next| next.is_check()) {
@@ -88,7 +88,7 @@ impl Writer<'_> {
     fn stubs(&self, code: &mut Code) {
         let [enter, leave] = self.machine.cold();
         code.text_of(enter);
-        let disarms = self.program.in_window().any(|step| matches!(step, Step::Disarm { .. }));
+        let disarms = self.program.steps.iter().any(|step| matches!(step, Step::Disarm { .. }));
         for (exit, area) in self.exits() {
             code.label(Local::exit(exit));
             if disarms {
@@ -109,7 +109,7 @@ impl Writer<'_> {
 
     /// The exits of the window, each with the area that it disarms.
     fn exits(&self) -> impl Iterator<Item = (ExitId, Register)> {
-        self.program.in_window().filter_map(|step| match step {
+        self.program.steps.iter().filter_map(|step| match step {
             Step::Exit { exit, area, .. } => Some((*exit, *area)),
             _ => None,
         })
@@ -204,13 +204,13 @@ impl Writer<'_> {
 
 /// Whether some step of the window copies bytes.
 pub fn copies(program: &Program) -> bool {
-    program.in_window().any(|step| matches!(step, Step::Copy { .. }))
+    program.steps.iter().any(|step| matches!(step, Step::Copy { .. }))
 }
 
 /// Whether some step of the window shifts by what is in a register.
 pub fn shifts_by_register(program: &Program) -> bool {
     let by_register = |step: &Step| matches!(step, Step::Compute { operation, right: Operand::Register(_), .. } if operation.is_shift());
-    program.in_window().any(by_register)
+    program.steps.iter().any(by_register)
 }
 
 /// A number as so many bits have it, with their sign. (`rustc` refuses a literal that doesn't fit,

@@ -226,7 +226,7 @@ impl<'p> Listing<'p> {
                 let (left, right, ty) = (operand(left), operand(right), type_name(ty));
                 let (comparison, values) = (comparison.symbol(), self.values());
                 let (at, number) = (self.exits + exit.0, exit_number(exit));
-                let disarms = self.program.in_window().any(|step| matches!(step, Step::Disarm { .. }));
+                let disarms = self.program.steps.iter().any(|step| matches!(step, Step::Disarm { .. }));
                 let area = register(area);
                 let disarm = disarms.then(|| hidden!(__rseq_window.disarm(#area);));
                 hidden! {

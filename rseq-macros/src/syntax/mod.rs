@@ -2,6 +2,7 @@
 
 pub mod ast;
 mod parse;
+mod parts;
 mod step;
 mod text;
 

@@ -116,7 +116,7 @@ impl Machine for I686 {
 /// Whether some step compares the CPU with the number of those that have slots, to which the way
 /// must be known before the window.
 fn checks_registration(program: &Program) -> bool {
-    program.in_window().any(|step| matches!(step, Step::CheckRegistered { .. }))
+    program.steps.iter().any(|step| matches!(step, Step::CheckRegistered { .. }))
 }
 
 /// What is behind the mnemonic.

@@ -50,7 +50,7 @@ impl Machine for X86_64 {
 
     fn scratch(&self, program: &Program, _code: &Code) -> TokenStream {
         let mut scratch = TokenStream::new();
-        if program.in_window().any(|step| matches!(step, Step::Publish { .. })) {
+        if program.steps.iter().any(|step| matches!(step, Step::Publish { .. })) {
             let handler =
                 (!program.has_flaw("missing_clobber")).then(|| quote_spanned!(Span::mixed_site()=> out("r11") _,));
             scratch = quote_spanned!(Span::mixed_site()=> published = out(xmm_reg) _, #handler);
