@@ -12,10 +12,6 @@
 //! ```
 
 mod common;
-#[path = "operations/librseq.rs"]
-mod librseq;
-#[path = "operations/slab.rs"]
-mod slab;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -27,9 +23,9 @@ use std::thread;
 
 use clap::Parser;
 use common::grouped;
-use librseq::{Node, Pair, Record, Table};
-use rseq::{PerCpu, rseq};
-use slab::Slab;
+use rseq::PerCpu;
+use rseq_operations::librseq::{self, Node, Pair, Record, Table};
+use rseq_operations::slab::{self, Slab};
 
 /// Does the operations of librseq and of tcmalloc's slabs, and checks what they leave behind.
 ///

@@ -19,12 +19,13 @@ use std::{array, thread};
 use super::code::{Code, section};
 use super::golden;
 use rseq::PerCpu;
+use rseq_operations as whole;
+use rseq_operations::librseq::{self, Node, Pair, Record, Table, WORDS};
+use rseq_operations::slab::{self, CAPACITY, Slab};
 use support::fixture::Fixture;
 use support::{
     Count, Disturbance, forced_portable, in_processes, lists, restartable, run_on, slabs, with_own_registration,
 };
-use whole::librseq::{self, Node, Pair, Record, Table, WORDS};
-use whole::slab::{self, CAPACITY, Slab};
 
 /// A function of the fixture, what it does, and librseq's instructions for the same.
 type Operation = (&'static str, &'static str, Option<(usize, usize)>);
@@ -81,15 +82,6 @@ fn counts_are_those_of_the_table() {
         return;
     }
     assert_eq!(&text[start..end], found, "read what changed, then BLESS=1 cargo test --test machine_code operations");
-}
-
-/// The operations as they are.
-#[path = "../../examples/operations"]
-mod whole {
-    use rseq::rseq;
-
-    pub mod librseq;
-    pub mod slab;
 }
 
 /// The same by sections that nothing interrupts, because they aren't armed.

@@ -13,16 +13,10 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 use rseq::{CpuId, PerCpu, rseq};
 use rseq_explore::Ran;
+use rseq_operations::librseq::{self, Pair, Record, Table, WORDS};
+use rseq_operations::slab::{self, Slab};
 use support::explored::{Explored, is_counted};
 
-#[path = "../../examples/operations/librseq.rs"]
-#[allow(dead_code, reason = "nobody keeps anything in the nodes")]
-mod librseq;
-#[path = "../../examples/operations/slab.rs"]
-mod slab;
-
-use librseq::{Pair, Record, Table, WORDS};
-use slab::Slab;
 
 /// Runs an operation that changes a number into the next one with each number in turn, until it was
 /// the right one.

@@ -22,17 +22,10 @@ use support::{
 };
 
 /// The operations of the examples as they are.
-#[path = "../../examples/operations"]
-#[allow(dead_code, reason = "not every operation is used")]
 mod whole {
-    use rseq::rseq;
-
-    pub mod librseq;
-    // One of its windows needs more registers than i686 has.
-    #[cfg(not(target_arch = "x86"))]
-    pub mod slab;
     #[cfg(target_arch = "x86")]
     pub use super::prepared::slab;
+    pub use rseq_operations::*;
 }
 
 /// The same by sections that nothing interrupts, because they aren't armed.

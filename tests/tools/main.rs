@@ -5,4 +5,5 @@ mod audit;
 mod debugger;
 mod editor;
 mod examples;
+mod names;
 mod sanitizers;

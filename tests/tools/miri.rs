@@ -20,20 +20,10 @@ use std::sync::atomic::{
 };
 use std::thread;
 
-use operations::librseq::{self, Node, Pair, Record, Table};
-#[cfg(not(target_arch = "x86"))]
-use operations::slab::{self, CAPACITY, Slab};
 use rseq::{Counter, CpuId, Histogram, MmCid, Mode, PerCpu, Reason, drain, fence, rseq};
-
-#[path = "../../examples/operations"]
-mod operations {
-    use rseq::rseq;
-
-    pub mod librseq;
-    // Its windows need more registers than i686 has.
-    #[cfg(not(target_arch = "x86"))]
-    pub mod slab;
-}
+use rseq_operations::librseq::{self, Node, Pair, Record, Table};
+#[cfg(not(target_arch = "x86"))]
+use rseq_operations::slab::{self, CAPACITY, Slab};
 
 const THREADS: usize = 4;
 const EACH: usize = if cfg!(miri) { 20 } else { 20_000 };
