@@ -344,3 +344,51 @@ impl From<Atom> for Argument {
         Self::One(atom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code() -> Code {
+        let (mut code, word) = (Code::default(), Reg::Chosen(Name::Value(MachineRegister(3)), None));
+        code.label(START);
+        direct!(code; ".if {} == {}", Name::Bytes(TypeId(1)), 4_u32);
+        emit! { code;
+            "{}: mov {}, {}", Local::own(1), word.part('e'), Argument::of("[{} + {}]", Reg::Fixed("rip"), Name::Fast);
+            "jne {}", Label::Rust(Name::Exit(ExitId(2)));
+            "jmp {}", START.back();
+        }
+        code.text_of(".endif");
+        code
+    }
+
+    #[test]
+    fn text_has_what_the_placeholders_stand_for() {
+        let lines = ["23:", ".if {b1} == 4", "61: mov {s3:e}, [rip + {fast}]", "jne {exit2}", "jmp 23b", ".endif"];
+        assert_eq!(code().text(), lines);
+    }
+
+    #[test]
+    fn operands_are_known_by_name_and_part() {
+        let (code, slot) = (code(), Name::Value(MachineRegister(3)));
+        let used = [slot, Name::Bytes(TypeId(1)), Name::Fast, Name::Exit(ExitId(2))];
+        assert!(used.into_iter().all(|name| code.uses(name)));
+        let unused = [Name::Value(MachineRegister(1)), Name::Bytes(TypeId(4)), Name::Aborted, Name::Scratch(3)];
+        assert!(!unused.into_iter().any(|name| code.uses(name)));
+        assert!(code.uses_part(slot, 'e') && !code.uses_part(slot, 'l') && !code.uses_part(Name::Fast, 'e'));
+    }
+
+    #[test]
+    fn numbers_are_no_constants() {
+        assert!(Atom::from(7_u32).fits(0..8) && !Atom::from(8_u32).fits(0..8));
+        assert!(!Atom::from(Name::Size(PointeeId(0))).fits(i64::MIN..i64::MAX));
+    }
+
+    #[cfg(feature = "mutants")]
+    #[test]
+    fn a_delayed_label_is_one_instruction_further_down() {
+        let mut code = code();
+        code.delay(START);
+        assert_eq!(code.text()[..3], [".if {b1} == 4", "61: mov {s3:e}, [rip + {fast}]", "23:"]);
+    }
+}

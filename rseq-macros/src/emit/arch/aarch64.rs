@@ -85,10 +85,10 @@ impl LoadStore for Aarch64 {
     }
 
     fn branch(code: &mut Code, comparison: Comparison, is_signed: bool, left: Reg, right: Reg, label: Label) {
-        match comparison {
-            Comparison::Eq if right == ZERO => emit!(code; "cbz {}, {}", left, label), // left == 0: go there
-            Comparison::Ne if right == ZERO => emit!(code; "cbnz {}, {}", left, label), // left != 0: go there
-            _ => Self::compare_and_branch(code, comparison, is_signed, left, right, label),
+        match (comparison, right == ZERO) {
+            (Comparison::Eq, true) => emit!(code; "cbz {}, {}", left, label), // left == 0: go there
+            (Comparison::Ne, true) => emit!(code; "cbnz {}, {}", left, label), // left != 0: go there
+            (_, _) => Self::compare_and_branch(code, comparison, is_signed, left, right, label),
         }
     }
 }

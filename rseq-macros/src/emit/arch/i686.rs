@@ -17,7 +17,7 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
 use rseq_abi::{area, descriptor};
 
-use super::tables::{ByWidth, by_comparison, by_width};
+use super::tables::{ByOperation, ByWidth, by_comparison, by_operation, by_width};
 use super::x86_64::{JUMP_IF, SIGNATURE};
 use super::{ELSEWHERE, Machine};
 use crate::emit::asm::{Writer, copies, unsigned};
@@ -119,8 +119,11 @@ fn checks_registration(program: &Program) -> bool {
     program.steps.iter().any(|step| matches!(step, Step::CheckRegistered { .. }))
 }
 
-/// What is behind the mnemonic.
+/// Behind the mnemonic of what is in memory, or compared.
 const SUFFIX: ByWidth = ["b", "w", "l", ""];
+const COMPUTE: ByOperation = ["addl", "subl", "andl", "orl", "xorl", "shll", "shrl", "sarl"];
+/// Beside the general registers.
+const SHIFT_X: ByOperation = ["", "", "", "", "", "pslld", "psrld", "psrad"];
 
 /// What is so many bytes behind a register.
 fn behind(base: Reg, displacement: u32) -> Argument {
@@ -241,15 +244,15 @@ impl Steps<'_> {
 
     fn arm(&self, code: &mut Code, area: Register, scratch: Reg) {
         emit! { code;
-            "call {}", HERE.ahead();       // the address of the next instruction is pushed
-            "{}: popl {}", HERE, scratch;  // scratch = that address
+            "call {}", HERE.ahead();      // the address of the next instruction is pushed
+            "{}: popl {}", HERE, scratch; // scratch = that address
         }
         if checks_registration(self.0.program) {
             emit!(code; "movd ({} + {} - {})({}), {}", Name::Fast, Name::CpusOffset, HERE.back(), scratch, all(CPUS)); // cpus = FAST.cpus
         }
         emit! { code;
             "addl $({} - {}), {}", DESCRIPTOR.back(), HERE.back(), scratch; // scratch = descriptor
-            "movl {}, {}", scratch, self.area(area, area::RSEQ_CS); // area->rseq_cs = scratch: armed
+            "movl {}, {}", scratch, self.area(area, area::RSEQ_CS);         // area->rseq_cs = scratch: armed
         }
     }
 
@@ -321,7 +324,7 @@ impl Steps<'_> {
             return self.shift(code, to, operation, right, ty);
         }
         self.0.by_width(code, ty, |code, bits| {
-            emit!(code; "{}l {}, {}", operation.name(), self.operand(right, bits), to); // to op= right
+            emit!(code; "{} {}, {}", by_operation(&COMPUTE, operation, false), self.operand(right, bits), to); // to op= right
             if matches!(operation, Operation::Add | Operation::Sub) {
                 zero_extend(code, to, bits);
             }
@@ -370,20 +373,20 @@ impl Steps<'_> {
         added().for_each(|(place, distance)| emit!(code; "addl {}, {}", distance, place)); // place += distance
         kept().for_each(|(name, x)| emit!(code; "movd {}, {}", all(name), all(x))); // kept = borrowed
         emit! { code;
-            "movl $0, {}", done;                                   // done = 0
-            "{}: leal 4({}), {}", words, done, copied;             // copied = what is done with one more word
-            "cmpl {}, {}", length, copied;                         // more than there is ?
-            "ja {}", bytes.ahead();                                // yes: by bytes
-            "movl ({}, {}), {}", source, done, copied;             // copied = the next word
-            "movl {}, ({}, {})", copied, target, done;             // store it
-            "addl $4, {}", done;                                   // done, with it
-            "jmp {}", words.back();                                // and on
-            "{}: cmpl {}, {}", bytes, length, done;                // all done ?
-            "je {}", over.ahead();                                 // yes
-            "movb ({}, {}), {}", source, done, copied.part('l');   // copied = the next byte
-            "movb {}, ({}, {})", copied.part('l'), target, done;   // store it
-            "addl $1, {}", done;                                   // done, with it
-            "jmp {}", bytes.back();                                // and on
+            "movl $0, {}", done;                                 // done = 0
+            "{}: leal 4({}), {}", words, done, copied;           // copied = what is done with one more word
+            "cmpl {}, {}", length, copied;                       // more than there is ?
+            "ja {}", bytes.ahead();                              // yes: by bytes
+            "movl ({}, {}), {}", source, done, copied;           // copied = the next word
+            "movl {}, ({}, {})", copied, target, done;           // store it
+            "addl $4, {}", done;                                 // done, with it
+            "jmp {}", words.back();                              // and on
+            "{}: cmpl {}, {}", bytes, length, done;              // all done ?
+            "je {}", over.ahead();                               // yes
+            "movb ({}, {}), {}", source, done, copied.part('l'); // copied = the next byte
+            "movb {}, ({}, {})", copied.part('l'), target, done; // store it
+            "addl $1, {}", done;                                 // done, with it
+            "jmp {}", bytes.back();                              // and on
         }
         code.label(over);
         kept().for_each(|(name, x)| emit!(code; "movd {}, {}", all(x), all(name))); // borrowed = kept
@@ -391,18 +394,15 @@ impl Steps<'_> {
     }
 
     fn exit(&self, code: &mut Code, left: Operand, comparison: Comparison, right: Operand, ty: TypeId, exit: Label) {
-        let leave =
-            |code: &mut Code, is_signed: bool| {
-                self.0.by_width(code, ty, |code, bits| match is_signed {
-                true => emit!(code; "cmp{} {}, {}", by_width(&SUFFIX, bits), self.part(right, bits), self.part(left, bits)), // left ? right
-                false => emit!(code; "cmpl {}, {}", self.operand(right, bits), self.operand(left, bits)), // left ? right
+        let leave = |code: &mut Code, is_signed: bool| {
+            self.0.by_width(code, ty, |code, bits| {
+                let part = |operand| if is_signed { self.part(operand, bits) } else { self.operand(operand, bits) };
+                let suffix = by_width(&SUFFIX, if is_signed { bits } else { 32 });
+                emit!(code; "cmp{} {}, {}", suffix, part(right), part(left)); // left ? right
             });
-                emit!(code; "{} {}", by_comparison(&JUMP_IF, comparison, is_signed), exit); // leave by this exit
-            };
-        match comparison {
-            Comparison::Eq | Comparison::Ne => leave(code, false),
-            _ => self.0.by_sign(code, ty, leave),
-        }
+            emit!(code; "{} {}", by_comparison(&JUMP_IF, comparison, is_signed), exit); // leave by this exit
+        };
+        if comparison.is_equality() { leave(code, false) } else { self.0.by_sign(code, ty, leave) }
     }
 }
 
@@ -413,11 +413,7 @@ fn shift_by_number(code: &mut Code, to: Reg, operation: Operation, is_signed: bo
             "sarl ${}, {}", 32 - bits, to; // to, with its sign
         }
     }
-    let mnemonic = match (operation, is_signed) {
-        (Operation::Shl, _) => "shll",
-        (_, true) => "sarl",
-        (_, false) => "shrl",
-    };
+    let mnemonic = by_operation(&COMPUTE, operation, is_signed);
     emit!(code; "{} ${}, {}", mnemonic, count & i64::from(bits - 1), to); // to op= count
 }
 
@@ -426,10 +422,10 @@ fn shift_by_number(code: &mut Code, to: Reg, operation: Operation, is_signed: bo
 fn shift_by_register(code: &mut Code, to: Reg, operation: Operation, is_signed: bool, count: Reg, bits: u32) {
     let ([x0, x1], unused) = (X.map(all), 32 - bits.ilog2());
     emit! { code;
-        "movd {}, {}", count, x0;   // x0 = count
+        "movd {}, {}", count, x0;    // x0 = count
         "pslld ${}, {}", unused, x0; // the bits that count, at the top
         "psrld ${}, {}", unused, x0; // x0 = count modulo the width
-        "movd {}, {}", to, x1;      // x1 = to
+        "movd {}, {}", to, x1;       // x1 = to
     }
     if is_signed && bits < 32 {
         emit! { code;
@@ -437,13 +433,8 @@ fn shift_by_register(code: &mut Code, to: Reg, operation: Operation, is_signed: 
             "psrad ${}, {}", 32 - bits, x1; // x1, with its sign
         }
     }
-    let mnemonic = match (operation, is_signed) {
-        (Operation::Shl, _) => "pslld",
-        (_, true) => "psrad",
-        (_, false) => "psrld",
-    };
     emit! { code;
-        "{} {}, {}", mnemonic, x0, x1; // x1 op= x0
-        "movd {}, {}", x1, to;         // to = x1
+        "{} {}, {}", by_operation(&SHIFT_X, operation, is_signed), x0, x1; // x1 op= x0
+        "movd {}, {}", x1, to;                                             // to = x1
     }
 }

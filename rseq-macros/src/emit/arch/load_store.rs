@@ -475,10 +475,7 @@ impl<'w, M: LoadStore> Window<'w, M> {
                 }
             });
         };
-        match operation {
-            Operation::Shl => by_width(code, false),
-            _ => self.writer.by_sign(code, ty, by_width),
-        }
+        if operation == Operation::Shl { by_width(code, false) } else { self.writer.by_sign(code, ty, by_width) }
     }
 
     fn store(&self, code: &mut Code, at: Address, value: Operand, order: Order, ty: TypeId) {
@@ -552,9 +549,6 @@ impl<'w, M: LoadStore> Window<'w, M> {
                 M::branch(code, comparison, is_signed, left, right, label); // leave by this exit
             });
         };
-        match comparison {
-            Comparison::Eq | Comparison::Ne => by_width(code, false),
-            _ => self.writer.by_sign(code, ty, by_width),
-        }
+        if comparison.is_equality() { by_width(code, false) } else { self.writer.by_sign(code, ty, by_width) }
     }
 }

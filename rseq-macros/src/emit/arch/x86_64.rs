@@ -12,7 +12,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::quote_spanned;
 use rseq_abi::{area, descriptor};
 
-use super::tables::{ByComparison, ByWidth, by_comparison, by_width};
+use super::tables::{ByComparison, ByOperation, ByWidth, by_comparison, by_operation, by_width};
 use super::{ELSEWHERE, Machine};
 use crate::emit::asm::{Writer, copies, shifts_by_register, signed, unsigned};
 use crate::emit::code::{ABORT_HANDLER, Argument, Atom, Code, DESCRIPTOR, Label, Local, Name, Reg, direct, emit};
@@ -30,6 +30,8 @@ pub const SIGNATURE: &[&str] = &[
 ];
 /// Jump if a comparison holds.
 pub const JUMP_IF: ByComparison = ["je", "jne", "jl", "jle", "jg", "jge", "jb", "jbe", "ja", "jae"];
+
+const COMPUTE: ByOperation = ["add", "sub", "and", "or", "xor", "shl", "shr", "sar"];
 
 /// Start and length of the descriptor, on their way to the thread's.
 const PUBLISHED: Reg = Reg::Chosen(Name::Other("published"), None);
@@ -271,28 +273,28 @@ impl Steps<'_> {
     fn copy(&self, code: &mut Code, from: Address, to: Address, length: Operand) {
         let [sixteen, eight, few, bytes, done] = [2, 3, 4, 5, 6].map(Local::own);
         emit! { code;
-            "lea rsi, {}", self.at(from);               // rsi = from
-            "lea rdi, {}", self.at(to);                 // rdi = to
-            "mov rcx, {}", self.operand(length, 64);    // rcx = length
-            "cmp rcx, 256";                             // many ?
-            "ja {}", bytes.ahead();                     // yes: all at once
-            "{}: sub rcx, 16", sixteen;                 // sixteen more ?
-            "jb {}", eight.ahead();                     // no: rcx has the rest in its lower bits
-            "movq {}, qword ptr [rsi]", COPIED;         // copied, low = the next eight
-            "movhps {}, qword ptr [rsi + 8]", COPIED;   // copied, high = eight more
-            "movups [rdi], {}", COPIED;                 // store them
-            "add rsi, 16";                              // rsi = behind them
-            "add rdi, 16";                              // rdi = behind them
-            "jmp {}", sixteen.back();                   // and on
-            "{}: test cl, 8", eight;                    // eight more ?
-            "je {}", few.ahead();                       // no
-            "movq {}, qword ptr [rsi]", COPIED;         // copied = the next eight
-            "movq qword ptr [rdi], {}", COPIED;         // store them
-            "add rsi, 8";                               // rsi = behind them
-            "add rdi, 8";                               // rdi = behind them
-            "{}: and ecx, 7", few;                      // rcx = what is left
-            "je {}", done.ahead();                      // nothing: done
-            "{}: rep movsb", bytes;                     // copy rcx bytes
+            "lea rsi, {}", self.at(from);             // rsi = from
+            "lea rdi, {}", self.at(to);               // rdi = to
+            "mov rcx, {}", self.operand(length, 64);  // rcx = length
+            "cmp rcx, 256";                           // many ?
+            "ja {}", bytes.ahead();                   // yes: all at once
+            "{}: sub rcx, 16", sixteen;               // sixteen more ?
+            "jb {}", eight.ahead();                   // no: rcx has the rest in its lower bits
+            "movq {}, qword ptr [rsi]", COPIED;       // copied, low = the next eight
+            "movhps {}, qword ptr [rsi + 8]", COPIED; // copied, high = eight more
+            "movups [rdi], {}", COPIED;               // store them
+            "add rsi, 16";                            // rsi = behind them
+            "add rdi, 16";                            // rdi = behind them
+            "jmp {}", sixteen.back();                 // and on
+            "{}: test cl, 8", eight;                  // eight more ?
+            "je {}", few.ahead();                     // no
+            "movq {}, qword ptr [rsi]", COPIED;       // copied = the next eight
+            "movq qword ptr [rdi], {}", COPIED;       // store them
+            "add rsi, 8";                             // rsi = behind them
+            "add rdi, 8";                             // rdi = behind them
+            "{}: and ecx, 7", few;                    // rcx = what is left
+            "je {}", done.ahead();                    // nothing: done
+            "{}: rep movsb", bytes;                   // copy rcx bytes
         }
         code.label(done);
     }
@@ -329,8 +331,9 @@ impl Steps<'_> {
         if operation.is_shift() {
             return self.shift(code, to, operation, right, ty);
         }
+        let mnemonic = by_operation(&COMPUTE, operation, false);
         self.0.by_width(code, ty, |code, bits| {
-            emit!(code; "{} {}, {}", operation.name(), self.part(to, bits), self.operand(right, bits)); // to op= right
+            emit!(code; "{} {}, {}", mnemonic, self.part(to, bits), self.operand(right, bits)); // to op= right
         });
     }
 
@@ -345,7 +348,8 @@ impl Steps<'_> {
                 _ => direct!(code; ".balign 1"),  // nothing: the machine does so
             });
         }
-        let shift = |code: &mut Code, mnemonic: &'static str| {
+        let shift = |code: &mut Code, is_signed: bool| {
+            let mnemonic = by_operation(&COMPUTE, operation, is_signed);
             self.0.by_width(code, ty, |code, bits| {
                 let count = match count {
                     Operand::Register(_) => Reg::Fixed("cl").into(),
@@ -354,24 +358,22 @@ impl Steps<'_> {
                 emit!(code; "{} {}, {}", mnemonic, self.part(to, bits), count); // to op= count
             });
         };
-        match operation {
-            Operation::Shl => shift(code, "shl"),
-            _ => self.0.by_sign(code, ty, |code, is_signed| shift(code, if is_signed { "sar" } else { "shr" })),
-        }
+        if operation == Operation::Shl { shift(code, false) } else { self.0.by_sign(code, ty, shift) }
     }
 
     fn exit(&self, code: &mut Code, left: Operand, comparison: Comparison, right: Operand, ty: TypeId, exit: Label) {
-        let is_equality = matches!(comparison, Comparison::Eq | Comparison::Ne);
         self.0.by_width(code, ty, |code, bits| {
             let left = self.operand(left, bits);
             match right {
-                Operand::Immediate(0) if is_equality => emit!(code; "test {}, {}", left, left), // left == 0 ?
-                _ => emit!(code; "cmp {}, {}", left, self.operand(right, bits)),                // left ? right
+                Operand::Immediate(0) if comparison.is_equality() => emit!(code; "test {}, {}", left, left), // left == 0 ?
+                Operand::Register(_) | Operand::Immediate(_) => {
+                    emit!(code; "cmp {}, {}", left, self.operand(right, bits)); // left ? right
+                }
             }
         });
         let jump = |code: &mut Code, is_signed| {
             emit!(code; "{} {}", by_comparison(&JUMP_IF, comparison, is_signed), exit); // leave by this exit
         };
-        if is_equality { jump(code, false) } else { self.0.by_sign(code, ty, jump) }
+        if comparison.is_equality() { jump(code, false) } else { self.0.by_sign(code, ty, jump) }
     }
 }
