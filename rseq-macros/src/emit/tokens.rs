@@ -8,6 +8,7 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
+use rseq_abi::outcome;
 use syn::{Block, Ident, Stmt, StmtMacro};
 
 use crate::ids::{ExitId, OutsideId, TypeId};
@@ -51,10 +52,9 @@ pub fn operands(program: &Program) -> TokenStream {
     hidden!((#(#operands,)*))
 }
 
-/// The number with which a window leaves by this exit: the first that `Outcome` in rseq-core leaves
-/// to exits, and the following.
+/// The number with which a window leaves by this exit.
 pub fn exit_number(exit: ExitId) -> usize {
-    2 + exit.0
+    outcome::FIRST_EXIT + exit.0
 }
 
 /// The kind of index that the section uses.
