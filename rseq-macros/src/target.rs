@@ -53,7 +53,7 @@ impl Target {
         Ok((Self { facade, emitter, checked, audited }, options, tokens.collect()))
     }
 
-    /// Whether it is asked behind windows whose the places are that they store to.
+    /// Debug builds and audits ask behind windows whose the places are that they store to.
     pub fn asks_whose_places(&self) -> bool {
         self.checked || self.audited
     }
@@ -65,7 +65,7 @@ impl Target {
     }
 }
 
-/// Whether it is rust-analyzer that runs this macro. It has macros built as for the compiler, and
+/// True if rust-analyzer runs this macro. It has macros built as for the compiler, and
 /// sets its `cfg(rust_analyzer)` for the crates of a workspace but not for those that they depend
 /// on, where the shell of a section is: so only the name of the program tells.
 fn is_asked_by_editor() -> bool {

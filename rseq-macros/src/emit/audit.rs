@@ -1,4 +1,4 @@
-//! What an audit is told of a section.
+//! The calls by which an audit is told of a section.
 
 use proc_macro2::TokenStream;
 

@@ -1,4 +1,4 @@
-//! What comes before the window, which is ordinary Rust: arming and `prepare`, and the expressions
+//! The steps before the window, which are ordinary Rust: arming and `prepare`, and the expressions
 //! that the window works on.
 
 use proc_macro2::TokenStream;
@@ -34,7 +34,7 @@ pub fn around_window(program: &Program, target: &Target, inner: &TokenStream) ->
     hidden!(#point #nest)
 }
 
-/// What the model is told of a section that is for it.
+/// The section as the model sees it, if it is for the model.
 fn listing<'p>(program: &'p Program, target: &Target) -> Option<model::Listing<'p>> {
     (target.emitter == Emitter::Model).then(|| model::Listing::of(program))
 }

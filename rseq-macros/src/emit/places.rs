@@ -1,5 +1,5 @@
-//! What debug builds and audits ask behind a window, of the places that were evaluated before it:
-//! whether they are its index's own.
+//! Questions of debug builds and audits behind a window, on the places that were evaluated before
+//! it: whether they are its index's own.
 
 use proc_macro2::TokenStream;
 

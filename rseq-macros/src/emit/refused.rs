@@ -1,4 +1,4 @@
-//! What is left of a section that was refused: the user's code, where it never runs. So rustc
+//! The user's code of a section that was refused, where it never runs. So rustc
 //! resolves the names and checks the types in it: nothing else looks unused because of the mistake,
 //! and editors can complete.
 

@@ -94,7 +94,7 @@ pub fn types(program: &Program, private: &TokenStream) -> TokenStream {
     types.collect()
 }
 
-/// What an abort of the window leads to: the section starts again, unless its window ran in
+/// The way on after an abort of the window: the section starts again, unless its window ran in
 /// portable mode.
 fn aborted(program: &Program, again: &TokenStream, target: &Target) -> TokenStream {
     let private = &target.private();

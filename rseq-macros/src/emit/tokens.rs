@@ -1,4 +1,4 @@
-//! What all of an expansion is made of: the macro's own words and names, and pieces of the user's
+//! The tokens of all expansions: the macro's own words and names, and pieces of the user's
 //! code between them.
 //!
 //! Every name of the macro's own is resolved where the macro is defined, so that user code neither
@@ -105,7 +105,7 @@ pub fn statements(body: &Block) -> TokenStream {
     tokens
 }
 
-/// Whether a statement is an expression that others can't stand behind as it is.
+/// A statement that is an expression, which others can't stand behind as it is, needs a semicolon.
 pub fn needs_end(statement: &Stmt) -> bool {
     matches!(statement, Stmt::Expr(_, None) | Stmt::Macro(StmtMacro { semi_token: None, .. }))
 }

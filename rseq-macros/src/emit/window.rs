@@ -16,14 +16,14 @@ use crate::ir::{Input, PointeeSource, Program};
 use crate::resolve::{Inside, Place};
 use crate::target::{Emitter, Target};
 
-/// What a window is written as asm with: a machine, and its registers for the program. None: it is
+/// The machine whose asm a window is, and its registers for the program. Without one the window is
 /// Rust alone, for the model or for nobody.
 pub type Asm<'a> = Option<(&'a dyn Machine, &'a Allocation)>;
 
 /// `outcome`: how the window ended; and, if the section repeats by itself, what runs the window
 /// once more. Where there is neither asm nor the model, it ends at once.
 ///
-/// What runs it once more is made where it is needed, because what a closure captures is put into
+/// The closure that runs it once more is made where it is needed, because its captures are put into
 /// memory.
 pub fn outcome(program: &Program, asm: Asm<'_>, target: &Target) -> (TokenStream, TokenStream) {
     let private = &target.private();
@@ -149,7 +149,7 @@ fn pointee(program: &Program, source: &PointeeSource, private: &TokenStream) -> 
     }
 }
 
-/// What Rust computes for a register of the window.
+/// The expression that Rust computes for a register of the window.
 fn input(program: &Program, register: Register, private: &TokenStream) -> TokenStream {
     match &program.registers[register].input {
         Some(Input::Descriptor) => hidden!(#private::Prepared::descriptor(&__rseq_section).expose_provenance()),
@@ -304,8 +304,8 @@ fn block(
     }
 }
 
-/// Whether the compiler is told that the window changes what is in a register. (For a negative control
-/// it isn't, where it should be.)
+/// The compiler is told of registers whose contents the window changes. (For a negative control it
+/// isn't, where it should be.)
 fn changes(program: &Program, contents: &Contents) -> bool {
     contents.written && !(contents.input.is_some() && program.has_flaw("clobbered_retry"))
 }
