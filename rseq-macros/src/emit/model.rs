@@ -3,7 +3,7 @@
 //! model in rseq-explore whether something interrupts the thread there.
 //!
 //! The steps have numbers, which are the machine's addresses. What a step means is in
-//! rseq-explore's `model/window.rs`.
+//! rseq-explore's `model/expansion/window.rs`.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
