@@ -1,6 +1,8 @@
 //! The steps before the window, which are ordinary Rust: arming and `prepare`, and the expressions
 //! that the window works on.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 use proc_macro2::TokenStream;
 use quote::quote;
 
@@ -116,7 +118,7 @@ fn evaluate(
     let unsafety = match kind {
         OutsideKind::Place => Some(unsafety(&hidden!(#name.access()), code)),
         OutsideKind::Source | OutsideKind::Destination => Some(unsafety(&hidden!(#name), code)),
-        _ => None,
+        OutsideKind::Operand | OutsideKind::ValueOf(_) | OutsideKind::Slots | OutsideKind::Elements => None,
     };
     hidden! {
         #reachable
