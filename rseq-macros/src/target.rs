@@ -7,6 +7,8 @@ use quote::quote;
 pub struct Target {
     /// The path of the facade crate, whatever it is called there.
     pub facade: TokenStream,
+    /// The path of what expansions use.
+    pub private: TokenStream,
     pub emitter: Emitter,
     /// Debug builds ask more of a section.
     pub checked: bool,
@@ -50,18 +52,13 @@ impl Target {
         };
         let [checked, audited] = ["checked", "audit"].map(|wanted| words.iter().any(|word| word == wanted));
         let options = groups.map(|group| group.to_string()).collect();
-        Ok((Self { facade, emitter, checked, audited }, options, tokens.collect()))
+        let private = quote!(#facade::__private);
+        Ok((Self { facade, private, emitter, checked, audited }, options, tokens.collect()))
     }
 
     /// Debug builds and audits ask behind windows whose the places are that they store to.
     pub fn asks_whose_places(&self) -> bool {
         self.checked || self.audited
-    }
-
-    /// The path of what expansions use.
-    pub fn private(&self) -> TokenStream {
-        let facade = &self.facade;
-        quote!(#facade::__private)
     }
 }
 

@@ -15,11 +15,11 @@ use crate::target::{Emitter, Target};
 
 /// Everything up to the expressions that the window works on.
 pub fn steps(program: &Program, target: &Target) -> TokenStream {
-    let (guarded, private) = (is_guarded(program), target.private());
+    let (guarded, private) = (is_guarded(program), &target.private);
     let listing = listing(program, target);
-    let code = listing.as_ref().map(|listing| listing.code(&private));
+    let code = listing.as_ref().map(|listing| listing.code(private));
     let steps = program.before.iter().enumerate().map(|(number, step)| match &listing {
-        Some(listing) => listing.before(number, step, &private).unwrap_or_else(|| rust(step, program, guarded, target)),
+        Some(listing) => listing.before(number, step, private).unwrap_or_else(|| rust(step, program, guarded, target)),
         None => rust(step, program, guarded, target),
     });
     hidden!(#code #(#steps)*)
@@ -28,10 +28,10 @@ pub fn steps(program: &Program, target: &Target) -> TokenStream {
 /// These expressions, around what works on them. They are nested, each what the next one's `match`
 /// is on, so that what is temporary in one lives while the window runs.
 pub fn around_window(program: &Program, target: &Target, inner: &TokenStream) -> TokenStream {
-    let private = target.private();
-    let point = listing(program, target).map(|listing| listing.before_window(&private));
+    let private = &target.private;
+    let point = listing(program, target).map(|listing| listing.before_window(private));
     let outside = &program.window.outside;
-    let evaluated = |inner, id| evaluate(id, &outside[id], &inner, &private);
+    let evaluated = |inner, id| evaluate(id, &outside[id], &inner, private);
     let nest = outside.ids().rev().fold(hidden!({ #inner }), evaluated);
     hidden!(#point #nest)
 }
@@ -43,7 +43,7 @@ fn listing<'p>(program: &'p Program, target: &Target) -> Option<model::Listing<'
 
 /// From here on, no way but the window leads out of the section, and that disarms by itself.
 pub fn prepared(program: &Program, target: &Target) -> TokenStream {
-    let (private, reachable, evaluated) = (target.private(), reachable(), places::evaluated(program, target));
+    let (private, reachable, evaluated) = (&target.private, reachable(), places::evaluated(program, target));
     if program.arms_in_window() {
         return match (target.audited, target.checked) {
             (true, _) => hidden!(#reachable #private::Audit::window(__rseq_audit); #evaluated),
@@ -68,8 +68,8 @@ fn is_guarded(program: &Program) -> bool {
 
 /// A step that is ordinary Rust.
 fn rust(step: &Before, program: &Program, guarded: bool, target: &Target) -> TokenStream {
-    let private = target.private();
-    let kind = index_kind(program.mm_cid, &private);
+    let private = &target.private;
+    let kind = index_kind(program.mm_cid, private);
     match step {
         Before::Arm => {
             let enter = if target.audited {

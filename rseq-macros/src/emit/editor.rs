@@ -15,7 +15,7 @@ use crate::target::Target;
 /// The user's code as it was written, clause after clause, for the names and types in it alone:
 /// nothing runs in an editor.
 pub fn editor(clauses: Vec<(Keyword, TokenStream)>, target: &Target, errors: Errors) -> TokenStream {
-    let (facade, private) = (&target.facade, target.private());
+    let (facade, private) = (&target.facade, &target.private);
     let mut value = hidden!(());
     let mut code = TokenStream::new();
     for (keyword, clause) in clauses {
@@ -31,7 +31,7 @@ pub fn editor(clauses: Vec<(Keyword, TokenStream)>, target: &Target, errors: Err
                 hidden!(#index #statements;)
             }
             Keyword::Critical => {
-                let (index, statements) = (index(), typed_loads(inside(Delimiter::Brace), &private));
+                let (index, statements) = (index(), typed_loads(inside(Delimiter::Brace), private));
                 hidden!(#index #statements;)
             }
             Keyword::Commit => {

@@ -26,7 +26,7 @@ pub type Asm<'a> = Option<(&'a dyn Machine, &'a Allocation)>;
 /// The closure that runs it once more is made where it is needed, because its captures are put into
 /// memory.
 pub fn outcome(program: &Program, asm: Asm<'_>, target: &Target) -> (TokenStream, TokenStream) {
-    let private = &target.private();
+    let private = &target.private;
     let (function, arguments) = match (asm, &target.emitter) {
         (Some((machine, allocation)), _) => call_asm(program, machine, allocation, private),
         (None, Emitter::Model) => call_model(program, private),
