@@ -89,7 +89,7 @@ pub const CPU_ID_REGISTRATION_FAILED: u32 = -2_i32 as u32;
 pub const SIGNATURE: u32 = crate::arch::SIGNATURE;
 
 /// The length, in bytes, under which an area of the original size is registered.
-pub const ORIGINAL_LENGTH: u32 = 32;
+pub const ORIGINAL_LENGTH: u32 = rseq_abi::area::LENGTH;
 /// `RSEQ_FLAG_UNREGISTER` of the system call.
 pub const FLAG_UNREGISTER: i32 = 1;
 
@@ -110,11 +110,21 @@ pub const SLICE_ENABLED: u32 = 1 << 5;
 /// The number of active bytes in the original ABI, where the kernel has no `AT_RSEQ_FEATURE_SIZE`.
 pub const ORIGINAL_FEATURE_SIZE: u32 = 20;
 
+// What everybody else reads and writes these structures by.
 const _: () = {
-    assert!(size_of::<Rseq>() == 32 && align_of::<Rseq>() == 32);
-    assert!(offset_of!(Rseq, cpu_id) == 4 && offset_of!(Rseq, rseq_cs) == 8 && offset_of!(Rseq, node_id) == 20);
-    assert!(offset_of!(Rseq, mm_cid) == 24 && offset_of!(Rseq, slice_ctrl) == 28);
-    assert!(size_of::<Descriptor>() == 32 && align_of::<Descriptor>() == 32);
-    assert!(offset_of!(Descriptor, start_ip) == 8 && offset_of!(Descriptor, post_commit_offset) == 16);
-    assert!(offset_of!(Descriptor, abort_ip) == 24);
+    use rseq_abi::{area, descriptor};
+    assert!(size_of::<Rseq>() == area::LENGTH as usize && align_of::<Rseq>() == 32);
+    assert!(offset_of!(Rseq, cpu_id_start) == area::CPU_ID_START as usize);
+    assert!(offset_of!(Rseq, cpu_id) == area::CPU_ID as usize);
+    assert!(offset_of!(Rseq, rseq_cs) == area::RSEQ_CS as usize);
+    assert!(offset_of!(Rseq, flags) == area::FLAGS as usize);
+    assert!(offset_of!(Rseq, node_id) == area::NODE_ID as usize);
+    assert!(offset_of!(Rseq, mm_cid) == area::MM_CID as usize);
+    assert!(offset_of!(Rseq, slice_ctrl) == area::SLICE_CTRL as usize);
+    assert!(size_of::<Descriptor>() == descriptor::LENGTH as usize && align_of::<Descriptor>() == 32);
+    assert!(offset_of!(Descriptor, version) == descriptor::VERSION as usize);
+    assert!(offset_of!(Descriptor, flags) == descriptor::FLAGS as usize);
+    assert!(offset_of!(Descriptor, start_ip) == descriptor::START as usize);
+    assert!(offset_of!(Descriptor, post_commit_offset) == descriptor::POST_COMMIT_OFFSET as usize);
+    assert!(offset_of!(Descriptor, abort_ip) == descriptor::ABORT as usize);
 };

@@ -8,9 +8,10 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
+use rseq_abi::outcome;
 use syn::{Block, Ident, Stmt, StmtMacro};
 
-use crate::ids::{ExitId, OutsideId, TypeId};
+use crate::ids::{ExitId, Id, OutsideId, TypeId};
 use crate::ir::Program;
 
 /// Quotes what the macro itself says: resolved where the macro is defined, so that a name of the
@@ -45,16 +46,20 @@ pub fn typed(id: TypeId) -> Ident {
     own(format_args!("type_{id}"))
 }
 
+/// The name of the value that Rust puts into a register.
+pub fn in_register(register: impl Id) -> Ident {
+    own(format_args!("s{}", register.number()))
+}
+
 /// All that was evaluated before the window.
 pub fn operands(program: &Program) -> TokenStream {
     let operands = program.window.outside.ids().map(outside);
     hidden!((#(#operands,)*))
 }
 
-/// The number with which a window leaves by this exit: the first that `Outcome` in rseq-core leaves
-/// to exits, and the following.
+/// The number with which a window leaves by this exit.
 pub fn exit_number(exit: ExitId) -> usize {
-    2 + exit.0
+    outcome::FIRST_EXIT + exit.0
 }
 
 /// The kind of index that the section uses.

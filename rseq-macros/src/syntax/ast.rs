@@ -228,6 +228,11 @@ impl Comparison {
         }
     }
 
+    /// It is the same for numbers with a sign and without.
+    pub fn is_equality(self) -> bool {
+        matches!(self, Self::Eq | Self::Ne)
+    }
+
     /// The comparison that says the same of the operands in each other's place.
     pub fn mirrored(self) -> Self {
         match self {
