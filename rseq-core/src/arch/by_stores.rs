@@ -8,8 +8,8 @@
 //! signal took it out; but what it mixed must not come into force with another one. So arming
 //! begins by setting the length to 0, for sections of handlers that come in between; and a section
 //! that is aborted sets it to 0, for one that it interrupted between that and arming. What is in
-//! force always covers nothing, or one window, whole (`tests/protocol/by_stores.rs` of the facade tries
-//! every schedule).
+//! force always covers nothing, or one window, whole (`tests/protocol/by_stores.rs` of the facade
+//! tries every schedule).
 //!
 //! **No relocation asks for thread-local storage.** One code goes into executables and shared
 //! objects. Where an executable's linker has put the block is found out at run time, in cold code,

@@ -36,8 +36,8 @@ impl Tls {
     }
 }
 
-/// Defines what a machine has. (The asm of its thread block is the signature's lines, an instruction
-/// that traps, and the lines of the descriptor's start, length 0 and abort, `22b`.)
+/// Defines what a machine has. (The asm of its thread block is the signature's lines, an
+/// instruction that traps, and the lines of the descriptor's start, length 0 and abort, `22b`.)
 macro_rules! machine {
     (
         SIGNATURE = $number:literal;

@@ -10,7 +10,8 @@ use crate::abi::Descriptor;
 /// the handlers that interrupt it.
 #[repr(C)]
 pub(crate) struct State {
-    /// The descriptor that it arms: see [`new_descriptor`](super::settings::new_descriptor). Null for the usual one.
+    /// The descriptor that it arms: see [`new_descriptor`](super::settings::new_descriptor). Null
+    /// for the usual one.
     pub(super) descriptor: AtomicPtr<Descriptor>,
     /// The section that began last and hasn't ended.
     pub(super) open: Memory,

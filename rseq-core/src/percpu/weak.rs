@@ -2,9 +2,9 @@
 //! window that finds the limit of some slots finds the first of them. The machine's own order is
 //! asked of herd7 as well, where that is installed.
 //!
-//! The stand-ins for [`PerCpu::open`](super::PerCpu::open) here are its stores and its fence, in the
-//! order that `tests::windows_find_the_first_slot_before_the_limit` holds it to; for a window its
-//! loads, which the goldens show.
+//! The stand-ins for [`PerCpu::open`](super::PerCpu::open) here are its stores and its fence, in
+//! the order that `tests::windows_find_the_first_slot_before_the_limit` holds it to; for a window
+//! its loads, which the goldens show.
 use std::collections::HashSet;
 use std::vec::Vec;
 

@@ -178,9 +178,9 @@ pub(crate) fn of_block(block: *mut ThreadBlock) -> Located {
 
 /// Areas that no instruction reaches from the thread pointer are those of a shared object for which
 /// the loader had no static TLS, where libc has none either. With glibc that isn't found out by who
-/// runs a section: see [`find_areas`](crate::registration::find_areas). Other dynamic loaders know no more static TLS than
-/// that of what is loaded at the start. (They have no areas of their own, so all that is within
-/// reach is below the thread pointer.)
+/// runs a section: see [`find_areas`](crate::registration::find_areas). Other dynamic loaders know
+/// no more static TLS than that of what is loaded at the start. (They have no areas of their own,
+/// so all that is within reach is below the thread pointer.)
 #[inline(always)]
 fn areas_are_far() -> bool {
     cfg!(all(not(target_env = "gnu"), not(target_feature = "crt-static"))) && area_distance().cast_signed() >= 0
@@ -190,9 +190,9 @@ fn areas_are_far() -> bool {
 /// from there. The same for every thread.
 ///
 /// A constant, which the compiler may load once for several windows, or ahead of a loop:
-/// [`find_areas`](crate::registration::find_areas) has stored it before any code runs that isn't run ahead of `main`
-/// itself. Such code may find an older one, and goes the slow way by that: to an area that isn't
-/// registered.
+/// [`find_areas`](crate::registration::find_areas) has stored it before any code runs that isn't
+/// run ahead of `main` itself. Such code may find an older one, and goes the slow way by that: to
+/// an area that isn't registered.
 #[inline(always)]
 pub(crate) fn area_for_windows() -> usize {
     if areas_are_far() {

@@ -1,5 +1,5 @@
-//! A thread's code, which is run anew for each of its steps, from its beginning, with what its words
-//! answered up to there; at the first step that has no answer yet it is left.
+//! A thread's code, which is run anew for each of its steps, from its beginning, with what its
+//! words answered up to there; at the first step that has no answer yet it is left.
 
 use core::cell::RefCell;
 use core::sync::atomic::Ordering::{self, Relaxed, Release};
