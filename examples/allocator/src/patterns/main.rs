@@ -26,7 +26,7 @@ use choice::{Choice, NAMES, VARIABLE};
 #[global_allocator]
 static ALLOCATOR: Choice = Choice::new();
 
-/// What is allocated.
+/// The objects that are allocated.
 #[derive(Args, Clone, Copy)]
 struct Plan {
     /// The bytes of an object
@@ -40,7 +40,7 @@ struct Plan {
 /// A way to allocate and free.
 struct Pattern {
     name: &'static str,
-    /// What the numbers are.
+    /// The unit of the numbers.
     unit: &'static str,
     run: fn(Plan) -> Vec<f64>,
     /// Times are compared; bytes are told.

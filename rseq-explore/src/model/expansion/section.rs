@@ -71,13 +71,13 @@ impl<I: ModelIndex> Section<I> {
 }
 
 impl<I: ModelIndex> Prepared<I> {
-    /// What stands for the thread descriptor.
+    /// The stand-in for the thread descriptor.
     #[must_use]
     pub fn descriptor(&self) -> *const () {
         descriptor()
     }
 
-    /// What stands for the thread's area.
+    /// The stand-in for the thread's area.
     #[must_use]
     pub fn area(&self) -> *const () {
         area()
@@ -136,7 +136,7 @@ pub fn window_repeated<I: ModelIndex, C: Copy, const N: usize>(
     }
 }
 
-/// What stands for the area of the running thread.
+/// The stand-in for the area of the running thread.
 #[must_use]
 pub fn area_for_windows() -> usize {
     area().addr()

@@ -7,16 +7,15 @@ use std::rc::Rc;
 use rseq::Word;
 
 use super::section::{ModelIndex, area, descriptor};
-use crate::model::CPUS;
 use crate::model::code::Code;
-use crate::model::kernel::{Descriptor, Thread};
+use crate::model::kernel::{CPUS, Descriptor, Thread};
 use crate::model::running::{self, comes_to};
 
 /// A window that runs, with its registers.
 #[derive(Debug)]
 pub struct ModelWindow<I, const N: usize> {
     code: &'static Code,
-    /// What its steps work on. Values are zero-extended.
+    /// The registers that its steps work on. Values are zero-extended.
     pub registers: [usize; N],
     index: PhantomData<I>,
 }
@@ -40,7 +39,7 @@ impl<I: ModelIndex, const N: usize> ModelWindow<I, N> {
         Self { code, registers, index: PhantomData }
     }
 
-    /// Whether the thread goes on with the abort handler instead of this step.
+    /// True if the thread goes on with the abort handler instead of this step.
     pub fn is_aborted(&self, step: usize) -> bool {
         !comes_to(self.code, step)
     }
@@ -60,20 +59,20 @@ impl<I: ModelIndex, const N: usize> ModelWindow<I, N> {
         thread_of(area).area.in_force.set(None);
     }
 
-    /// Whether the thread descriptor is still in force.
+    /// True if the thread descriptor is still in force.
     #[must_use]
     pub fn check_armed(&self, area: usize, descriptor: usize) -> bool {
         thread_with(descriptor);
         matches!(thread_of(area).area.in_force.get(), Some(Descriptor::OfThread))
     }
 
-    /// Whether the thread still has the index.
+    /// True if the thread still has the index.
     #[must_use]
     pub fn check_index(&self, area: usize, index: usize) -> bool {
         I::of(&thread_of(area)) == index
     }
 
-    /// Whether the thread's CPU has a slot.
+    /// True if the thread's CPU has a slot.
     #[must_use]
     pub fn check_registered(&self, area: usize) -> bool {
         thread_of(area).area.cpu.get() < CPUS
@@ -103,7 +102,7 @@ impl<I: ModelIndex, const N: usize> ModelWindow<I, N> {
         first != 0 && index < CPUS
     }
 
-    /// What is at an address.
+    /// The word at an address.
     ///
     /// # Safety
     /// A place of the section, which may be read.
