@@ -107,7 +107,7 @@ const SPARE_WORDS: usize = size_of::<Rseq>() / size_of::<u32>();
 #[allow(dead_code, reason = "where no area is addressed there is none")]
 pub(crate) const OWN_AREA: isize = offset_of!(ThreadBlock, own_area) as isize;
 
-/// Where windows find the number of CPU ids that have a slot, in [`FAST`].
+/// Where windows find the number of CPU ids that have a slot, in [`FAST`](crate::arch::FAST).
 pub const CPUS_OFFSET: usize = offset_of!(Fast, cpus);
 
 impl Fast {
