@@ -19,12 +19,13 @@ use std::{array, thread};
 use super::code::{Code, section};
 use super::golden;
 use rseq::PerCpu;
+use rseq_operations as whole;
+use rseq_operations::librseq::{self, Node, Pair, Record, Table, WORDS};
+use rseq_operations::slab::{self, CAPACITY, Slab};
 use support::fixture::Fixture;
 use support::{
     Count, Disturbance, forced_portable, in_processes, lists, restartable, run_on, slabs, with_own_registration,
 };
-use whole::librseq::{self, Node, Pair, Record, Table, WORDS};
-use whole::slab::{self, CAPACITY, Slab};
 
 /// A function of the fixture, what it does, and librseq's instructions for the same.
 type Operation = (&'static str, &'static str, Option<(usize, usize)>);
@@ -81,15 +82,6 @@ fn counts_are_those_of_the_table() {
         return;
     }
     assert_eq!(&text[start..end], found, "read what changed, then BLESS=1 cargo test --test machine_code operations");
-}
-
-/// The operations as they are.
-#[path = "../../examples/operations"]
-mod whole {
-    use rseq::rseq;
-
-    pub mod librseq;
-    pub mod slab;
 }
 
 /// The same by sections that nothing interrupts, because they aren't armed.
@@ -263,7 +255,7 @@ fn items(count: usize) -> Vec<*mut u8> {
     (1..=count).map(ptr::without_provenance_mut).collect()
 }
 
-/// What the slabs hold, all in one slot.
+/// The items of the slabs, all in one slot.
 fn held(slabs: &PerCpu<Slab>) -> Vec<*mut u8> {
     let mut held: Vec<Vec<*mut u8>> = slabs.iter().map(|slab| slab.items().collect()).collect();
     held.retain(|items| !items.is_empty());

@@ -10,7 +10,7 @@ pub struct Node {
 static LISTS: ::rseq::PerCpu<AtomicPtr<Node>> = ::rseq::PerCpu::new();
 static HITS: ::rseq::PerCpu<AtomicU64> = ::rseq::PerCpu::new();
 
-/// What an expansion could name by mistake, when it is something else here.
+/// Names that an expansion could use by mistake, when they are something else here.
 #[allow(dead_code, non_camel_case_types)]
 mod shadows {
     pub mod core {}
@@ -70,7 +70,7 @@ fn in_the_window(items: *mut AtomicU64, at: &AtomicUsize, list: &AtomicPtr<Node>
     }
 }
 
-fn main() {
+pub(crate) fn main() {
     let mut item = AtomicU64::new(7);
     let mut node = Node { next: AtomicPtr::default(), value: AtomicU64::new(9) };
     let list = AtomicPtr::new(&raw mut node);

@@ -7,7 +7,7 @@ fn hits() -> u64 {
     HITS.iter().map(|slot| slot.load(Relaxed)).sum()
 }
 
-/// What an expansion could name by mistake, when it is something else here.
+/// Names that an expansion could use by mistake, when they are something else here.
 mod shadows {
     #![allow(dead_code, non_camel_case_types)]
     pub mod core {}
@@ -74,7 +74,7 @@ trait OnEverything: Sized {
 
 impl<T> OnEverything for T {}
 
-fn main() {
+pub(crate) fn main() {
     assert!(hit(&HITS) < rseq::slots());
     assert_eq!(hits(), 1);
 }
