@@ -51,7 +51,8 @@ fn write_crate(sections: usize) -> PathBuf {
     );
     let mut source = String::from(
         "use rseq::{PerCpu, rseq};\nuse std::ptr::NonNull;\nuse std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};\n\
-         static HITS: PerCpu<AtomicU64> = PerCpu::new();\n#[derive(Default)]\npub struct Node { next: AtomicPtr<Node> }\n\
+         static HITS: PerCpu<AtomicU64> = PerCpu::new();\n\
+         #[derive(Default)]\npub struct Node { next: AtomicPtr<Node> }\n\
          static LISTS: PerCpu<AtomicPtr<Node>> = PerCpu::new();\n",
     );
     for number in 0..sections {

@@ -102,6 +102,15 @@ fn processes_measure_for_the_one_that_started_them() {
     assert!(!program.file("target").exists(), "the measurements went elsewhere");
 }
 
+/// Threads that wait for each other come to an end, however many of them put and take.
+#[test]
+fn items_flow_between_threads() {
+    let tables = Program::new().measures(&["--only", "flow,pipeline,empty", "--threads", "1,3"]);
+    for title in ["flow: ", "pipeline: ", "empty: "] {
+        assert_eq!(tables.lines().filter(|line| line.starts_with(title)).count(), 2, "{tables}");
+    }
+}
+
 #[test]
 fn measurements_become_pictures() {
     let program = Program::new();

@@ -212,7 +212,10 @@ impl Viewer<'_> {
         // A window that is published leaves there by itself if it is no longer armed.
         let also = first.filter(|_| matches!(self.code.arming, Arming::Published { .. }));
         let aborted = [Some(self.descriptor.abort), also];
-        let is_check = |instruction: &&Instruction| matches!(instruction.flow, Flow::Branch(target) if aborted.contains(&Some(target)));
+        let is_check = |instruction: &&Instruction| match instruction.flow {
+            Flow::Branch(target) => aborted.contains(&Some(target)),
+            _ => false,
+        };
         self.code.window.iter().rfind(is_check).map_or(self.descriptor.start, Instruction::next)
     }
 

@@ -15,6 +15,7 @@ mod check;
 mod emit;
 mod error;
 mod frame;
+mod ids;
 mod ir;
 mod lower;
 #[cfg(feature = "mutants")]

@@ -1,4 +1,4 @@
-//! What the macro accepts and refuses. `TRYBUILD=overwrite cargo test --test language ui`
+//! Sections that the macro accepts and refuses. `TRYBUILD=overwrite cargo test --test language ui`
 //! blesses the messages; read their diff.
 
 #[test]

@@ -1,6 +1,6 @@
 //! The machine code of the hot paths, in `goldens/x86_64`: `BLESS=1 cargo test --test machine_code
-//! codegen` writes it anew, to be read before it is committed. Whatever compiler is used, the fast path must
-//! make no call, no system call and use no lock.
+//! codegen` writes it anew, to be read before it is committed. Whatever compiler is used, the fast
+//! path must make no call, no system call and use no lock.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use std::fmt::Write;
@@ -103,7 +103,7 @@ fn check_section(name: &str, most: usize) -> Vec<Instruction> {
     path
 }
 
-/// What a function's fast path takes: its instructions, those of them from the first arming to the
+/// A function's fast path in numbers: its instructions, those of them from the first arming to the
 /// last disarming, and the bytes of the whole function. `None` if it is never armed. Of a copy, the
 /// shortest way has that of many bytes, which is one instruction: see [`check_copying`].
 fn counts(code: &Code) -> [Option<usize>; 3] {

@@ -1,4 +1,4 @@
-//! What is compared with a file that holds for one compiler's code.
+//! Goldens: files that hold for one compiler's code.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use support::fixture::print_of;
 /// The goldens and tables are of this compiler's code.
 const COMPILER: &str = "rustc 1.95.";
 
-/// Whether this is the compiler that goldens are of; says so if what is of them is therefore
+/// `true` if this is the compiler that goldens are of; says so if what is of them is therefore
 /// skipped. `BLESS=1` has no effect with another one.
 pub fn is_of_this_compiler(what: &str) -> bool {
     let version = print_of(Command::new("rustc").arg("--version"));
@@ -19,7 +19,7 @@ pub fn is_of_this_compiler(what: &str) -> bool {
     is_same
 }
 
-/// Whether goldens are to be written instead of compared.
+/// `true` if goldens are to be written instead of compared.
 pub fn is_blessing() -> bool {
     std::env::var_os("BLESS").is_some()
 }

@@ -49,7 +49,7 @@ fn text(objdump: &Path, object: &Path, function: &str) -> String {
     let is_instruction = |line: &&str| line.starts_with(char::is_whitespace);
     let mut text = String::new();
     for line in lines.filter(is_instruction) {
-        // What objdump calls an address depends on what else is in the file.
+        // The name that objdump has for an address depends on what else is in the file.
         let words: Vec<&str> = line.split_whitespace().filter(|word| !word.starts_with('<')).collect();
         writeln!(text, "{}", words.join(" ")).expect("a string takes everything");
     }

@@ -1,4 +1,4 @@
-//! What operations take where sections don't run restartably: the portable mode's instructions,
+//! The cost of operations where sections don't run restartably: the portable mode's instructions,
 //! counted by valgrind, under which the kernel has no such system call. `BLESS=1 cargo test --test
 //! machine_code instructions` writes the golden anew.
 //!
@@ -53,7 +53,7 @@ fn own(profile: &str, program: &Path) -> u64 {
     sum
 }
 
-/// What a line of a profile says that its position cost.
+/// The cost of a position, by its line of a profile.
 fn cost(line: &str) -> Option<u64> {
     let (position, cost) = line.split_once(' ')?;
     position.parse::<u64>().ok().and_then(|_| cost.parse().ok())

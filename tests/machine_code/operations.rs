@@ -255,7 +255,7 @@ fn items(count: usize) -> Vec<*mut u8> {
     (1..=count).map(ptr::without_provenance_mut).collect()
 }
 
-/// What the slabs hold, all in one slot.
+/// The items of the slabs, all in one slot.
 fn held(slabs: &PerCpu<Slab>) -> Vec<*mut u8> {
     let mut held: Vec<Vec<*mut u8>> = slabs.iter().map(|slab| slab.items().collect()).collect();
     held.retain(|items| !items.is_empty());

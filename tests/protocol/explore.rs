@@ -120,7 +120,7 @@ fn add_behind() {
     );
 }
 
-/// What an operation on items did, by their numbers.
+/// The account of an operation on items, by their numbers.
 #[derive(Debug, Default)]
 struct Done {
     put: Vec<usize>,
@@ -189,7 +189,7 @@ fn lists() {
         let node = unsafe { librseq::list_pop(&LISTS) };
         Done { took: node.into_iter().map(number).collect(), ..Done::default() }
     }
-    /// What a pop that took the first for the one behind it would spoil.
+    /// Operations that a pop would spoil which took the first for the one behind it.
     fn pop_two_and_push_one() -> Done {
         // SAFETY: as above; what was popped is in no list.
         unsafe {
@@ -309,7 +309,7 @@ mod types {
         first
     }
 
-    /// What lies in so many of the first cells.
+    /// The items in so many of the first cells.
     fn items<T: Copy>(cells: &Cells<T, ROOM>, count: &AtomicUsize) -> Vec<T> {
         // SAFETY: as many were pushed, and numbers are copied.
         (0..count.load(Relaxed)).map(|at| unsafe { cells.take(at) }).collect()

@@ -225,7 +225,8 @@ fn places_found_in_the_window() {
     assert_eq!(slots.count(), 1);
 }
 
-/// What librseq has, in threads: nodes come from boxes and are freed when they have been popped.
+/// librseq's operations, in threads: nodes come from boxes and are freed when they have been
+/// popped.
 #[test]
 fn lists_whose_nodes_are_freed() {
     let lists: PerCpu<AtomicPtr<Node>> = PerCpu::new();
@@ -243,7 +244,7 @@ fn lists_whose_nodes_are_freed() {
             popped.fetch_add(pop().unwrap_or(0) as usize, Relaxed);
         }
     });
-    // What other slots hold, taken without sections: none is on its way.
+    // Nodes of other slots, taken without sections: none is on its way.
     for head in &lists {
         let mut next = head.load(Relaxed);
         while let Some(node) = NonNull::new(next) {

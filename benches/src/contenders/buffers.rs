@@ -23,7 +23,10 @@ struct Buffer {
 }
 
 thread_local! {
-    static OWN: Buffer = const { Buffer { len: AtomicUsize::new(0), items: [const { AtomicUsize::new(0) }; CAPACITY] } };
+    static OWN: Buffer = const {
+        let items = [const { AtomicUsize::new(0) }; CAPACITY];
+        Buffer { len: AtomicUsize::new(0), items }
+    };
 }
 
 /// Items of a word.

@@ -6,6 +6,7 @@ mod buffers;
 #[cfg_attr(not(target_arch = "x86_64"), path = "by_hand/none.rs")]
 pub mod by_hand;
 mod counters;
+mod flows;
 pub mod getcpu;
 mod librseq;
 mod lists;
@@ -37,7 +38,7 @@ impl Structure {
 }
 
 /// All structures.
-pub const STRUCTURES: [Structure; 12] = [
+pub const STRUCTURES: [Structure; 15] = [
     Structure { name: "counter", operation: "add to one, over and over", make: counters::one },
     Structure { name: "counters", operation: "add to 64 in turn", make: counters::in_turn },
     Structure { name: "list", operation: "pop and push", make: lists::contenders },
@@ -46,6 +47,9 @@ pub const STRUCTURES: [Structure; 12] = [
     Structure { name: "pool", operation: "take and return", make: pools::one },
     Structure { name: "pool-four", operation: "take four and return them", make: pools::four },
     Structure { name: "ring", operation: "push 16 and take them", make: queues::contenders },
+    Structure { name: "flow", operation: "push a word, or pop another thread's", make: flows::words },
+    Structure { name: "pipeline", operation: "take a buffer and hand it over, or return it", make: flows::buffers },
+    Structure { name: "empty", operation: "pop where nothing is", make: flows::empty },
     Structure { name: "otel-counter", operation: "add to a metric", make: telemetry::counters },
     Structure { name: "otel-histogram", operation: "record to a metric", make: telemetry::histograms },
     Structure { name: "aborts", operation: "sections with longer and longer prepares", make: aborts::contenders },

@@ -1,6 +1,9 @@
 //! The contenders: things to measure.
 
 use std::arch::asm;
+use std::hint::spin_loop;
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 /// So many operations are done at a time.
@@ -10,9 +13,56 @@ pub const BATCH: usize = 64;
 pub struct Contender {
     /// Its name in tables and files.
     pub name: String,
-    pub(crate) run: Box<dyn Fn() + Sync>,
-    pub(crate) aborts: Option<Box<dyn Fn() -> u64 + Sync>>,
-    pub(crate) signals: Option<Duration>,
+    pub(super) run: Box<dyn Fn(&Seat<'_>) + Sync>,
+    /// Follows each race.
+    pub(super) tidy: Box<dyn Fn() + Sync>,
+    pub(super) aborts: Option<Box<dyn Fn() -> u64 + Sync>>,
+    pub(super) signals: Option<Duration>,
+}
+
+/// The place of a thread in a race.
+#[derive(Clone, Copy)]
+pub(super) struct Seat<'r> {
+    /// Its number.
+    pub thread: usize,
+    /// The number of all.
+    pub threads: usize,
+    pub is_over: &'r (dyn Fn() -> bool + Sync),
+}
+
+impl Seat<'_> {
+    /// Tries until it is done, or the race is over: what it waits for may be up to other threads.
+    fn until(&self, done: impl Fn() -> bool) {
+        for turn in 1.. {
+            if done() || (self.is_over)() {
+                return;
+            }
+            // There may be more threads than CPUs.
+            if turn % 64 == 0 { thread::yield_now() } else { spin_loop() }
+        }
+    }
+}
+
+/// A contender whose threads put items somewhere, if their numbers are even, or take what others
+/// put there. One that is alone does both. Either is an operation, and done again while it says
+/// that there is no room, or no item.
+pub fn flow(
+    name: impl Into<String>,
+    put: impl Fn(usize) -> bool + Sync + 'static,
+    take: impl Fn() -> bool + Send + Sync + 'static,
+) -> Contender {
+    let take = Arc::new(take);
+    let again = Arc::clone(&take);
+    let run = move |seat: &Seat<'_>| {
+        for number in 0..BATCH {
+            // One that is alone takes turns: nobody else would make room for it.
+            let turn = if seat.threads == 1 { number } else { seat.thread };
+            if turn.is_multiple_of(2) { seat.until(|| put(number)) } else { seat.until(&*take) }
+        }
+    };
+    // The race left some items, and the next one isn't to begin with them.
+    let tidy = move || while again() {};
+    Contender { run: Box::new(run), tidy: Box::new(tidy), ..Contender::of_batches(name, || {}) }
 }
 
 /// A contender by a function that does one operation, with its number in the batch.
@@ -44,7 +94,7 @@ pub fn in_register<T>(reference: &T) -> &T {
 impl Contender {
     /// A contender by a function that does [`BATCH`] operations.
     pub fn of_batches(name: impl Into<String>, run: impl Fn() + Sync + 'static) -> Self {
-        Self { name: name.into(), run: Box::new(run), aborts: None, signals: None }
+        Self { name: name.into(), run: Box::new(move |_| run()), tidy: Box::new(|| {}), aborts: None, signals: None }
     }
 
     /// Known as well is how often its sections were aborted so far.
@@ -62,7 +112,7 @@ impl Contender {
     }
 
     /// How often its sections were aborted, where that is known.
-    pub(crate) fn aborts(&self) -> Option<u64> {
+    pub(super) fn aborts(&self) -> Option<u64> {
         self.aborts.as_ref().map(|aborts| aborts())
     }
 }

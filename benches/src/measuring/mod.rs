@@ -11,7 +11,7 @@ mod signals;
 mod statistics;
 
 pub use blocks::{Plan, measure};
-pub use contender::{BATCH, Contender, contender, hidden, in_register};
+pub use contender::{BATCH, Contender, contender, flow, hidden, in_register};
 pub use cpus::{available_cpus, pin};
 pub use sheet::{Measurement, Sheet, machine, read};
 pub use statistics::{Quartiles, ratios, table, times};

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::thread;
 use std::time::Instant;
 
-use super::contender::{BATCH, Contender};
+use super::contender::{BATCH, Contender, Seat};
 use super::cpus::{available_cpus, pin};
 use super::signals::Signals;
 
@@ -33,11 +33,12 @@ pub fn race(contender: &Contender, threads: usize, quota: usize) -> Outcome {
             // With more threads than CPUs it is the scheduler's choice where they run.
             let cpu = (threads <= cpus.len()).then(|| cpus[number]);
             let (builder, race) = (thread::Builder::new().stack_size(STACK), &race);
-            builder.spawn_scoped(scope, move || race.run(cpu)).expect("the machine has room for the threads")
+            builder.spawn_scoped(scope, move || race.run(number, cpu)).expect("the machine has room for the threads")
         };
         let started: Vec<_> = (0..threads).map(start).collect();
         started.into_iter().map(|thread| thread.join().expect("contenders don't panic")).collect()
     });
+    (contender.tidy)();
     race.outcome(&done, threads.min(cpus.len()))
 }
 
@@ -69,16 +70,18 @@ impl<'c> Race<'c> {
     }
 
     /// The work of a thread.
-    fn run(&self, cpu: Option<usize>) -> Done {
+    fn run(&self, thread: usize, cpu: Option<usize>) -> Done {
         cpu.inspect(|&cpu| pin(cpu));
-        // The first time isn't measured: registration, memory.
-        (self.contender.run)();
+        let seat = Seat { thread, threads: self.threads, is_over: &|| self.is_over() };
+        // The first time isn't measured: registration, memory. Nobody waits for others in it: they may
+        // have done theirs.
+        (self.contender.run)(&Seat { is_over: &|| true, ..seat });
         let _signals = self.contender.signals.map(Signals::every);
         self.wait_for_all();
         let begin = cpu_time();
         let mut batches = 0;
-        while self.through.load(Relaxed) < self.threads {
-            (self.contender.run)();
+        while !self.is_over() {
+            (self.contender.run)(&seat);
             batches += 1;
             if batches == self.quota {
                 self.is_through();
@@ -100,6 +103,10 @@ impl<'c> Race<'c> {
         if self.through.fetch_add(1, SeqCst) + 1 == self.threads {
             self.end.get_or_init(|| Moment::now(self.contender));
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.through.load(Relaxed) == self.threads
     }
 
     fn outcome(self, done: &[Done], busy_cpus: usize) -> Outcome {
@@ -141,9 +148,9 @@ fn cpu_time() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measuring::contender;
-    use std::sync::Arc;
+    use crate::measuring::{contender, flow};
     use std::sync::atomic::AtomicU64;
+    use std::sync::{Arc, Mutex};
 
     #[test]
     fn each_thread_does_its_part() {
@@ -157,6 +164,35 @@ mod tests {
         assert!(outcome.ns > 0.0 && outcome.cpu_ns > 0.0);
         assert_eq!(outcome.aborts_per_million, None);
         assert!(outcome.least_share > 0.0 && outcome.least_share <= 1.0, "{}", outcome.least_share);
+    }
+
+    /// Neither those that put nor those that take wait for what never comes, and nothing is left.
+    #[test]
+    fn items_flow_from_thread_to_thread() {
+        for threads in [1, 2, 3, 8] {
+            let (put, taken) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+            let (sum, rest) = (Arc::clone(&put), Arc::clone(&taken));
+            let there = Arc::new(Mutex::new(0));
+            let from = Arc::clone(&there);
+            let has_room = move |_| {
+                let mut there = there.lock().expect("nobody panics");
+                let room = *there < 5;
+                *there += u64::from(room);
+                sum.fetch_add(room.into(), Relaxed);
+                room
+            };
+            let has_one = move || {
+                let mut there = from.lock().expect("nobody panics");
+                let one = *there > 0;
+                *there -= u64::from(one);
+                rest.fetch_add(one.into(), Relaxed);
+                one
+            };
+            let outcome = race(&flow("", has_room, has_one), threads, 3);
+            assert!(outcome.least_share > 0.0);
+            let [put, taken] = [put, taken].map(|count| count.load(Relaxed));
+            assert!(put == taken && put >= (3 * BATCH / 2) as u64, "{put} put and {taken} taken by {threads}");
+        }
     }
 
     #[test]

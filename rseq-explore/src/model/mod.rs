@@ -42,12 +42,12 @@
 
 mod code;
 mod event;
+#[doc(hidden)]
+pub mod expansion;
 mod kernel;
 mod path;
 mod running;
 mod schedule;
-mod section;
-mod window;
 mod world;
 
 use std::cell::RefCell;
@@ -58,6 +58,8 @@ pub use rseq::{CpuId, MmCid};
 
 use self::code::Address;
 pub use self::event::Wrong;
+#[doc(hidden)]
+pub use self::expansion as __private;
 pub use self::kernel::{Broken, CPUS};
 use self::kernel::{Commits, Thread};
 pub use self::path::Bounds;
@@ -82,18 +84,6 @@ macro_rules! model {
     ($($tokens:tt)*) => {
         $crate::model::__private::section! { [$crate::model] [model] $($tokens)* }
     };
-}
-
-/// The crate that expansions use: that of `rseq`, with the model's sections and windows in the
-/// place of the machine's.
-#[doc(hidden)]
-pub mod __private {
-    pub use rseq::__private::*;
-
-    pub use super::code::{Code, CodeStep};
-    pub use super::section::area_for_windows as area_for_attempts;
-    pub use super::section::{Prepared, Section, area_for_windows, passes, window_aborted, window_repeated};
-    pub use super::window::{ModelWindow, compare, compute, element_address};
 }
 
 /// The threads and handlers that came to their ends in a run.

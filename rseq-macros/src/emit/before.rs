@@ -6,7 +6,8 @@ use quote::quote;
 
 use super::tokens::{hidden, index_kind, outside, reachable, statements, unsafety};
 use super::{model, places};
-use crate::ir::{Program, Step};
+use crate::ids::OutsideId;
+use crate::ir::{Before, Program};
 use crate::resolve::{Outside, OutsideKind};
 use crate::target::{Emitter, Target};
 
@@ -15,7 +16,7 @@ pub fn steps(program: &Program, target: &Target) -> TokenStream {
     let (guarded, private) = (is_guarded(program), target.private());
     let listing = listing(program, target);
     let code = listing.as_ref().map(|listing| listing.code(&private));
-    let steps = program.steps.iter().enumerate().map(|(number, step)| match &listing {
+    let steps = program.before.iter().enumerate().map(|(number, step)| match &listing {
         Some(listing) => listing.before(number, step, &private).unwrap_or_else(|| rust(step, program, guarded, target)),
         None => rust(step, program, guarded, target),
     });
@@ -27,8 +28,9 @@ pub fn steps(program: &Program, target: &Target) -> TokenStream {
 pub fn around_window(program: &Program, target: &Target, inner: &TokenStream) -> TokenStream {
     let private = target.private();
     let point = listing(program, target).map(|listing| listing.before_window(&private));
-    let outside = program.window.outside.iter().enumerate().rev();
-    let nest = outside.fold(hidden!({ #inner }), |inner, (id, outside)| evaluate(id, outside, &inner, &private));
+    let outside = &program.window.outside;
+    let evaluated = |inner, id| evaluate(id, &outside[id], &inner, &private);
+    let nest = outside.ids().rev().fold(hidden!({ #inner }), evaluated);
     hidden!(#point #nest)
 }
 
@@ -59,15 +61,15 @@ pub fn prepared(program: &Program, target: &Target) -> TokenStream {
 }
 
 fn is_guarded(program: &Program) -> bool {
-    program.steps.iter().any(|step| matches!(step, Step::Guard))
+    program.before.iter().any(|step| matches!(step, Before::Guard))
 }
 
 /// A step that is ordinary Rust.
-fn rust(step: &Step, program: &Program, guarded: bool, target: &Target) -> TokenStream {
+fn rust(step: &Before, program: &Program, guarded: bool, target: &Target) -> TokenStream {
     let private = target.private();
     let kind = index_kind(program.mm_cid, &private);
     match step {
-        Step::Arm => {
+        Before::Arm => {
             let enter = if target.audited {
                 hidden!(#private::Audit::enter::<#kind>(__rseq_audit))
             } else {
@@ -79,41 +81,25 @@ fn rust(step: &Step, program: &Program, guarded: bool, target: &Target) -> Token
                 hidden!(let __rseq_section = #private::core::mem::ManuallyDrop::new(#enter);)
             }
         }
-        Step::Index { name, kind } => {
+        Before::Index { name, kind } => {
             let facade = &target.facade;
             let kind = kind.as_ref().map(|kind| quote!(: #facade::#kind));
             hidden!(let #name #kind = #private::Section::index(&__rseq_section);)
         }
-        Step::Prepare(body) => statements(body),
-        // What the expressions evaluated for the window are around, and the window: see
-        // `around_window`. The guard is what arming makes.
-        Step::Guard
-        | Step::Outside
-        | Step::Publish { .. }
-        | Step::ArmWindow { .. }
-        | Step::Start
-        | Step::CheckArmed { .. }
-        | Step::CheckIndex { .. }
-        | Step::Fetch { .. }
-        | Step::CheckRegistered { .. }
-        | Step::ReadIndex { .. }
-        | Step::Slot { .. }
-        | Step::Element { .. }
-        | Step::Field { .. }
-        | Step::Load { .. }
-        | Step::Compute { .. }
-        | Step::Store { .. }
-        | Step::Copy { .. }
-        | Step::Exit { .. }
-        | Step::CommitStore { .. }
-        | Step::CommitUpdate { .. }
-        | Step::Post
-        | Step::Disarm { .. } => TokenStream::new(),
+        Before::Prepare(body) => statements(body),
+        // The guard is what arming makes. What is evaluated is around the window: see
+        // `around_window`.
+        Before::Guard | Before::Outside => TokenStream::new(),
     }
 }
 
 /// An expression that is evaluated before the window, and what comes with its value at hand.
-fn evaluate(id: usize, Outside { kind, code }: &Outside, inner: &TokenStream, private: &TokenStream) -> TokenStream {
+fn evaluate(
+    id: OutsideId,
+    Outside { kind, code }: &Outside,
+    inner: &TokenStream,
+    private: &TokenStream,
+) -> TokenStream {
     let (name, reachable) = (outside(id), reachable());
     let value = match kind {
         OutsideKind::Place => hidden!(#private::target(#code)),

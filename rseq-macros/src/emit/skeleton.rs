@@ -2,11 +2,12 @@
 
 use proc_macro2::TokenStream;
 
-use super::tokens::{allow_unsafe, exit_number, hidden, index_kind, operands, outside, reachable, typed, types_count};
+use super::tokens::{allow_unsafe, exit_number, hidden, index_kind, operands, outside, reachable, typed};
 use super::window::{self, Asm};
 use super::{audit, before, places, portable};
+use crate::ids::{ExitId, ValueId};
 use crate::ir::{OnAbort, Program};
-use crate::resolve::{OutsideKind, Statement, ValueId};
+use crate::resolve::Statement;
 use crate::target::Target;
 
 /// The whole expansion: an expression.
@@ -80,10 +81,10 @@ pub fn counter(abort: &OnAbort) -> TokenStream {
 /// A type, to be inferred, for each statement and the commit.
 pub fn types(program: &Program, private: &TokenStream) -> TokenStream {
     let reachable = reachable();
-    let types = (0..types_count(program)).map(|id| {
-        let name = typed(id);
+    let types = program.window.types().map(|ty| {
+        let name = typed(ty);
         // Steps without a type of their own have one that says nothing.
-        match program.window.statements.get(id) {
+        match program.window.statements.get(ty.0) {
             Some(Statement::Copy { .. }) => {
                 hidden!(#reachable let #name = #private::Typed::<#private::core::primitive::u8>::new();)
             }
@@ -136,8 +137,7 @@ fn over(program: &Program, private: &TokenStream) -> TokenStream {
 
 /// Opens the slots that the window finds by itself, and says what there was to do.
 fn open(program: &Program, private: &TokenStream) -> TokenStream {
-    let slots = program.window.outside.iter().enumerate().filter(|(_, outside)| outside.kind == OutsideKind::Slots);
-    let opened = slots.map(|(id, _)| {
+    let opened = program.window.slots().map(|id| {
         let name = outside(id);
         hidden!(#private::core::cmp::Ord::max(__rseq_opened, #private::PerCpu::open(#name)))
     });
@@ -168,7 +168,7 @@ pub fn on_abort(abort: &OnAbort, private: &TokenStream) -> TokenStream {
 
 /// The number of the last exit; what is above it has committed.
 fn last_exit(program: &Program) -> usize {
-    exit_number(program.exits()) - 1
+    exit_number(ExitId(program.exits().len())) - 1
 }
 
 /// The values of the exits, with the values of the window that they name.
@@ -182,7 +182,7 @@ pub fn exit_values(program: &Program) -> impl Iterator<Item = (&[ValueId], &syn:
 /// Leaves the section by the exit that the window took.
 fn exits(program: &Program, private: &TokenStream) -> TokenStream {
     let reachable = reachable();
-    let exits = exit_values(program).enumerate().map(|(exit, (names, value))| {
+    let exits = program.exits().zip(exit_values(program)).map(|(exit, (names, value))| {
         let (number, names) = (exit_number(exit), bind(program, names, private));
         hidden! {
             if __rseq_outcome.end == #number {
@@ -206,9 +206,9 @@ pub fn bind(program: &Program, values: &[ValueId], private: &TokenStream) -> Tok
         let bits = hidden!(__rseq_outcome.values[#position]);
         // SAFETY of the expansion: the window left the bits of such a value there, because it came
         // past the step that makes it.
-        match info.statement {
-            Some(statement) => {
-                let typed = typed(statement);
+        match info.ty {
+            Some(ty) => {
+                let typed = typed(ty);
                 hidden!(#allow let #name = unsafe { #private::from_bits(#typed, #bits) };)
             }
             None => {

@@ -10,6 +10,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
 use syn::{Block, Ident, Stmt, StmtMacro};
 
+use crate::ids::{ExitId, OutsideId, TypeId};
 use crate::ir::Program;
 
 /// Quotes what the macro itself says: resolved where the macro is defined, so that a name of the
@@ -35,30 +36,25 @@ pub fn located(span: Span) -> Span {
 }
 
 /// The name of an expression that was evaluated before the window.
-pub fn outside(id: usize) -> Ident {
+pub fn outside(id: OutsideId) -> Ident {
     own(format_args!("outside_{id}"))
 }
 
 /// The name of the type of a statement, or of the commit.
-pub fn typed(id: usize) -> Ident {
+pub fn typed(id: TypeId) -> Ident {
     own(format_args!("type_{id}"))
 }
 
 /// All that was evaluated before the window.
 pub fn operands(program: &Program) -> TokenStream {
-    let operands = (0..program.window.outside.len()).map(outside);
+    let operands = program.window.outside.ids().map(outside);
     hidden!((#(#operands,)*))
-}
-
-/// How many statements have a type: the commit's is the last.
-pub fn types_count(program: &Program) -> usize {
-    program.window.statements.len() + 1
 }
 
 /// The number with which a window leaves by this exit: the first that `Outcome` in rseq-core leaves
 /// to exits, and the following.
-pub fn exit_number(exit: usize) -> usize {
-    2 + exit
+pub fn exit_number(exit: ExitId) -> usize {
+    2 + exit.0
 }
 
 /// The kind of index that the section uses.

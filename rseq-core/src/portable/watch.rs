@@ -123,9 +123,15 @@ impl Watch {
     }
 }
 
+/// Threads' ids are often addresses at regular distances: a multiplication by 2^64 / golden ratio
+/// spreads them over the upper bits.
+pub(super) fn spread(thread: usize) -> usize {
+    (thread as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(32) as usize
+}
+
 /// The thread as it stands in the watched word.
 fn key(this: usize) -> usize {
-    super::spread(this) & !DEPTH
+    spread(this) & !DEPTH
 }
 
 #[cfg(test)]

@@ -5,17 +5,16 @@ use core::mem::forget;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use super::outcome::Outcome;
 use crate::abi::{Descriptor, Rseq};
-use crate::arch::audit;
+use crate::arch::{self, FAST};
 use crate::cpu::IndexKind;
 use crate::mode::{self, Mode};
-use crate::outcome::Outcome;
 use crate::percpu::Opening;
 use crate::portable;
-use crate::register::{self, Registrar};
-use crate::slice;
-use crate::thread::{FAST, Located, ThreadBlock};
-use crate::{arch, sys};
+use crate::registration::{self, Registrar};
+use crate::thread::{Located, ThreadBlock};
+use crate::{audit, fence, image, slice, sys};
 
 /// A section with a `prepare`, which has begun: its descriptor is armed, or it holds a slot in
 /// portable mode. Whatever way `prepare` is left, dropping this takes it out of force.
@@ -25,7 +24,7 @@ pub struct Section<I: IndexKind> {
     index: I,
     audit: audit::Attempt,
     /// The number of the attempt if it is restartable, else that of the sections that hold a slot.
-    #[cfg(all(debug_assertions, not(feature = "audit")))]
+    #[cfg(all(debug_assertions, not(rseq_audited)))]
     attempt: usize,
 }
 
@@ -56,25 +55,25 @@ impl<I: IndexKind> Section<I> {
     /// Begins a section that is armed, unless its index has no slot.
     #[inline(always)]
     fn arm(thread: Located) -> Option<Self> {
-        #[cfg(all(debug_assertions, not(feature = "audit")))]
+        #[cfg(all(debug_assertions, not(rseq_audited)))]
         crate::nesting::begins();
         // SAFETY: this thread's, as of just now.
         let cpu = unsafe { arch::arm(thread) }?;
-        arch::is_of_image();
+        image::is_of_image();
         Self::armed(thread, cpu, audit::Attempt::NONE)
     }
 
     /// The section that `thread` armed on this CPU, unless its index has no slot.
     #[inline(always)]
     pub(crate) fn armed(thread: Located, cpu: usize, audit: audit::Attempt) -> Option<Self> {
-        #[cfg(all(debug_assertions, not(feature = "audit")))]
+        #[cfg(all(debug_assertions, not(rseq_audited)))]
         let attempt = crate::nesting::armed();
         // SAFETY: the thread's area, of which `cpu` says that it is registered.
         unsafe { I::read(thread.area, cpu) }.map(|index| Self {
             thread,
             index,
             audit,
-            #[cfg(all(debug_assertions, not(feature = "audit")))]
+            #[cfg(all(debug_assertions, not(rseq_audited)))]
             attempt,
         })
     }
@@ -94,7 +93,7 @@ impl<I: IndexKind> Section<I> {
             thread: arch::of_block(block),
             index,
             audit: audit::Attempt::NONE,
-            #[cfg(all(debug_assertions, not(feature = "audit")))]
+            #[cfg(all(debug_assertions, not(rseq_audited)))]
             attempt: if is_portable(index) { crate::nesting::held() } else { crate::nesting::last() },
         })
     }
@@ -110,7 +109,7 @@ impl<I: IndexKind> Section<I> {
             thread: arch::locate(),
             index,
             audit: audit::Attempt::NONE,
-            #[cfg(all(debug_assertions, not(feature = "audit")))]
+            #[cfg(all(debug_assertions, not(rseq_audited)))]
             attempt: 0,
         }
     }
@@ -119,7 +118,7 @@ impl<I: IndexKind> Section<I> {
     /// is the calling thread's.
     pub(crate) fn arm_slowly(thread: Located, audit: audit::Attempt) -> Option<Self> {
         arch::thread_block()?;
-        #[cfg(all(debug_assertions, not(feature = "audit")))]
+        #[cfg(all(debug_assertions, not(rseq_audited)))]
         crate::nesting::begins();
         // SAFETY: this thread's, which has a block.
         unsafe { arch::arm_slowly(thread) }.and_then(|cpu| Self::armed(thread, cpu, audit))
@@ -135,7 +134,7 @@ impl<I: IndexKind> Section<I> {
     ///
     /// # Panics
     /// If it can't end, or went on while another one of the thread is under way.
-    #[cfg(all(debug_assertions, not(feature = "audit")))]
+    #[cfg(all(debug_assertions, not(rseq_audited)))]
     #[track_caller]
     pub fn check(&self) {
         if is_portable(self.index) {
@@ -211,7 +210,7 @@ impl<I: IndexKind> Drop for Section<I> {
         unsafe { arch::disarm(self.thread.area) };
         self.audit.left(self.thread);
         if is_portable(self.index) {
-            portable::leave(self.index.number());
+            leave_slot(self.index.number());
         }
     }
 }
@@ -257,12 +256,12 @@ pub fn window_aborted<I: IndexKind, C, const N: usize>(
     window: impl Fn(C, I) -> Outcome<N>,
 ) -> Outcome<N> {
     let ready = FAST.is_open() && thread_is_registered();
-    disarm_this_thread();
+    fence::disarm_this_thread();
     let registrar = registrar();
     // With a mode to go by, and no slot locked yet: the user's code may run here, which makes the
     // values.
     let opened = open();
-    let slot = if opened == Opening::Refused { Some(portable::enter_shared()) } else { begin::<I>(registrar) };
+    let slot = if opened == Opening::Refused { Some(holding(portable::enter_shared())) } else { begin::<I>(registrar) };
     let outcome = match slot {
         Some(slot) => {
             let section = Section::<I>::of_slot(slot);
@@ -330,7 +329,7 @@ fn enter_slowly_from_here<I: IndexKind>() -> Entered {
 #[cold]
 #[inline(never)]
 fn enter_slowly<I: IndexKind>() -> Entered {
-    disarm_this_thread();
+    fence::disarm_this_thread();
     match begin::<I>(registrar()) {
         Some(slot) => Entered { index: slot, block: arch::some_block() },
         None if arch::blocks_are_known() => Entered::AGAIN,
@@ -342,7 +341,7 @@ fn enter_slowly<I: IndexKind>() -> Entered {
 fn arm_here<I: IndexKind>() -> Entered {
     let block = arch::some_block();
     if arch::thread_block().is_none() {
-        return Entered { index: portable::enter_shared(), block };
+        return Entered { index: holding(portable::enter_shared()), block };
     }
     Section::<I>::arm_slowly(arch::of_block(block), audit::Attempt::NONE).map_or(Entered::AGAIN, |section| {
         let index = section.index.number();
@@ -356,14 +355,28 @@ fn arm_here<I: IndexKind>() -> Entered {
 fn begin<I: IndexKind>(registrar: Option<Registrar>) -> Option<usize> {
     match registrar {
         Some(registrar) if I::limit() > 0 => {
-            let own = register::ensure(registrar).is_some_and(|cpu| {
+            let own = registration::ensure(registrar).is_some_and(|cpu| {
                 // SAFETY: the calling thread's area, which is registered.
                 unsafe { I::read(arch::locate().area, cpu) }.is_some()
             });
-            (!own).then(portable::enter_shared)
+            (!own).then(|| holding(portable::enter_shared()))
         }
-        _ => Some(portable::enter()),
+        _ => Some(holding(portable::enter())),
     }
+}
+
+/// The slot that a section has just locked.
+fn holding(slot: usize) -> usize {
+    #[cfg(all(debug_assertions, not(rseq_audited)))]
+    crate::nesting::holds_slot();
+    slot
+}
+
+/// Ends the section that holds this slot.
+fn leave_slot(slot: usize) {
+    #[cfg(all(debug_assertions, not(rseq_audited)))]
+    crate::nesting::gives_slot_back();
+    portable::leave(slot);
 }
 
 /// Who registers threads in this process, `None` if sections run in portable mode.
@@ -382,14 +395,6 @@ fn thread_is_registered() -> bool {
     unsafe { (*arch::locate().area).cpu_id.load(Relaxed).cast_signed() >= 0 }
 }
 
-/// Makes sure that no section which the calling thread is inside of can commit. For what `prepare`
-/// may do only at this price: the section starts again and finds it done.
-pub(crate) fn disarm_this_thread() {
-    arch::starts_again();
-    // SAFETY: the calling thread's area.
-    unsafe { arch::disarm(arch::locate().area) };
-}
-
 /// The calling thread's area, once the mode is decided: libc's, or this crate's.
 #[must_use]
 pub fn area() -> *mut Rseq {
@@ -400,7 +405,7 @@ pub fn area() -> *mut Rseq {
 #[inline(always)]
 #[must_use]
 pub fn area_for_windows() -> usize {
-    arch::is_of_image();
+    image::is_of_image();
     arch::area_for_windows()
 }
 
@@ -409,7 +414,7 @@ pub fn area_for_windows() -> usize {
 #[inline(always)]
 #[must_use]
 pub fn area_for_attempts() -> usize {
-    arch::is_of_image();
+    image::is_of_image();
     arch::area_for_attempts()
 }
 

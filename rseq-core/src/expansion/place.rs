@@ -11,7 +11,6 @@ use core::sync::atomic::{
 use core::sync::atomic::{AtomicI64, AtomicU64};
 
 use crate::arch;
-use crate::window::Typed;
 
 /// A value that one instruction can store: 8, 16, 32 or 64 bits without padding.
 ///
@@ -136,13 +135,6 @@ impl<V, A, P> Target<V, A, P> {
     #[inline(always)]
     pub fn access(self) -> A {
         self.access
-    }
-
-    /// Its type.
-    #[inline(always)]
-    #[must_use]
-    pub fn typed(self) -> Typed<V> {
-        Typed::new()
     }
 
     /// The address as an operand.

@@ -13,14 +13,20 @@
 //! said where areas are, the sum is an address that no program has, so what runs too early faults
 //! where it stands. The resolver below sees to it that nothing does in what is loaded at the start.
 
-use core::arch::{asm, global_asm};
+#[cfg(rseq_audited)]
+mod audited;
+mod image;
+
+use core::arch::asm;
 use core::mem::offset_of;
 
-use super::any::{armed_note, image_note};
+#[cfg(rseq_audited)]
+pub(crate) use self::audited::*;
+pub(crate) use self::image::{define_image, early_end, early_symbol, early_type};
+use super::any::FAST;
 use super::blocks;
 use crate::abi::{Descriptor, Rseq};
-use crate::thread::{FAST, Fast, Located, OWN_AREA, ThreadBlock};
-use crate::{cpu, mode, register, thread};
+use crate::thread::{Fast, Located, OWN_AREA, ThreadBlock};
 
 /// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else.
 /// With the three bytes `0f b9 3d` in front it decodes as `ud1 <sig>(%rip),%edi`, which traps if it
@@ -30,101 +36,6 @@ pub(crate) const SIGNATURE: u32 = 0x5305_3053;
 /// Whether loads are done in the order of the program: "reads are not reordered with other reads"
 /// (SDM volume 3, 10.2.2).
 pub(crate) const LOADS_IN_ORDER: bool = true;
-
-/// The symbol whose resolver runs while this image is relocated, where the loader knows such
-/// symbols (glibc); it resolves to the constructor.
-macro_rules! early_symbol {
-    () => {
-        concat!(thread_block_symbol!(), "_early")
-    };
-}
-
-/// The type of the early symbol: it has a resolver. Other C libraries know none, and have
-/// the resolver itself for a constructor.
-#[cfg(target_env = "gnu")]
-macro_rules! early_type {
-    () => {
-        "STT_GNU_IFUNC"
-    };
-}
-#[cfg(not(target_env = "gnu"))]
-macro_rules! early_type {
-    () => {
-        "STT_FUNC"
-    };
-}
-
-/// The last instruction of the early function: it returns a constructor, or goes on to it.
-#[cfg(target_env = "gnu")]
-macro_rules! early_end {
-    () => {
-        "ret" // to the loader, which calls it later
-    };
-}
-#[cfg(not(target_env = "gnu"))]
-macro_rules! early_end {
-    () => {
-        "jmp rax" // on to it
-    };
-}
-
-/// What an image has for itself (see [`image`](super::image)): an abort handler, the early
-/// function, and a block in each thread. That is thread-local storage by asm, not `thread_local!`:
-/// it is there before the first access, and needs no call. An image that is unloaded must not leave
-/// an abort address behind in a descriptor that others go on using: so each has its own.
-macro_rules! define_image {
-    ($asm:ident, $begins:path, $($option:tt)*) => {
-        $crate::arch::image::image! { $asm, $crate::arch::x86_64::early_symbol!(), [
-            $crate::arch::image::part!(".text.unlikely.rseq_dsl", "axG", "progbits"),
-            ".byte 0x0f, 0xb9, 0x3d", // ud1, with the signature as its displacement
-            ".long {signature}",      // the signature
-            $crate::arch::image::hidden!(abort_handler_symbol!(), "STT_FUNC", "4"),
-            "22: notrack jmp r11",    // abort handler of every thread descriptor: go on to the section's own
-            $crate::arch::image::hidden!($crate::arch::x86_64::early_symbol!(), $crate::arch::x86_64::early_type!(), "24f - 23f"),
-            "23:",
-            concat!("lea rax, [rip + ", thread_block_symbol!(), "@tlsdesc]"), // rax = the anchor
-            "test rax, rax",          // of an executable ?
-            "js 25f",                 // yes: as it is
-            "mov rcx, [rax + 8]",     // rcx = the block's distance, if that is static
-            "test rcx, rcx",          // is it ?
-            "jns 25f",                // no
-            "sub rcx, rax",           // rcx = from the anchor to the block
-            "add rcx, {own_area}",    // rcx = from the anchor to the own area
-            concat!("mov [rip + ", fast_symbol!(), " + {words}], rcx"), // FAST.area_offset = rcx
-            "25: lea rax, [rip + {begins}]", // rax = the constructor
-            $crate::arch::x86_64::early_end!(),
-            "24:",
-            ".popsection",
-            $crate::arch::image::part!(".tdata.rseq_dsl", "awTG", "progbits"),
-            ".balign {align}",
-            $crate::arch::image::hidden!(thread_block_symbol!(), "STT_TLS", "{block}"),
-            ".long 0, 0",             // descriptor: version, flags
-            ".quad 22b, 0, 22b",      // descriptor: start, length 0, abort
-            ".zero {own_area} - 32",  // a gap: areas are aligned
-            ".long 0, -1",            // own area: cpu_id_start, cpu_id = uninitialised
-            ".zero {block} - {own_area} - 8", // own area: nothing registered, no descriptor in force; audit: nothing remembered
-            ".popsection",
-        ], [
-            signature = const $crate::arch::SIGNATURE,
-            align = const align_of::<$crate::thread::ThreadBlock>(),
-            block = const size_of::<$crate::thread::ThreadBlock>(),
-            begins = sym $begins,
-            $($option)*
-        ] }
-    };
-}
-pub(super) use {define_image, early_end, early_symbol, early_type};
-
-global_asm!(
-    concat!(".globl ", symbol!("is_linked_once")), // else a linker would take two for one
-    concat!(".hidden ", symbol!("is_linked_once")),
-    concat!(".set ", symbol!("is_linked_once"), ", 0"),
-    image_note!(),
-    fast = sym FAST,
-    words = const thread::WORDS,
-    decision = sym mode::DECISION,
-    possible = sym cpu::POSSIBLE,
-);
 
 /// The address from which static TLS is addressed.
 #[inline(always)]
@@ -164,10 +75,8 @@ pub(crate) fn is_distance(anchor: isize) -> bool {
     anchor < 0
 }
 
-/// See [`register::find_areas`].
-pub(crate) fn find_areas(words: &Fast, anchor: isize) {
-    register::find_areas(words, anchor);
-}
+/// Windows take the distance to areas for a constant: see [`area_for_windows`].
+pub(crate) const AREAS_ARE_CONSTANT: bool = true;
 
 /// The distance from the thread pointer to a thread's block, if it is the same in all threads:
 /// where the loader, or the linker, has put this image's thread-local storage into static TLS.
@@ -202,7 +111,7 @@ pub(crate) fn own_distance(of_libc: Option<isize>) -> Option<isize> {
 /// The calling thread's block, if it has one.
 #[cold]
 pub(crate) fn thread_block() -> Option<*mut ThreadBlock> {
-    static_distance().map(block_at).or_else(blocks::of_this_thread)
+    static_distance().map(block_at).or_else(|| blocks::of_thread(thread_pointer()))
 }
 
 /// The calling thread's block, which is so far from the thread pointer.
@@ -211,25 +120,11 @@ fn block_at(distance: isize) -> *mut ThreadBlock {
     core::ptr::with_exposed_provenance_mut(thread_pointer().wrapping_add_signed(distance))
 }
 
-/// The address of the abort handler of thread descriptors.
-pub(super) fn abort_handler() -> usize {
-    let address;
-    // SAFETY: takes an address.
-    unsafe {
-        asm!(
-            concat!("lea {address}, [rip + ", abort_handler_symbol!(), "]"), // address = the abort handler
-            address = out(reg) address,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    address
-}
-
 /// The calling thread's area, and what its descriptor is if [`blocks_are_known`].
 #[inline(always)]
 pub(crate) fn locate() -> Located {
     if areas_are_far() {
-        return Located { descriptor: core::ptr::null_mut(), area: thread::spare_area() };
+        return Located { descriptor: core::ptr::null_mut(), area: FAST.spare_area() };
     }
     let (descriptor, area): (*mut Descriptor, *mut Rseq);
     // SAFETY: reads `FAST` and the thread pointer; writes nothing but the outputs.
@@ -262,7 +157,7 @@ pub(crate) fn some_block() -> *mut ThreadBlock {
 #[inline(always)]
 pub(crate) fn of_block(block: *mut ThreadBlock) -> Located {
     if areas_are_far() {
-        return Located { descriptor: block.cast(), area: thread::spare_area() };
+        return Located { descriptor: block.cast(), area: FAST.spare_area() };
     }
     let area: *mut Rseq;
     // SAFETY: reads `FAST` and the thread pointer; writes nothing but the output.
@@ -282,7 +177,7 @@ pub(crate) fn of_block(block: *mut ThreadBlock) -> Located {
 
 /// Areas that no instruction reaches from the thread pointer are those of a shared object for which
 /// the loader had no static TLS, where libc has none either. With glibc that isn't found out by who
-/// runs a section: see [`register::find_areas`]. Other dynamic loaders know no more static TLS than
+/// runs a section: see [`find_areas`](crate::registration::find_areas). Other dynamic loaders know no more static TLS than
 /// that of what is loaded at the start. (They have no areas of their own, so all that is within
 /// reach is below the thread pointer.)
 #[inline(always)]
@@ -294,13 +189,13 @@ fn areas_are_far() -> bool {
 /// from there. The same for every thread.
 ///
 /// A constant, which the compiler may load once for several windows, or ahead of a loop:
-/// [`register::find_areas`] has stored it before any code runs that isn't run ahead of `main`
+/// [`find_areas`](crate::registration::find_areas) has stored it before any code runs that isn't run ahead of `main`
 /// itself. Such code may find an older one, and goes the slow way by that: to an area that isn't
 /// registered.
 #[inline(always)]
 pub(crate) fn area_for_windows() -> usize {
     if areas_are_far() {
-        return thread::spare_area().addr().wrapping_sub(thread_pointer());
+        return FAST.spare_area().addr().wrapping_sub(thread_pointer());
     }
     // SAFETY: reads `FAST`, as a constant. Any value that it ever has leads to memory of this
     // thread's.
@@ -311,7 +206,7 @@ pub(crate) fn area_for_windows() -> usize {
 #[inline(always)]
 pub(crate) fn area_for_attempts() -> usize {
     if areas_are_far() {
-        return thread::spare_area().addr().wrapping_sub(thread_pointer());
+        return FAST.spare_area().addr().wrapping_sub(thread_pointer());
     }
     area_distance()
 }
@@ -420,80 +315,3 @@ pub(crate) unsafe fn disarm(area: *mut Rseq) {
         );
     }
 }
-
-/// What only audits need of the machine.
-#[cfg(feature = "audit")]
-mod audited {
-    use core::arch::asm;
-    use core::ffi::c_void;
-    use core::mem::offset_of;
-
-    use crate::abi::{Descriptor, Rseq};
-
-    /// Which byte of `rseq_cs` tells the kernel whether a system call is blocked. (The lowest byte
-    /// comes first. In an address of a program's usual images it is neither 0 nor 1, so it may be
-    /// looked at in audited sections alone.)
-    const SELECTOR: usize = 5;
-
-    /// Descriptors at these addresses block: their byte is 1.
-    pub(crate) const BLOCKING: core::ops::Range<usize> = 1 << (8 * SELECTOR)..2 << (8 * SELECTOR);
-
-    /// While this descriptor is in force, system calls are blocked.
-    pub(crate) fn blocks_calls(descriptor: *const Descriptor) -> bool {
-        BLOCKING.contains(&descriptor.addr())
-    }
-
-    /// The byte of this area by which the kernel blocks system calls.
-    pub(crate) fn selector(area: *const Rseq) -> *const u8 {
-        area.cast::<u8>().wrapping_add(offset_of!(Rseq, rseq_cs) + SELECTOR)
-    }
-
-    /// The stack pointer of the function that this is compiled into.
-    #[inline(always)]
-    pub(crate) fn stack_pointer() -> usize {
-        let pointer;
-        // SAFETY: reads a register.
-        unsafe {
-            asm!(
-                "mov {pointer}, rsp",  // pointer = the stack pointer
-                pointer = out(reg) pointer,
-                options(nomem, nostack, preserves_flags),
-            );
-        }
-        pointer
-    }
-
-    /// What a signal interrupted (`struct ucontext` of the kernel's `uapi/asm-generic/ucontext.h`,
-    /// and `struct sigcontext`), as far as it is needed.
-    #[repr(C)]
-    struct Context {
-        /// Flags, link, stack (3 words); r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx.
-        before: [usize; 20],
-        stack_pointer: usize,
-        instruction: usize,
-    }
-
-    /// The stack pointer of a system call that was blocked.
-    ///
-    /// # Safety
-    /// `context` is what the handler of its signal was given.
-    pub(crate) unsafe fn stack_of_call(context: *const c_void) -> usize {
-        // SAFETY: the caller's.
-        unsafe { (*context.cast::<Context>()).stack_pointer }
-    }
-
-    /// Has a system call that was blocked made when the handler returns. (The kernel has put its
-    /// number back into rax.)
-    ///
-    /// # Safety
-    /// `context` is what the handler of its signal was given.
-    pub(crate) unsafe fn repeat_call(context: *mut c_void) {
-        const SYSCALL_INSTRUCTION: usize = 2;
-        // SAFETY: the caller's.
-        unsafe { (*context.cast::<Context>()).instruction -= SYSCALL_INSTRUCTION };
-    }
-
-    const _: () = assert!(offset_of!(Context, stack_pointer) == 160 && offset_of!(Context, instruction) == 168);
-}
-#[cfg(feature = "audit")]
-pub(crate) use audited::*;

@@ -1,14 +1,14 @@
-//! The run-time half's part of a section, for the model: the same interface as in rseq-core's
-//! `section.rs`.
+//! A section as the expansion drives it: the same interface as in rseq-core's
+//! `expansion/section.rs`.
 
 use std::mem::forget;
 
 use rseq::__private::{Opening, Outcome};
 use rseq::{CpuId, IndexKind, MmCid};
 
-use super::code::{ABORTED, ARM, Code, LEAVE, READ_INDEX};
-use super::kernel::{Descriptor, Thread};
-use super::running::{self, comes_to};
+use crate::model::code::{ABORTED, ARM, Code, LEAVE, READ_INDEX};
+use crate::model::kernel::{Descriptor, Thread};
+use crate::model::running::{self, comes_to};
 
 /// The kinds of index of the model's threads.
 pub trait ModelIndex: IndexKind {

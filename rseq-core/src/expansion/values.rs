@@ -11,9 +11,9 @@ use core::ops::Not;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::Ordering;
 
+use super::place::{POINTER, Target, Word};
 use crate::cpu::IndexKind;
 use crate::percpu::PerCpu;
-use crate::place::{POINTER, Target, Word};
 
 /// The type of a value of a window.
 pub struct Typed<V>(PhantomData<fn(V) -> V>);
@@ -58,6 +58,15 @@ impl<V> Typed<V> {
 impl<V> Default for Typed<V> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl<V, A, P> Target<V, A, P> {
+    /// Its type.
+    #[inline(always)]
+    #[must_use]
+    pub fn typed(self) -> Typed<V> {
+        Typed::new()
     }
 }
 
