@@ -8,7 +8,7 @@ fn hits() -> u64 {
 }
 
 /// In portable mode, where aborts can be ordered.
-fn main() {
+pub(crate) fn main() {
     rseq::portable::force().expect("no section ran before");
     rseq::portable::inject_aborts(2);
 

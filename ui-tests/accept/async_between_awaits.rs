@@ -36,7 +36,7 @@ fn sendable<F: Future + Send>(future: F) -> F {
     future
 }
 
-fn main() {
+pub(crate) fn main() {
     let mut context = Context::from_waker(Waker::noop());
     let future = pin!(sendable(hit()));
     assert_eq!(future.poll(&mut context), Poll::Ready(3));

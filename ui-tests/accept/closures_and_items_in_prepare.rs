@@ -7,7 +7,7 @@ fn hits() -> u64 {
     HITS.iter().map(|slot| slot.load(Relaxed)).sum()
 }
 
-fn main() {
+pub(crate) fn main() {
     let sum = rseq! {
         prepare |cpu| {
             fn first_even(numbers: &[u64]) -> Option<u64> {

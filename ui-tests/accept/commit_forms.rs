@@ -102,7 +102,7 @@ fn slots() {
     assert_eq!(BYTES.iter().fold(0_u8, |sum, slot| sum.wrapping_add(slot.load(Relaxed))), 30);
 }
 
-fn main() {
+pub(crate) fn main() {
     bytes();
     halves();
     words();

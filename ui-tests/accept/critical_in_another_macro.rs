@@ -99,7 +99,7 @@ macro_rules! whole {
     ($($tokens:tt)*) => { rseq! { $($tokens)* } };
 }
 
-fn main() {
+pub(crate) fn main() {
     let mut node = Node::default();
     let first = &AtomicPtr::new(&raw mut node);
     assert_eq!([pop!(first).is_some(), pop!(first).is_some()], [true, false]);

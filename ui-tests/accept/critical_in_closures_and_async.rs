@@ -39,7 +39,7 @@ fn sendable<F: Future + Send>(future: F) -> F {
     future
 }
 
-fn main() {
+pub(crate) fn main() {
     let mut context = Context::from_waker(Waker::noop());
     assert_eq!(pin!(sendable(first_value(2))).poll(&mut context), Poll::Ready(None));
 

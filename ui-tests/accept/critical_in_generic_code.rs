@@ -135,7 +135,7 @@ fn last<'a, T>(items: &'a [AtomicPtr<T>], at: &'a AtomicUsize) -> *mut T {
     }
 }
 
-fn main() {
+pub(crate) fn main() {
     assert!(through_a_list([1_u8, 2]));
     assert!(through_a_list([1_u64, 2]));
     assert!(through_a_list([[1_u32; 9], [2; 9]]));

@@ -67,7 +67,7 @@ fn in_the_window() {
     assert_eq!(result, (1, 2, 3, 4, 5, 5, 6, 7, true));
 }
 
-fn main() {
+pub(crate) fn main() {
     assert_eq!(generic('a', "b", 1.0), ('a', "b", 1.0));
     in_the_window();
 }

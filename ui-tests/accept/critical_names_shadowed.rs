@@ -70,7 +70,7 @@ fn in_the_window(items: *mut AtomicU64, at: &AtomicUsize, list: &AtomicPtr<Node>
     }
 }
 
-fn main() {
+pub(crate) fn main() {
     let mut item = AtomicU64::new(7);
     let mut node = Node { next: AtomicPtr::default(), value: AtomicU64::new(9) };
     let list = AtomicPtr::new(&raw mut node);

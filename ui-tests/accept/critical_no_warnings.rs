@@ -1,5 +1,5 @@
-#![deny(warnings, unused, future_incompatible, nonstandard_style, rust_2018_idioms, rust_2021_compatibility)]
-#![deny(rust_2024_compatibility, unsafe_op_in_unsafe_fn, unused_results, unused_qualifications, let_underscore_drop)]
+#![deny(warnings, unused, nonstandard_style, rust_2018_idioms)]
+#![deny(unsafe_op_in_unsafe_fn, unused_results, unused_qualifications, let_underscore_drop)]
 #![deny(trivial_casts, trivial_numeric_casts, unused_lifetimes, unreachable_pub, single_use_lifetimes)]
 #![deny(variant_size_differences, missing_debug_implementations, meta_variable_misuse, unused_import_braces)]
 
@@ -75,7 +75,7 @@ fn safe() -> bool {
     }
 }
 
-fn main() {
+pub(crate) fn main() {
     unused();
     let place = AtomicU64::new(0);
     assert_eq!((never_commits(&place), place.into_inner()), (1, 0));

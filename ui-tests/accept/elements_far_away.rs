@@ -14,7 +14,7 @@ struct Large {
 
 /// Elements whose distances are known when the window is compiled, beyond what an instruction can
 /// hold.
-fn main() {
+pub(crate) fn main() {
     // SAFETY: new memory wherever the kernel likes, which isn't there before it is touched.
     let memory = unsafe {
         let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;

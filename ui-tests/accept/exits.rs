@@ -131,7 +131,7 @@ fn thirty(number: u8) -> u32 {
     }
 }
 
-fn main() {
+pub(crate) fn main() {
     assert_eq!(values(0), (0, Err("none".to_owned())));
     assert_eq!(values(10), (10, Err("10, 20".to_owned())));
     assert_eq!(values(3), (3, Ok(18)));

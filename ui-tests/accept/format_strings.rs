@@ -19,7 +19,7 @@ macro_rules! raise {
     };
 }
 
-fn main() {
+pub(crate) fn main() {
     let a = AtomicU64::new(10);
     let (old, new, width) = ("outside", "outside", 9);
 

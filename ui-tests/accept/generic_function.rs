@@ -52,7 +52,7 @@ impl<const STEP: u64> Counter<'_, STEP> {
     }
 }
 
-fn main() {
+pub(crate) fn main() {
     let (mut byte, mut half, mut wide) = (1_u8, 2_u16, 3_u64);
     assert_eq!(put(&raw mut byte, 4), 4);
     assert_eq!(put(&raw mut half, 5), 5);

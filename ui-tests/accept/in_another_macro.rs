@@ -35,7 +35,7 @@ macro_rules! whole {
     ($($tokens:tt)*) => { rseq! { $($tokens)* } };
 }
 
-fn main() {
+pub(crate) fn main() {
     assert_eq!(bump!(HITS, 1 + 1) * 2, hits() * 2);
     let doubled = section!(it, { assert!(it.get() < rseq::slots()) }, store, &HITS[it], 1 + 2, 2 * hits(), {});
     assert_eq!(doubled, 2 * hits());

@@ -7,7 +7,7 @@ fn hits() -> u64 {
     HITS.iter().map(|slot| slot.load(Relaxed)).sum()
 }
 
-fn main() {
+pub(crate) fn main() {
     // By its name alone.
     let last = rseq! {
         prepare |cpu| { let slot = &HITS[cpu]; }

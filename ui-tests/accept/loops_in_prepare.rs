@@ -7,7 +7,7 @@ fn hits() -> u64 {
     HITS.iter().map(|slot| slot.load(Relaxed)).sum()
 }
 
-fn main() {
+pub(crate) fn main() {
     rseq! {
         prepare |cpu| {
             let slot = &HITS[cpu];

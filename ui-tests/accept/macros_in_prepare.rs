@@ -20,7 +20,7 @@ macro_rules! id {
 }
 
 /// Macros whose arguments look like what is refused, but aren't.
-fn main() {
+pub(crate) fn main() {
     let format = 3;
     rseq! {
         prepare |cpu| {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 static HITS: PerCpu<AtomicU64, MmCid> = PerCpu::new();
 
-fn main() {
+pub(crate) fn main() {
     let first: MmCid = rseq! {
         prepare |cid: MmCid| { let slot = &HITS[cid]; let next = slot.load(Relaxed) + 1; }
         commit store(slot, next)

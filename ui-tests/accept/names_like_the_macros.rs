@@ -8,7 +8,7 @@ fn hits() -> u64 {
 }
 
 /// Every name that the expansion uses for something of its own.
-fn main() {
+pub(crate) fn main() {
     let (__rseq_section, __rseq_target, __rseq_value, __rseq_committed, __rseq_aborts, __rseq_publish) =
         (1_u64, 2_u64, 4_u64, 8_u64, 16_u64, 32_u64);
     let all = __rseq_section + __rseq_target + __rseq_value + __rseq_committed + __rseq_aborts + __rseq_publish;

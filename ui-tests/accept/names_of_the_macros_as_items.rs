@@ -125,7 +125,7 @@ macro_rules! all {
             LOCATION core Section Outcome Typed Pointee
         })*
 
-        fn main() {
+        pub(crate) fn main() {
             $($items::sections();)*
         }
     };

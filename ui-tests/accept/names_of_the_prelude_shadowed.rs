@@ -74,7 +74,7 @@ trait OnEverything: Sized {
 
 impl<T> OnEverything for T {}
 
-fn main() {
+pub(crate) fn main() {
     assert!(hit(&HITS) < rseq::slots());
     assert_eq!(hits(), 1);
 }

@@ -9,7 +9,7 @@ fn hits() -> u64 {
     HITS.iter().map(|slot| slot.load(Relaxed)).sum()
 }
 
-fn main() {
+pub(crate) fn main() {
     let _: u64 = rseq! {
         prepare |cpu| {
             let slot = &HITS[cpu];

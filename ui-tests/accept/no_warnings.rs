@@ -1,5 +1,5 @@
-#![deny(warnings, unused, future_incompatible, nonstandard_style, rust_2018_idioms, rust_2021_compatibility)]
-#![deny(rust_2024_compatibility, unsafe_op_in_unsafe_fn, unused_results, unused_qualifications, let_underscore_drop)]
+#![deny(warnings, unused, nonstandard_style, rust_2018_idioms)]
+#![deny(unsafe_op_in_unsafe_fn, unused_results, unused_qualifications, let_underscore_drop)]
 #![deny(trivial_casts, trivial_numeric_casts, unused_lifetimes, unreachable_pub, single_use_lifetimes)]
 
 use rseq::{PerCpu, rseq};
@@ -74,7 +74,7 @@ unsafe fn raw(place: *mut u64) {
     unsafe { rseq! { commit |cpu| store(&HITS[cpu], *place) } }
 }
 
-fn main() {
+pub(crate) fn main() {
     assert!(every_clause() < rseq::slots());
     only_a_commit();
     assert!(diverging(true) == 1 && diverging(false) > 1);

@@ -20,7 +20,7 @@ fn hit(panics: bool) {
     }
 }
 
-fn main() {
+pub(crate) fn main() {
     std::panic::set_hook(Box::new(|_| {}));
     for n in 0..100 {
         let panics = n % 2 == 0;

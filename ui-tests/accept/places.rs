@@ -212,7 +212,7 @@ fn copies() {
     assert_eq!(length.into_inner(), 3);
 }
 
-fn main() {
+pub(crate) fn main() {
     fields();
     elements();
     elements_of_structures();

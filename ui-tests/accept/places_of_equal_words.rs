@@ -43,7 +43,7 @@ fn values<const N: usize>(places: [AtomicU64; N]) -> [u64; N] {
     places.map(AtomicU64::into_inner)
 }
 
-fn main() {
+pub(crate) fn main() {
     let (a, b) = (AtomicU64::new(0), AtomicU64::new(0));
     let slot = &a;
     store_both!(&b, slot);

@@ -178,7 +178,7 @@ fn types_of_the_users() {
     assert_eq!((ids, state), ([Id(7), Id(u32::MAX), Id(9)], State::Busy));
 }
 
-fn main() {
+pub(crate) fn main() {
     lists();
     comparisons();
     kinds();

@@ -19,7 +19,7 @@ fn hit(step: &str) -> Result<u64, std::num::ParseIntError> {
     })
 }
 
-fn main() {
+pub(crate) fn main() {
     assert_eq!(hit("2"), Ok(2));
     assert!(hit("two").is_err());
     assert_eq!(hit("3"), Ok(3));

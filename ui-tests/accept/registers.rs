@@ -95,7 +95,7 @@ fn with_copy_and_shift() {
     assert_eq!((all, to, place.into_inner()), ([1, 2, 4, 8, 16, 32], from, 32));
 }
 
-fn main() {
+pub(crate) fn main() {
     without_prepare();
     with_index();
     with_prepare();

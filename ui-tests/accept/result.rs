@@ -13,7 +13,7 @@ struct Ticket {
     of: usize,
 }
 
-fn main() {
+pub(crate) fn main() {
     // Of what `prepare` bound, moved out of it.
     let ticket = rseq! {
         prepare |cpu| {

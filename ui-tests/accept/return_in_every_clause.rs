@@ -26,7 +26,7 @@ fn hit(most: u64) -> &'static str {
     }
 }
 
-fn main() {
+pub(crate) fn main() {
     assert_eq!(hit(9), "nine");
     assert_eq!(hit(1), "hit");
     assert_eq!(hit(0), "full");

@@ -3,7 +3,7 @@
 use rseq::rseq;
 use std::sync::atomic::{AtomicU8, AtomicU64};
 
-fn main() {
+pub(crate) fn main() {
     let (a, b, byte) = (AtomicU64::new(10), AtomicU64::new(20), AtomicU8::new(7));
     // A name bound again is another value, of another type if need be; earlier uses keep theirs.
     let x = 1_000_u64;

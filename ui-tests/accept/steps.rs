@@ -217,7 +217,7 @@ fn copies() {
     assert_eq!(place.into_inner(), 1);
 }
 
-fn main() {
+pub(crate) fn main() {
     bytes();
     halves();
     words();

@@ -9,7 +9,7 @@ fn hits() -> u64 {
 
 use std::sync::atomic::Ordering::Acquire;
 
-fn main() {
+pub(crate) fn main() {
     static DATA: AtomicU64 = AtomicU64::new(0);
     static READY: AtomicU64 = AtomicU64::new(0);
     std::thread::scope(|scope| {

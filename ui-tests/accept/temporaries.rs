@@ -126,7 +126,7 @@ fn each_attempt() {
     assert_eq!((left, dropped.get()), (true, attempts + 1));
 }
 
-fn main() {
+pub(crate) fn main() {
     places();
     elements_and_slots();
     copies();

@@ -11,7 +11,7 @@ macro_rules! id {
     ($value:expr) => { std::hint::black_box($value) };
 }
 
-fn main() {
+pub(crate) fn main() {
     let mut steps = Vec::with_capacity(100);
     rseq! {
         prepare |_cpu| { steps.push(1) }

@@ -50,7 +50,7 @@ struct Pair {
 // SAFETY: of eight bytes, aligned to eight, all of them a field's.
 unsafe impl rseq::Word for Pair {}
 
-fn main() {
+pub(crate) fn main() {
     atomics! {
         AtomicU8: u8::MAX;
         AtomicU16: u16::MAX;
