@@ -156,8 +156,8 @@ class RseqImage:
 class RseqNote:
     """An ELF note of ours: docs/tool-authors.md."""
 
-    def __init__(self, kind, at, description):
-        self.kind, self.at, self.description = kind, at, description
+    def __init__(self, kind, at, description, order):
+        self.kind, self.at, self.description, self.order = kind, at, description, order
 
     @staticmethod
     def all(section):
@@ -166,11 +166,11 @@ class RseqNote:
             name, length, kind = struct.unpack_from(order + "III", bytes, at)
             start = at + 12 + (name + 3 & ~3)
             if bytes[at + 12 : at + 12 + name] == b"rseq\0":
-                yield RseqNote(kind, section.start + start, bytes[start : start + length])
+                yield RseqNote(kind, section.start + start, bytes[start : start + length], order)
             at = start + (length + 3 & ~3)
 
     def number(self, number, layout="I"):
-        return struct.unpack_from(RseqMemory.order() + layout, self.description, 4 * number)[0]
+        return struct.unpack_from(self.order + layout, self.description, 4 * number)[0]
 
     def address(self, number):
         """An address, which is there as the distance from where it stands."""

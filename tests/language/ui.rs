@@ -5,8 +5,8 @@ use std::env;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// The name of this program that tells trybuild nothing.
-const NAMELESS: &str = "ui";
+/// The name of this program that tells trybuild nothing. (It expects no shorter ones than cargo's.)
+const NAMELESS: &str = "a-program-without-features";
 
 /// By its name trybuild finds the features that a program was built with, and compiles anew what
 /// they bring. Cases need none of them, as they need none of the `dev-dependencies` that Cargo.toml
