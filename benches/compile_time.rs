@@ -1,6 +1,6 @@
-//! What sections cost the compiler: crates with 0, 1, 100 and 1000 of them are built, in debug and
-//! in release, and the time of the crate alone is compared. `cargo bench --bench compile_time`
-//! prints the table of docs/performance.md.
+//! The compiler's time for sections: crates with 0, 1, 100 and 1000 of them are built, in debug and
+//! in release, and the time of the crate alone is compared. `cargo bench -p rseq-bench --bench
+//! compile_time` prints the table of docs/performance.md.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -45,13 +45,14 @@ fn scratch(name: &str) -> PathBuf {
 /// A crate with so many functions of one section each, of three kinds.
 fn write_crate(sections: usize) -> PathBuf {
     let folder = scratch(&format!("sections-{sections}"));
-    let root = env!("CARGO_MANIFEST_DIR");
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let manifest = format!(
         "[package]\nname = \"sections\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\nrseq-dsl = {{ path = \"{root}\" }}\n"
     );
     let mut source = String::from(
         "use rseq::{PerCpu, rseq};\nuse std::ptr::NonNull;\nuse std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};\n\
-         static HITS: PerCpu<AtomicU64> = PerCpu::new();\n#[derive(Default)]\npub struct Node { next: AtomicPtr<Node> }\n\
+         static HITS: PerCpu<AtomicU64> = PerCpu::new();\n\
+         #[derive(Default)]\npub struct Node { next: AtomicPtr<Node> }\n\
          static LISTS: PerCpu<AtomicPtr<Node>> = PerCpu::new();\n",
     );
     for number in 0..sections {

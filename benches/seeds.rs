@@ -1,5 +1,5 @@
-//! The tables with which restartable sequences were proposed, on this machine: `cargo bench --bench
-//! seeds` prints them.
+//! The tables with which restartable sequences were proposed, on this machine: `cargo bench -p
+//! rseq-bench --bench seeds` prints them.
 //!
 //! - 2015: Paul Turner, "[RFC PATCH 0/3] restartable sequences v2: fast user-space percpu critical
 //!   sections", linux-kernel, 27 October 2015. An update of a word of the CPU: unprotected, by
@@ -19,9 +19,10 @@ use std::time::Duration;
 
 use clap::Parser;
 use rseq::{PerCpu, rseq};
-use rseq_bench_harness::getcpu::Vdso;
-use rseq_bench_harness::{
-    Contender, Measurement, Plan, Quartiles, by_hand, contender, hidden, in_register, machine, measure, ratios, times,
+use rseq_bench::contenders::by_hand::{self, ByHand};
+use rseq_bench::contenders::getcpu::Vdso;
+use rseq_bench::measuring::{
+    Contender, Measurement, Plan, Quartiles, contender, hidden, in_register, machine, measure, ratios, times,
 };
 
 /// Prints the tables of 2015 and 2018 with this machine's figures.
@@ -33,7 +34,7 @@ struct Arguments {
     /// Milliseconds that a contender runs in a block, about
     #[arg(long, value_name = "MS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
     slice: u64,
-    /// What `cargo bench` says; without it nothing is measured
+    /// The word of `cargo bench`; without it nothing is measured
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -52,7 +53,7 @@ fn main() {
         return;
     }
     println!("{}\n", machine());
-    let Some(vdso) = Vdso::find().filter(|_| by_hand::is_available()) else {
+    let Some(vdso) = Vdso::find().filter(|_| ByHand::find().is_some()) else {
         println!("skipped: this needs a vDSO that says the CPU, and a libc that registers threads");
         return;
     };
@@ -60,7 +61,7 @@ fn main() {
     getcpu(&arguments, vdso);
 }
 
-/// What is updated: on the terms that suit each, at a fixed address.
+/// A word to update: on the terms that suit each, at a fixed address.
 #[repr(align(128))]
 struct Slot(AtomicU64);
 static SLOTS: [Slot; 256] = [const { Slot(AtomicU64::new(0)) }; 256];
@@ -189,7 +190,7 @@ fn print_times(title: &str, contenders: &[Contender], found: &[Measurement]) {
     }
 }
 
-/// What each takes in terms of the other, within a block, and what the seeds say of that.
+/// The time of each in terms of the other's, within a block, and what the seeds say of that.
 fn print_ratios(found: &[Measurement], rows: &[(&str, &str, &str)]) {
     println!("\n| times the time | this machine | middle half | then |\n|---|---|---|---|");
     for (slow, fast, seed) in rows {

@@ -47,7 +47,7 @@ struct Arguments {
     /// Print the totals alone, and don't compare times
     #[arg(long)]
     quiet: bool,
-    /// What to count [default: the sources of this project]
+    /// Files to count [default: the sources of this project]
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -72,7 +72,7 @@ impl Counts {
 
 static PER_CPU: PerCpu<Counts> = PerCpu::new();
 
-/// What the sections are compared with: one table for all threads.
+/// The table for all threads that the sections are compared with.
 static SHARED: Counts = Counts([const { AtomicU64::new(0) }; LINES + 1]);
 
 /// Adds 1 to a count of the shared table.
@@ -158,7 +158,7 @@ struct Time {
     processor: Option<Duration>,
 }
 
-/// What one thread has to say at its end.
+/// A thread's account at its end.
 struct Done {
     aborts: u64,
     end: Instant,
@@ -253,7 +253,7 @@ fn passes(length: usize, once: Duration) -> usize {
     LONG.div_ceil(length.max(1)).min(by_time as usize).max(1)
 }
 
-/// What one thread counts, without sections.
+/// The counts by one thread, without sections.
 fn count_alone(bytes: &[u8]) -> [u64; LINES + 1] {
     let mut counts = [0; LINES + 1];
     for &byte in bytes {

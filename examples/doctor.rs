@@ -77,7 +77,7 @@ impl Tally {
 static BY_THREADS: Tally = Tally { sections: AtomicU64::new(0), aborts: AtomicU64::new(0) };
 static BY_HANDLERS: Tally = Tally { sections: AtomicU64::new(0), aborts: AtomicU64::new(0) };
 
-/// What a thread of the test does until the time is over.
+/// A thread of the test, until the time is over.
 fn work(until: Instant) {
     const BATCH: u64 = 64;
     let (mut sections, mut aborts) = (0, 0);
@@ -91,7 +91,7 @@ fn work(until: Instant) {
 
 cfg_select! {
     target_os = "linux" => {
-        /// What only Linux has to disturb threads with.
+        /// Linux's own ways to disturb threads.
         mod system {
             use std::mem::{self, MaybeUninit};
             use std::ptr;
@@ -231,7 +231,7 @@ cfg_select! {
 
 use system::{Cpus, Handler, Thread};
 
-/// What the main thread does to the others, and how often it did.
+/// Disturbances of the others by the main thread, and how often they were.
 struct Disturbance {
     handler: Option<Handler>,
     allowed: Cpus,
@@ -295,7 +295,7 @@ impl Disturbance {
 struct Outcome {
     threads: usize,
     elapsed: Duration,
-    /// What the counters say, by slot.
+    /// The counters' values, by slot.
     counted: Vec<u64>,
     disturbance: Disturbance,
 }

@@ -12,10 +12,6 @@
 //! ```
 
 mod common;
-#[path = "operations/librseq.rs"]
-mod librseq;
-#[path = "operations/slab.rs"]
-mod slab;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -27,9 +23,9 @@ use std::thread;
 
 use clap::Parser;
 use common::grouped;
-use librseq::{Node, Pair, Record, Table};
-use rseq::{PerCpu, rseq};
-use slab::Slab;
+use rseq::PerCpu;
+use rseq_operations::librseq::{self, Node, Pair, Record, Table};
+use rseq_operations::slab::{self, Slab};
 
 /// Does the operations of librseq and of tcmalloc's slabs, and checks what they leave behind.
 ///
@@ -45,7 +41,7 @@ struct Arguments {
     rounds: u64,
 }
 
-/// What one operation did, and whether that was right.
+/// The account of one operation, and whether it was right.
 struct Done {
     name: &'static str,
     did: String,
@@ -56,8 +52,8 @@ fn done(name: &'static str, did: String, right: bool) -> Done {
     Done { name, did, right }
 }
 
-/// Whether one slot has `now`, and all others what they had `before`: all operations of a test may
-/// run on different CPUs, but each on one.
+/// `true` if one slot has `now`, and all others what they had `before`: all operations of a test
+/// may run on different CPUs, but each on one.
 fn one_changed<T, V: PartialEq>(slots: &PerCpu<T>, value: impl Fn(&T) -> V, before: V, now: V) -> bool {
     let values: Vec<V> = slots.iter().map(value).collect();
     let count = |wanted: V| values.iter().filter(|value| **value == wanted).count();
@@ -92,7 +88,7 @@ fn list_push_and_pop() -> Done {
     let mut values = Vec::new();
     let heads = lists.iter().map(|head| head.load(Relaxed));
     for head in popped.map(NonNull::as_ptr).into_iter().chain(heads) {
-        // What has been popped still points to the list it was taken from.
+        // A popped item still points to the list it was taken from.
         let whole_list = popped.is_none_or(|popped| popped.as_ptr() != head);
         free(head, whole_list, &mut values);
     }
@@ -251,15 +247,15 @@ fn to_list(count: usize) -> u64 {
     pop_from_slab(count).map(push_to_list).count() as u64
 }
 
-/// What one thread does: it puts its items into lists, and then moves what it finds. Gives how many
-/// items it moved.
+/// One thread: it puts its items into lists, and then moves what it finds. Gives how many items it
+/// moved.
 fn work(items: impl Iterator<Item = &'static Node>, rounds: u64) -> u64 {
     items.for_each(|item| push_to_list(NonNull::from(item)));
     let count = |round: u64| 1 + (round / 2) as usize % BATCH;
     (0..rounds).map(|round| if round % 2 == 0 { to_slab(count(round)) } else { to_list(count(round)) }).sum()
 }
 
-/// What threads did together, and what is left of it.
+/// The work of all threads together, and what is left of it.
 struct Outcome {
     moves: u64,
     counted: u64,

@@ -7,7 +7,7 @@
 //! buffer must be there once, unmarked, with the bytes that it was filled with.
 //!
 //! ```text
-//! cargo run --release --example push_pop                       # buffers from the project's own sources
+//! cargo run --release --example push_pop              # buffers from the project's own sources
 //! cargo run --release --example push_pop -- --threads 8 --rounds 1000000 FILE...
 //! RSEQ_MODE=portable cargo run --release --example push_pop    # with a lock per slot instead
 //! ```
@@ -43,7 +43,7 @@ struct Arguments {
     /// Moves that each thread tries
     #[arg(long, value_name = "R", default_value_t = 500_000)]
     rounds: u64,
-    /// What to fill the buffers with [default: the sources of this project]
+    /// Files to fill the buffers with [default: the sources of this project]
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -87,8 +87,7 @@ impl Content {
         Self { number, owner: 0, moves: 0, checksum: checksum(&bytes), bytes }
     }
 
-    /// What an owner does before it gives the node away: it changes it. Says whether nobody else
-    /// had it.
+    /// The owner's change before it gives the node away. Says whether nobody else had it.
     fn turn(&mut self, owner: usize) -> bool {
         let alone = self.owner == 0;
         self.owner = owner;
@@ -99,8 +98,8 @@ impl Content {
         alone && still_alone
     }
 
-    /// Whether nobody owns the node and its bytes are those that it was filled with, as often
-    /// turned as it was owned.
+    /// `true` if nobody owns the node, and its bytes are those that it was filled with, turned as
+    /// often as it was owned.
     fn is_intact(&self) -> bool {
         let mut bytes = self.bytes;
         bytes.rotate_right((self.moves % SIZE as u64) as usize);
@@ -136,7 +135,7 @@ static LISTS: PerCpu<AtomicPtr<Node>> = PerCpu::new();
 /// Each CPU's array.
 static ARRAYS: PerCpu<Array> = PerCpu::new();
 
-/// What a thread did.
+/// A thread's account.
 #[derive(Default)]
 struct Tally {
     /// Moves from a list to an array, and back.
@@ -190,8 +189,8 @@ fn fill(bytes: &[u8]) -> Vec<Owned> {
     nodes.iter().map(Owned).collect()
 }
 
-/// What one thread does: it puts its nodes into lists, and then moves whatever nodes it finds, to
-/// and fro by chance.
+/// One thread: it puts its nodes into lists, and then moves whatever nodes it finds, to and fro by
+/// chance.
 fn work(number: usize, nodes: Vec<Owned>, rounds: u64) -> Tally {
     let mut tally = Tally::new();
     for node in nodes {
@@ -244,7 +243,7 @@ impl Coin {
     }
 }
 
-/// What is in the lists and arrays once no thread is left.
+/// The contents of lists and arrays once no thread is left.
 struct Inventory {
     /// How often each node was found.
     found: Vec<u32>,

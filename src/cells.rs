@@ -60,7 +60,7 @@ impl<T, const N: usize> Cells<T, N> {
         }
     }
 
-    /// What lies at this place: an item if there is one and nobody took or changed it until this
+    /// The bytes at this place: an item if there is one and nobody took or changed it until this
     /// was over, else anything.
     ///
     /// # Safety
@@ -138,7 +138,7 @@ pub fn drop_all<T>(take: impl FnMut() -> Option<T>) {
     }
 }
 
-/// Whether items travel as words. Bytes of theirs may have no value (padding), which not every
+/// `true` if items travel as words. Bytes of theirs may have no value (padding), which not every
 /// target can pass on.
 pub const fn is_word<T>() -> bool {
     WORDS_MAY_HAVE_GAPS && size_of::<T>() <= size_of::<*mut ()>() && align_of::<T>() <= align_of::<*mut ()>()

@@ -1,7 +1,7 @@
 //! A number that many threads add to.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 #[cfg(not(target_pointer_width = "64"))]
 use crate::current;
@@ -37,8 +37,12 @@ use crate::{AllocError, PerCpu};
 ///
 /// With the feature `serde` it is serialised as its [`sum`](Counter::sum).
 #[derive(Default)]
+// In this order: an addition finds its part at the counter's own address.
+#[repr(C)]
 pub struct Counter {
     parts: PerCpu<AtomicU64>,
+    /// The part of their sum that was taken.
+    taken: AtomicU64,
 }
 
 impl Counter {
@@ -47,7 +51,7 @@ impl Counter {
     /// Async-signal-safe.
     #[must_use]
     pub const fn new() -> Self {
-        Self { parts: PerCpu::new() }
+        Self { parts: PerCpu::new(), taken: AtomicU64::new(0) }
     }
 
     /// Takes its memory now, so that adding never panics.
@@ -88,13 +92,48 @@ impl Counter {
         self.parts[current::cpu()].fetch_add(number, Relaxed);
     }
 
-    /// All that was added: at least what every thread had added before whose additions this thread
-    /// knows of (by joining it, say, or by a message), and never less than an earlier sum, unless
-    /// it wrapped.
+    /// All that was added and not [taken](Counter::take): at least what every thread had added
+    /// before whose additions this thread knows of (by joining it, say, or by a message), and never
+    /// less than an earlier sum, unless it wrapped or something was taken.
     ///
     /// Async-signal-safe.
     #[must_use]
     pub fn sum(&self) -> u64 {
+        // First: so all that was taken is among what was added, which the taker knew of.
+        let taken = self.taken.load(Acquire);
+        self.added().wrapping_sub(taken)
+    }
+
+    /// The [`sum`](Counter::sum), which begins again at 0: each addition is in what one call takes,
+    /// or in the sum. For reports of what came since the last one.
+    ///
+    /// Additions go on meanwhile and cost what they did: no part is changed, but what was taken is
+    /// noted.
+    ///
+    /// Async-signal-safe.
+    ///
+    /// ```
+    /// use rseq::Counter;
+    ///
+    /// static REQUESTS: Counter = Counter::new();
+    /// REQUESTS.add(3);
+    /// assert_eq!(REQUESTS.take(), 3);
+    /// REQUESTS.inc();
+    /// assert_eq!((REQUESTS.take(), REQUESTS.sum()), (1, 0));
+    /// ```
+    pub fn take(&self) -> u64 {
+        let mut taken = self.taken.load(Acquire);
+        loop {
+            let added = self.added();
+            match self.taken.compare_exchange_weak(taken, added, Release, Acquire) {
+                Ok(_) => return added.wrapping_sub(taken),
+                Err(by_another) => taken = by_another,
+            }
+        }
+    }
+
+    /// All that was ever added.
+    fn added(&self) -> u64 {
         let parts = self.parts.made().into_iter().flatten();
         parts.fold(0, |sum, part| sum.wrapping_add(part.load(Relaxed)))
     }

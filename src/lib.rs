@@ -14,10 +14,10 @@
 //! fn hit() {
 //!     rseq! {
 //!         prepare |cpu| {
-//!             let slot = &HITS[cpu];                  // ordinary Rust: the compiler may do with it what it likes
+//!             let slot = &HITS[cpu];                  // ordinary Rust
 //!             let next = slot.load(Relaxed) + 1;
 //!         }
-//!         commit store(slot, next)                    // one instruction, unless the section was interrupted
+//!         commit store(slot, next)                    // one instruction, unless interrupted
 //!     }
 //! }
 //!
@@ -70,7 +70,7 @@
 //!
 //! ```text
 //! cargo test --features rseq-dsl/audit
-//! rseq audit: src/stats.rs:41:9: `prepare` made system call 202 (futex); a section that is scheduled inside of a call loses updates ..
+//! rseq audit: src/stats.rs:41:9: `prepare` made system call 202 (futex); a section that ..
 //! ```
 //!
 //! | what is caught | how |
@@ -173,9 +173,9 @@ pub use stack::Stack;
 /// ```text
 /// rseq! {
 ///     prepare |cpu| { .. }            // optional: ordinary Rust
-///     critical { .. }                 // optional: steps that become part of the restartable window
+///     critical { .. }                 // optional: steps that become part of the window
 ///     commit store(place, value)      // the one instruction that publishes the work
-///     => result                       // optional: the macro's value once committed, `()` without it
+///     => result                       // optional: the macro's value, once committed
 ///     abort |n| { .. }                // optional: runs after the n-th abort
 /// }
 /// ```
@@ -411,7 +411,7 @@ macro_rules! __mutant {
     };
 }
 
-/// What expansions use. Not for people: it may change in every release.
+/// Items that expansions use. Not for people: it may change in every release.
 #[doc(hidden)]
 pub mod __private {
     pub use core;
@@ -431,7 +431,12 @@ pub mod __private {
 ///
 /// fn far(rows: *mut [AtomicU8; 1 << 31], row: usize) {
 ///     // SAFETY: this doesn't compile.
-///     unsafe { rseq! { critical |_cpu| { let first = load(&raw const rows[row]); } commit store(first, 1) } }
+///     unsafe {
+///         rseq! {
+///             critical |_cpu| { let first = load(&raw const rows[row]); }
+///             commit store(first, 1)
+///         }
+///     }
 /// }
 /// far(std::ptr::null_mut(), 0);
 /// ```

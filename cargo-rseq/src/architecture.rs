@@ -26,14 +26,14 @@ pub enum Architecture {
     Loongarch64,
 }
 
-/// What there is to know of a machine.
+/// The properties of a machine.
 pub(crate) struct Row {
     pub architecture: Architecture,
     /// As Rust's targets call it.
     pub name: &'static str,
     machine: u16,
     is_64: bool,
-    /// What stands in the four bytes before an abort handler: `RSEQ_SIG` of the kernel's
+    /// The four bytes before an abort handler: `RSEQ_SIG` of the kernel's
     /// `tools/testing/selftests/rseq/rseq-*.h`.
     pub signature: u32,
     pub relocations: Relocations,
@@ -84,8 +84,8 @@ impl Architecture {
         ROWS.iter().find(|row| row.architecture == self).unwrap_or(&ROWS[0])
     }
 
-    /// What the kernel wants to find in the four bytes before an abort handler, in the machine's
-    /// byte order.
+    /// The four bytes that the kernel wants to find before an abort handler, in the machine's byte
+    /// order.
     ///
     /// It is the number that the thread was registered with, which a program is free to choose;
     /// this is the one that all libraries use, and since glibc 2.35 registers every thread with it,

@@ -1,4 +1,4 @@
-//! Whether this machine runs sections restartably, and what is missing if it doesn't.
+//! The answer to whether this machine runs sections restartably, and what is missing if it doesn't.
 
 use std::io::{self, Write};
 use std::{env, thread};
@@ -37,7 +37,7 @@ fn glibc_version() -> Option<String> {
     }
 }
 
-/// Whether a version such as 2.36 is at least that one.
+/// True if a version such as 2.36 is at least that one.
 fn is_at_least(version: &str, (major, minor): (u32, u32)) -> bool {
     let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)

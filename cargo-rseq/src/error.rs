@@ -1,5 +1,5 @@
-//! What keeps a file from being read at all. What is wrong with the sections in it is no error, but
-//! a [`Finding`](crate::verify::Finding).
+//! The reasons why a file can't be read at all. A mistake in its sections is no error, but a
+//! [`Finding`](crate::verify::Finding).
 
 use std::path::PathBuf;
 
@@ -18,8 +18,8 @@ pub enum Error {
     /// A directory, a device, a pipe.
     #[error("{} is not a regular file", .0.display())]
     NotAFile(PathBuf),
-    /// Larger than [`MAX_FILE`](crate::elf::MAX_FILE).
-    #[error("the file has {0} bytes, more than the {limit} that are read", limit = crate::elf::MAX_FILE)]
+    /// Larger than [`MAX_FILE`](crate::limits::MAX_FILE).
+    #[error("the file has {0} bytes, more than the {limit} that are read", limit = crate::limits::MAX_FILE)]
     TooLarge(u64),
     /// Not an ELF file, or a broken one.
     #[error("not a valid ELF file: {0}")]
@@ -42,21 +42,21 @@ pub enum Error {
         /// The name of the section.
         section: &'static str,
     },
-    /// More descriptors than [`MAX_WINDOWS`](crate::sections::MAX_WINDOWS).
-    #[error("the file has {0} descriptors, more than the {limit} that are looked at", limit = crate::sections::MAX_WINDOWS)]
+    /// More descriptors than [`MAX_WINDOWS`](crate::limits::MAX_WINDOWS).
+    #[error("the file has {0} descriptors, more than the {limit} that are looked at", limit = crate::limits::MAX_WINDOWS)]
     TooManyWindows(u64),
-    /// More than [`MAX_ENTRIES`](crate::sections::MAX_ENTRIES) in a section that tools read.
-    #[error("the section {section} has {entries} entries, more than the {limit} that are looked at", limit = crate::sections::MAX_ENTRIES)]
+    /// More than [`MAX_ENTRIES`](crate::limits::MAX_ENTRIES) in a section that tools read.
+    #[error("the section {section} has {entries} entries, more than the {limit} that are looked at", limit = crate::limits::MAX_ENTRIES)]
     TooManyEntries {
         /// The name of the section.
         section: &'static str,
         /// How many there are.
         entries: u64,
     },
-    /// All windows together are longer than [`MAX_CODE`](crate::sections::MAX_CODE).
-    #[error("the windows have {0} bytes, more than the {limit} that are disassembled", limit = crate::sections::MAX_CODE)]
+    /// All windows together are longer than [`MAX_CODE`](crate::limits::MAX_CODE).
+    #[error("the windows have {0} bytes, more than the {limit} that are disassembled", limit = crate::limits::MAX_CODE)]
     TooMuchCode(u64),
-    /// What was asked for isn't in the file.
+    /// The section that was asked for isn't in the file.
     #[error("no section matches {0:?}; `list` says which there are")]
     NoMatch(String),
     /// Output can't be written.

@@ -31,13 +31,14 @@
 //! ```
 //!
 //! Files may be broken or hostile: whatever is in them leads to an [`Error`] or to findings, in
-//! memory and time that are bounded by limits which the modules name.
+//! memory and time that are bounded by the limits that are named here and in the modules.
 
 #![forbid(unsafe_code)]
 
 pub mod architecture;
 pub mod elf;
 mod error;
+mod limits;
 pub mod list;
 pub mod machine;
 pub mod notes;
@@ -48,9 +49,9 @@ pub mod verify;
 pub mod window;
 
 pub use error::Error;
+pub use limits::{MAX_CODE, MAX_ENTRIES, MAX_FILE, MAX_WINDOW, MAX_WINDOWS};
 
 use elf::Image;
-use list::Row;
 use sections::{Descriptor, Sections};
 use source::Source;
 use window::Code;
@@ -58,9 +59,9 @@ use window::Code;
 /// A file with restartable sequences.
 #[derive(Debug)]
 pub struct Binary<'i> {
-    /// What is in memory.
+    /// The file as memory.
     pub image: &'i Image<'i>,
-    /// What it says of its windows.
+    /// The sections for tools.
     pub sections: Sections,
     /// Where its code comes from.
     pub source: Source<'i, 'i>,
@@ -79,25 +80,5 @@ impl<'i> Binary<'i> {
     #[must_use]
     pub fn code(&self, descriptor: &Descriptor) -> Code {
         Code::read(self.image, &self.sections, descriptor)
-    }
-
-    /// A window as it is listed.
-    #[must_use]
-    pub fn row(&self, descriptor: &Descriptor) -> Row {
-        Row::new(self, descriptor, &self.code(descriptor))
-    }
-
-    /// All windows, by their addresses.
-    #[must_use]
-    pub fn list(&self) -> Vec<Row> {
-        let mut rows: Vec<Row> = self.sections.descriptors.iter().map(|descriptor| self.row(descriptor)).collect();
-        rows.sort_by_key(|row| row.start);
-        rows
-    }
-
-    /// Checks everything.
-    #[must_use]
-    pub fn verify(&self) -> verify::Report {
-        verify::verify(self)
     }
 }

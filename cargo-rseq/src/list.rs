@@ -1,4 +1,4 @@
-//! What there is to say of each window in a line or two, and in JSON.
+//! Each window in a line or two, and in JSON.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -94,10 +94,26 @@ pub struct Row {
     pub column: Option<u32>,
     /// How it is armed.
     pub protocol: Protocol,
-    /// What the note says it is.
+    /// The kind of window, by its note.
     pub kind: Option<String>,
     /// The commit: as the user wrote it, if a note says that, or else the instruction.
     pub operation: Option<String>,
+}
+
+impl Binary<'_> {
+    /// A window as it is listed.
+    #[must_use]
+    pub fn row(&self, descriptor: &Descriptor) -> Row {
+        Row::new(self, descriptor, &self.code(descriptor))
+    }
+
+    /// All windows, by their addresses.
+    #[must_use]
+    pub fn list(&self) -> Vec<Row> {
+        let mut rows: Vec<Row> = self.sections.descriptors.iter().map(|descriptor| self.row(descriptor)).collect();
+        rows.sort_by_key(|row| row.start);
+        rows
+    }
 }
 
 impl Row {

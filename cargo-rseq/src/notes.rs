@@ -3,7 +3,10 @@
 
 use crate::elf::Image;
 use crate::error::Error;
-use crate::sections::{MAX_ENTRIES, NOTES};
+use crate::limits::MAX_ENTRIES;
+
+/// The section of notes, which only rseq-dsl writes.
+pub const NOTES: &str = ".note.rseq";
 
 /// Whose notes these are.
 const OWNER: &[u8] = b"rseq\0";
@@ -13,7 +16,7 @@ const WINDOW: u32 = 1;
 /// A note of this type is about a place that arms for a `prepare`.
 const ARMING: u32 = 2;
 
-/// What a note says of a window.
+/// A window, as a note describes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Note {
     /// Where the note is.
@@ -28,14 +31,14 @@ pub struct Note {
     pub line: u32,
     /// The column, from 1.
     pub column: u32,
-    /// What the window is: `prepare` or `critical`, and by which index.
+    /// The kind of window: `prepare` or `critical`, and by which index.
     pub kind: String,
     /// The commit, as the user wrote it.
     pub operation: String,
 }
 
 impl Note {
-    /// Whether the section has a `prepare`, so that it is the thread's own descriptor that is
+    /// True if the section has a `prepare`, so that it is the thread's own descriptor that is
     /// armed.
     #[must_use]
     pub fn is_prepared(&self) -> bool {
@@ -48,7 +51,7 @@ impl Note {
 pub struct NoteError {
     /// Where it is.
     pub address: u64,
-    /// What is wrong.
+    /// The mistake.
     pub what: &'static str,
 }
 
@@ -113,7 +116,7 @@ impl Reader<'_, '_> {
         self.image.u32(address.checked_add(offset)?)
     }
 
-    /// What a field points to that says how far that is from itself.
+    /// The target of a field that says how far that is from itself.
     fn relative(&self, description: u64, offset: u64) -> Option<u64> {
         let distance = self.number(description, offset)?.cast_signed();
         let address = description.wrapping_add(offset).wrapping_add_signed(distance.into());

@@ -1,12 +1,12 @@
-//! What the sections for tools say: the descriptors, the two arrays, and the notes.
+//! The sections for tools: the descriptors, the two arrays, and the notes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::elf::{Image, Section};
 use crate::error::Error;
+use crate::limits::{MAX_CODE, MAX_ENTRIES, MAX_WINDOW, MAX_WINDOWS};
 use crate::notes::{self, Note, NoteError};
-use crate::window::MAX_WINDOW;
 
 /// The section of descriptors: `struct rseq_cs` of the kernel's `include/uapi/linux/rseq.h`, one
 /// behind the other.
@@ -15,19 +15,9 @@ pub const DESCRIPTORS: &str = "__rseq_cs";
 pub const POINTERS: &str = "__rseq_cs_ptr_array";
 /// The section of ways out of windows: pairs of a window's start and where it may be left to.
 pub const EXITS: &str = "__rseq_exit_point_array";
-/// The section of notes, which only rseq-dsl writes.
-pub const NOTES: &str = ".note.rseq";
 
 /// The bytes of a descriptor.
 pub const DESCRIPTOR_BYTES: u64 = 32;
-
-/// More descriptors aren't looked at.
-pub const MAX_WINDOWS: u64 = 1 << 16;
-/// More entries of another section aren't looked at.
-pub const MAX_ENTRIES: u64 = 1 << 20;
-
-/// More code of windows isn't disassembled, in bytes.
-pub const MAX_CODE: u64 = 4 << 20;
 
 /// A descriptor, `struct rseq_cs`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,7 +67,7 @@ impl Descriptor {
 pub struct Entry<T> {
     /// Where it is.
     pub address: u64,
-    /// What it says.
+    /// The entry itself.
     pub value: T,
 }
 
@@ -104,7 +94,7 @@ pub struct Sections {
     /// Where threads are armed by sections with a `prepare`, by the notes: the first instructions
     /// behind.
     pub armings: Vec<u64>,
-    /// Whether there are notes at all.
+    /// True if there are notes at all.
     pub has_notes: bool,
     /// Notes that can't be read.
     pub broken_notes: Vec<NoteError>,
@@ -162,13 +152,13 @@ impl Sections {
         })
     }
 
-    /// Whether there is a descriptor at this address.
+    /// True if there is a descriptor at this address.
     #[must_use]
     pub fn is_descriptor(&self, address: u64) -> bool {
         self.addresses.contains(&address)
     }
 
-    /// Whether a window starts at this address.
+    /// True if a window starts at this address.
     #[must_use]
     pub fn is_start(&self, address: u64) -> bool {
         self.starts.contains(&address)
@@ -180,7 +170,7 @@ impl Sections {
         self.targets.get(&descriptor.start).map_or(&[], Vec::as_slice)
     }
 
-    /// What the note of a window says, if it has one.
+    /// The content of a window's note, if it has one.
     #[must_use]
     pub fn note_of(&self, descriptor: &Descriptor) -> Option<&Note> {
         self.notes.get(&descriptor.address)?.first()

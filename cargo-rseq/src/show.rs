@@ -22,7 +22,7 @@ const IN_LINE: &str = "in line";
 /// Longer source files aren't shown, in bytes.
 const MAX_SOURCE: u64 = 16 << 20;
 
-/// What an instruction is for.
+/// The purpose of an instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -62,7 +62,7 @@ impl Mark {
 pub struct Line {
     /// Where it is.
     pub address: Address,
-    /// What it is for.
+    /// Its purposes.
     pub marks: Vec<Mark>,
     /// As an assembler writes it.
     pub text: String,
@@ -73,7 +73,7 @@ pub struct Line {
 /// A part of a section's code.
 #[derive(Clone, Debug, Serialize)]
 pub struct Part {
-    /// What it is.
+    /// Its name.
     pub title: String,
     /// Its instructions.
     pub lines: Vec<Line>,
@@ -82,14 +82,14 @@ pub struct Part {
 /// A section, as it is shown.
 #[derive(Clone, Debug, Serialize)]
 pub struct Shown {
-    /// What is listed of it.
+    /// The window, in a line or two.
     #[serde(flatten)]
     pub row: Row,
     /// Its code: what is in line, and then the ways out and the abort handler, wherever they are.
     pub parts: Vec<Part>,
 }
 
-/// What to show.
+/// The windows to show.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Filter {
     /// Everything.
@@ -103,7 +103,7 @@ pub enum Filter {
 }
 
 impl Filter {
-    /// What is meant: `0x1234`, `file.rs:12`, or a part of a function's name.
+    /// The one that is meant: `0x1234`, `file.rs:12`, or a part of a function's name.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         if let Some(digits) = text.strip_prefix("0x")
@@ -212,7 +212,10 @@ impl Viewer<'_> {
         // A window that is published leaves there by itself if it is no longer armed.
         let also = first.filter(|_| matches!(self.code.arming, Arming::Published { .. }));
         let aborted = [Some(self.descriptor.abort), also];
-        let is_check = |instruction: &&Instruction| matches!(instruction.flow, Flow::Branch(target) if aborted.contains(&Some(target)));
+        let is_check = |instruction: &&Instruction| match instruction.flow {
+            Flow::Branch(target) => aborted.contains(&Some(target)),
+            _ => false,
+        };
         self.code.window.iter().rfind(is_check).map_or(self.descriptor.start, Instruction::next)
     }
 
@@ -229,7 +232,7 @@ impl Viewer<'_> {
         instructions
             .map(|(marks, instruction)| {
                 let location = self.location(instruction.address);
-                // What comes from the same line as the instruction before needn't be said again.
+                // The line of the instruction before needn't be said again.
                 let source = location.as_ref().filter(|_| location != before).map(|location| self.files.line(location));
                 before = location;
                 Line { address: Address(instruction.address), marks, text: instruction.text.clone(), source }

@@ -37,7 +37,7 @@ pub struct Location {
     pub column: u32,
 }
 
-/// What tells where code comes from.
+/// The debug information: where code comes from.
 pub struct Source<'i, 'data> {
     image: &'i Image<'data>,
     debug: Option<addr2line::Context<Bytes>>,
@@ -89,8 +89,8 @@ impl<'i, 'data> Source<'i, 'data> {
         location(self.debug_at(address)?.find_location(address).ok()??)
     }
 
-    /// What there is to ask about an address. Not about those where nothing can be: `addr2line`
-    /// adds to them.
+    /// The debug information to ask about an address. None about those where nothing can be:
+    /// `addr2line` adds to them.
     fn debug_at(&self, address: u64) -> Option<&addr2line::Context<Bytes>> {
         self.debug.as_ref().filter(|_| !self.image.code(address, 1).is_empty())
     }
@@ -126,7 +126,7 @@ fn debug_information(image: &Image<'_>) -> Option<addr2line::Context<Bytes>> {
     addr2line::Context::from_dwarf(gimli::Dwarf::load(load).ok()?).ok()
 }
 
-/// What a section takes when it is read: the size that it claims, if it is compressed.
+/// The size that a section takes when it is read: the one that it claims, if it is compressed.
 fn uncompressed_size(section: &object::Section<'_, '_>) -> u64 {
     section.compressed_file_range().map_or(0, |range| range.uncompressed_size)
 }

@@ -3,12 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::elf::Image;
+use crate::limits::MAX_WINDOW;
 use crate::machine::{self, Flow, Instruction, Place, Texts, Value};
 use crate::sections::{Descriptor, Sections};
-
-/// Longer windows aren't disassembled, in bytes: a thread that is interrupted every few
-/// milliseconds must get through.
-pub const MAX_WINDOW: u64 = 64 << 10;
 
 /// A way out of a window isn't followed further than so many instructions.
 const FOLLOWED: usize = 6;
@@ -33,7 +30,7 @@ pub enum Arming {
         at: usize,
         /// The thread's descriptor.
         descriptor: Place,
-        /// What it is told.
+        /// Its content.
         content: Content,
     },
     /// By the last instruction before the window, perhaps: what it stores can't be told.
@@ -45,7 +42,7 @@ pub enum Arming {
     Nothing,
 }
 
-/// What a thread's descriptor is told of a window, as far as that can be told.
+/// The content of a thread's descriptor for a window, as far as that can be told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Content {
     /// The window's start.
@@ -68,7 +65,7 @@ pub struct Way {
 /// The code of a window.
 #[derive(Clone, Debug)]
 pub struct Code {
-    /// What leads to the window in a straight line.
+    /// The instructions that lead to the window in a straight line.
     pub approach: Vec<Instruction>,
     /// How it arms.
     pub arming: Arming,
@@ -185,7 +182,7 @@ pub(crate) fn before(image: &Image<'_>, address: u64) -> Option<Instruction> {
     last.find(|last| last.next() == address && last.flow != Flow::Invalid)
 }
 
-/// What leads to the window, and how it arms.
+/// The instructions that lead to the window, and how it arms.
 fn approach(image: &Image<'_>, sections: &Sections, start: u64) -> (Vec<Instruction>, Arming) {
     let mut likeliest = None;
     for from in machine::approaches(image, start) {
@@ -280,7 +277,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// What is stored last to this place.
+    /// The value that is stored last to this place.
     fn last_known(&self, place: Place) -> Option<u64> {
         let mut stores = self.approach.iter().rev().flat_map(|instruction| &instruction.stores);
         match stores.find(|store| store.place == Some(place))?.value {

@@ -1,4 +1,4 @@
-//! What the examples share: their input, and how they print.
+//! Code that the examples share: their input, and how they print.
 
 #![allow(dead_code, reason = "each example uses a part of it")]
 
@@ -94,7 +94,7 @@ pub fn mode(status: &Status) -> String {
     }
 }
 
-/// What a slot stands for.
+/// The name of a slot: a CPU's, or the shared one's.
 pub fn slot_name(slot: usize, status: &Status) -> String {
     if slot == status.possible_cpus() {
         return "shared (threads without registration)".to_owned();

@@ -30,7 +30,7 @@ pub fn add(v: &PerCpu<AtomicUsize>, count: usize) {
     }
 }
 
-/// What lists are made of.
+/// A link of a list.
 #[derive(Default)]
 pub struct Node {
     /// The next one of its list. While the node is in none, it says nothing.
@@ -105,7 +105,7 @@ pub fn compare_both_and_store(v: &PerCpu<Pair>, expect: [usize; 2], new: usize) 
 
 /// Stores to both words if the first one is as expected. Says whether it did.
 ///
-/// Whoever reads the new first word with acquire order finds the new second word too. Not the other
+/// A reader of the new first word, with acquire order, finds the new second word too. Not the other
 /// way round: a section that was interrupted leaves what it stored to the second word, so that one
 /// means nothing unless the first one says so.
 pub fn compare_and_store_both(v: &PerCpu<Pair>, expect: usize, new: [usize; 2]) -> bool {

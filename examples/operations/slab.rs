@@ -22,7 +22,7 @@ const POINTER: u32 = size_of::<usize>().trailing_zeros();
 pub struct Slab {
     /// How many there are: those in front of it.
     current: AtomicUsize,
-    /// What stands behind the current items means nothing: interrupted pushes leave theirs there.
+    /// Items, of which those behind the current ones mean nothing: interrupted pushes left them.
     items: [AtomicPtr<u8>; CAPACITY],
 }
 
@@ -33,7 +33,7 @@ impl Default for Slab {
 }
 
 impl Slab {
-    /// What it holds, once no section is on its way.
+    /// Its items, once no section is on its way.
     pub fn items(&self) -> impl Iterator<Item = *mut u8> {
         // No more than there can be, even after sections that lose updates.
         let current = self.current.load(Relaxed).min(CAPACITY);

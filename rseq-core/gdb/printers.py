@@ -1,4 +1,5 @@
-# The types of rseq-dsl as gdb's `print` shows them: by CPU, as far as anything is there. The number of CPUs is known to rseq.py beside it.
+# The types of rseq-dsl as gdb's `print` shows them: by CPU, as far as anything is there. The number
+# of CPUs is known to rseq.py beside it.
 
 import re
 
@@ -64,9 +65,10 @@ class RseqPerCpuPrinter:
 class RseqCounterPrinter:
     def __init__(self, value):
         self.parts = [(name, RseqValues.leaf(part)) for name, part in RseqValues.slots(value["parts"])]
+        self.taken = int(RseqValues.leaf(value["taken"]))
 
     def to_string(self):
-        return f"Counter({sum(int(part) for _, part in self.parts) % (1 << 64)})"
+        return f"Counter({(sum(int(part) for _, part in self.parts) - self.taken) % (1 << 64)})"
 
     def children(self):
         return ((name, part) for name, part in self.parts if int(part) != 0)
@@ -97,7 +99,8 @@ class RseqHistogramPrinter:
 
 
 class RseqStackPrinter:
-    """The items of each CPU, the latest last. A number of items with the highest bit says that another thread is taking them away: rseq-core/src/drain.rs."""
+    """The items of each CPU, the latest last. A number of items with the highest bit says that
+    another thread is taking them away: rseq-core/src/drain.rs."""
 
     def __init__(self, value):
         self.type = value.type.template_argument(0)

@@ -1,14 +1,19 @@
 # Sections of rseq-dsl in gdb: `help rseq`, and docs/debugging.md of the project.
 #
-# It is in every executable that is built with debug information, for gdb 12 and later (Python 3.9), which loads it where `auto-load safe-path` allows that; or by
-# `source` of this file. gdb runs it in the namespace that all scripts share, which is why the names here begin with `Rseq`.
+# It is in every executable that is built with debug information, for gdb 12 and later (Python 3.9),
+# which loads it where `auto-load safe-path` allows that; or by `source` of this file. gdb runs it
+# in the namespace that all scripts share, which is why the names here begin with `Rseq`.
 #
-# Why sections need it: the kernel takes a thread that stops for a debugger for one that was preempted. When it goes on, the kernel sends a window to its abort handler, and
-# takes what is in force outside of a window out of force. So a section that is stepped through, or has a breakpoint inside, starts again for ever.
+# Why sections need it: the kernel takes a thread that stops for a debugger for one that was
+# preempted. When it goes on, the kernel sends a window to its abort handler, and takes what is in
+# force outside of a window out of force. So a section that is stepped through, or has a breakpoint
+# inside, starts again for ever.
 #
-# What it does about that: while it steps, nothing is in force, so that the kernel has nothing to do, and it keeps the book itself. The other threads are held from before the
-# section arms until it has committed, which is more than the kernel would have to see to. Where something does interrupt the section (a signal's handler, a section
-# inside of it, another CPU), it does what the kernel would have done.
+# What it does about that: while it steps, nothing is in force, so that the kernel has nothing to
+# do, and it keeps the book itself. The other threads are held from before the section arms until it
+# has committed, which is more than the kernel would have to see to. Where something does interrupt
+# the section (a signal's handler, a section inside of it, another CPU), it does what the kernel
+# would have done.
 
 import bisect
 import os
@@ -108,13 +113,17 @@ class RseqImage:
 
     def __init__(self):
         self.windows = []
-        #: Where the descriptors are: what is in force there is a window's own, and what is in force elsewhere is a thread's.
+        #: Where the descriptors are: what is in force there is a window's own, and what is in force
+        #: elsewhere is a thread's.
         self.descriptors = range(0)
-        #: By the start of its window, where it may be left to: to start again first, then the exits.
+        #: By the start of its window, where it may be left to: to start again first, then the
+        #: exits.
         self.exits = {}
-        #: The instructions from which on a section is no longer in force that is in `prepare`, and how it ends.
+        #: The instructions from which on a section is no longer in force that is in `prepare`, and
+        #: how it ends.
         self.ends = {}
-        #: The words of rseq-core: what sections load first, the decision for a mode, the number of CPUs.
+        #: The words of rseq-core: what sections load first, the decision for a mode, the number of
+        #: CPUs.
         self.words = None
 
     @staticmethod
@@ -127,12 +136,15 @@ class RseqImage:
                 start, end, section, name = match.groups()
                 image = images.setdefault(name, {})
                 image[section] = range(int(start, 16), int(end, 16))
-        return [RseqImage().read(sections) for sections in images.values() if "__rseq_cs" in sections or ".note.rseq" in sections]
+        has_any = lambda sections: "__rseq_cs" in sections or ".note.rseq" in sections
+        return [RseqImage().read(sections) for sections in images.values() if has_any(sections)]
 
     def read(self, sections):
         self.descriptors = sections.get("__rseq_cs", range(0))
         words = RseqMemory.read(self.descriptors.start, f"{len(self.descriptors) // 8}Q")
-        windows = {at: RseqWindow(at, *words[4 * number + 1 : 4 * number + 4]) for number, at in enumerate(self.descriptors[::32])}
+        described = lambda number: words[4 * number + 1 : 4 * number + 4]
+        starts = enumerate(self.descriptors[::32])
+        windows = {at: RseqWindow(at, *described(number)) for number, at in starts}
         for note in RseqNote.all(sections.get(".note.rseq", range(0))):
             self.note(note, windows)
         self.windows = list(windows.values())
@@ -208,7 +220,8 @@ class RseqProcess:
 
     def __init__(self):
         self.images = RseqImage.all()
-        self.windows = sorted((window for image in self.images for window in image.windows), key=lambda window: window.start)
+        windows = (window for image in self.images for window in image.windows)
+        self.windows = sorted(windows, key=lambda window: window.start)
         self.starts = [window.start for window in self.windows]
 
     def window_at(self, address):
@@ -223,7 +236,8 @@ class RseqProcess:
         return any(address in image.descriptors for image in self.images)
 
     def is_over(self, address):
-        """A section is here that has committed, or was left or aborted, and takes itself out of force next."""
+        """A section is here that has committed, or was left or aborted, and takes itself out of
+        force next."""
         return any(address in (window.post, window.abort, *self.exits(window)) for window in self.windows)
 
     def end_at(self, address):
@@ -233,7 +247,8 @@ class RseqProcess:
         return [exit for image in self.images for exit in image.exits.get(window.start, [])]
 
     def fast(self):
-        """Of an image that has decided for restartable sequences: the distances from the thread pointer to a thread's block, and from there to its area."""
+        """Of an image that has decided for restartable sequences: the distances from the thread
+        pointer to a thread's block, and from there to its area."""
         word = RseqMachine.word()
         for image in self.images:
             if image.words:
@@ -303,7 +318,8 @@ class RseqFunctions:
 
     @staticmethod
     def windows_around(process):
-        """The windows of the section that the selected thread is preparing: of the newest of its functions that has sections with `prepare`, those nearest above its line."""
+        """The windows of the section that the selected thread is preparing: of the newest of its
+        functions that has sections with `prepare`, those nearest above its line."""
         functions = {}
         for window in process.windows:
             if window.is_prepared():
@@ -322,7 +338,8 @@ class RseqFunctions:
         while frame is not None and RseqFunctions.at(frame.pc()) == function:
             sal = frame.find_sal()
             if sal.symtab is not None:
-                above = [window for window in windows if sal.symtab.filename.endswith(window.place.file) and window.place.line <= sal.line]
+                is_above = lambda place: sal.symtab.filename.endswith(place.file) and place.line <= sal.line
+                above = [window for window in windows if is_above(window.place)]
                 if above:
                     line = max(window.place.line for window in above)
                     return [window for window in above if window.place.line == line]
@@ -331,7 +348,8 @@ class RseqFunctions:
 
     @staticmethod
     def preparing(process):
-        """The section that the selected thread is preparing, in words, and whether it goes by concurrency ids."""
+        """The section that the selected thread is preparing, in words, and whether it goes by
+        concurrency ids."""
         windows = RseqFunctions.windows_around(process)
         names = {str(window) for window in windows}
         name = names.pop() if len(names) == 1 else "a section"
@@ -339,8 +357,10 @@ class RseqFunctions:
 
 
 class RseqHistory:
-    """What the debugger itself did: whether a section that is in force has been the only thing that ran since it armed. What the kernel says isn't enough, because it speaks when a thread
-    goes on: one that stopped for the debugger looks as if nothing had happened to it, while others ran on its CPU."""
+    """What the debugger itself did: whether a section that is in force has been the only thing that
+    ran since it armed. What the kernel says isn't enough, because it speaks when a thread goes on:
+    one that stopped for the debugger looks as if nothing had happened to it, while others ran on
+    its CPU."""
 
     def __init__(self):
         #: The thread that was alone: it was stepped last, or there is no other.
@@ -361,7 +381,8 @@ class RseqHistory:
         gdb.events.inferior_call.connect(self.on_call)
 
     def interrupt(self, interruption, alone=None):
-        """Whatever section is in force was interrupted by this, but for that of a thread that was alone."""
+        """Whatever section is in force was interrupted by this, but for that of a thread that was
+        alone."""
         self.alone, self.interruption = alone, interruption
 
     def is_alone(self):
@@ -390,8 +411,9 @@ class RseqHistory:
         return gdb.parameter("scheduler-locking") == "on" or len(gdb.selected_inferior().threads()) == 1
 
     def on_call(self, event):
-        """A function that is called from the debugger runs sections of its own, or has the kernel take the thread's out of force: one whose window was interrupted for it would go
-        on unprotected. So what was in force is again, for the kernel to see that."""
+        """A function that is called from the debugger runs sections of its own, or has the kernel
+        take the thread's out of force: one whose window was interrupted for it would go on
+        unprotected. So what was in force is again, for the kernel to see that."""
         if isinstance(event, gdb.InferiorCallPreEvent):
             self.before_call = None
             thread = RseqThread.of(RseqProcess())
@@ -408,8 +430,9 @@ class RseqHistory:
 
 
 class RseqSignals:
-    """The signals that the program is given, with what gdb's user wants of them. While a section is held gdb stops for each: a handler that ran between two steps would go unnoticed, and
-    so would its sections."""
+    """The signals that the program is given, with what gdb's user wants of them. While a section is
+    held gdb stops for each: a handler that ran between two steps would go unnoticed, and so would
+    its sections."""
 
     def __init__(self):
         lines = gdb.execute("info signals", to_string=True).splitlines()
@@ -438,7 +461,8 @@ class RseqStop(Exception):
 
 
 class RseqStepper:
-    """Runs the selected thread by instructions, with the other threads held, and keeps the book of the section that is open."""
+    """Runs the selected thread by instructions, with the other threads held, and keeps the book of
+    the section that is open."""
 
     #: So many instructions are looked for the place where a section was, after it started again.
     MOST_INSTRUCTIONS = 1_000_000
@@ -488,7 +512,8 @@ class RseqStepper:
 
     @staticmethod
     def set(settings):
-        """Sets these, as far as gdb has them (the second came with gdb 13) and there is a program; returns what they were."""
+        """Sets these, as far as gdb has them (the second came with gdb 13) and there is a program;
+        returns what they were."""
         before = {}
         for name, value in settings.items():
             try:
@@ -500,7 +525,8 @@ class RseqStepper:
         return before
 
     def hold(self, descriptor):
-        """A section is open: a window's own descriptor is in force and covers the instruction, or a thread's."""
+        """A section is open: a window's own descriptor is in force and covers the instruction, or a
+        thread's."""
         window = self.process.window_of(descriptor)
         if self.process.has_descriptor(descriptor):
             if window is None or not window.covers(RseqMachine.pc()):
@@ -510,7 +536,8 @@ class RseqStepper:
             return
         else:
             window = self.process.window_at(RseqMachine.pc())
-            self.name, self.by_mm_cid = (str(window), "mm_cid" in window.kind) if window else RseqFunctions.preparing(self.process)
+            known = (str(window), "mm_cid" in window.kind) if window else None
+            self.name, self.by_mm_cid = known or RseqFunctions.preparing(self.process)
         self.held = descriptor
         self.index = self.current_index()
         self.thread.set_in_force(0)
@@ -531,7 +558,8 @@ class RseqStepper:
         return self.thread.mm_cid() if self.by_mm_cid else self.thread.cpu()
 
     def pin(self):
-        """Keeps the thread where it is, lest the scheduler move it between two steps. Where it can't stay, it starts again."""
+        """Keeps the thread where it is, lest the scheduler move it between two steps. Where it
+        can't stay, it starts again."""
         cpu, thread = self.thread.cpu(), gdb.selected_thread().ptid[1]
         if self.connection() != "native":
             return
@@ -567,7 +595,8 @@ class RseqStepper:
         self.end("aborted", f"starts again: {why}")
 
     def instruction(self):
-        """One instruction; a window's checks, which would find nothing in force, are one as well."""
+        """One instruction; a window's checks, which would find nothing in force, are one as
+        well."""
         self.ended = self.history.event = None
         before = RseqMachine.pc()
         window = self.process.window_at(before)
@@ -616,7 +645,8 @@ class RseqStepper:
         self.end(how, "left from prepare" if how == "left" else "starts again: something had to be made ready first")
 
     def look_for_signal(self):
-        """A signal that is about to be delivered interrupts the section. It stays where that was, for people to look at, and in force, for the kernel to see to it."""
+        """A signal that is about to be delivered interrupts the section. It stays where that was,
+        for people to look at, and in force, for the kernel to see to it."""
         event = self.history.event
         if isinstance(event, gdb.SignalEvent) and event.stop_signal in self.signals:
             print(f"{self.name}: {event.stop_signal} interrupts it, so it is going to start again")
@@ -629,7 +659,8 @@ class RseqStepper:
             raise RseqStop()
 
     def begin_again(self):
-        """The section was interrupted, or others may have been on its CPU. So it starts again, up to where it was, or to the start of the window that it was in; now with them held."""
+        """The section was interrupted, or others may have been on its CPU. So it starts again, up
+        to where it was, or to the start of the window that it was in; now with them held."""
         place, window = RseqMachine.pc(), self.process.window_at(RseqMachine.pc())
         self.abort(f"{self.interruption}; from now on the others are held")
         for _ in range(self.MOST_INSTRUCTIONS):
@@ -647,7 +678,8 @@ class RseqStepper:
         return now is not None and RseqMachine.pc() == now.start and now.place == window.place
 
     def make_exact(self):
-        """Whether the thread is still where it was: a section that had to begin again in its window is at the start of that."""
+        """Whether the thread is still where it was: a section that had to begin again in its window
+        is at the start of that."""
         if self.interruption is None:
             return True
         self.begin_again()
@@ -655,12 +687,14 @@ class RseqStepper:
 
 
 class RseqLines:
-    """Steps by lines of the source, as gdb's own commands go by them: out of functions and over them, or into them."""
+    """Steps by lines of the source, as gdb's own commands go by them: out of functions and over
+    them, or into them."""
 
     def __init__(self, stepper, into):
         self.stepper, self.into = stepper, into
         frame = gdb.newest_frame()
-        #: The line is `None` where none is known, as in a window's stubs: then it goes on to where one is.
+        #: The line is `None` where none is known, as in a window's stubs: then it goes on to where
+        #: one is.
         self.function, self.depth, self.line = self.real(frame), self.inlined(frame), self.line_of(frame)
 
     @staticmethod
@@ -682,7 +716,8 @@ class RseqLines:
         return (sal.symtab.filename, sal.line) if sal.symtab is not None and sal.line else None
 
     def run(self):
-        """Until there is another line; a window is one, and so is what happens at the end of a section."""
+        """Until there is another line; a window is one, and so is what happens at the end of a
+        section."""
         while True:
             self.stepper.step()
             if self.stepper.ended or self.is_at_start():
@@ -698,7 +733,8 @@ class RseqLines:
         return self.stepper.held and window is not None and RseqMachine.pc() == window.start and window.is_prepared()
 
     def entered(self):
-        """The frame to which a function returns that was just called and isn't to be stepped through."""
+        """The frame to which a function returns that was just called and isn't to be stepped
+        through."""
         frame = self.real(gdb.newest_frame())
         if frame == self.function:
             return None
@@ -726,7 +762,8 @@ class RseqLines:
 
 
 class RseqCommand(gdb.Command):
-    """Sections of restartable sequences (rseq-dsl): where they are, and how to step through them."""
+    """Sections of restartable sequences (rseq-dsl): where they are, and how to step through
+    them."""
 
     def __init__(self, name, history=None):
         super().__init__(name, gdb.COMMAND_RUNNING, prefix=history is None)
@@ -745,7 +782,8 @@ class RseqCommand(gdb.Command):
         return int(gdb.parse_and_eval(argument)) if argument else 1
 
     def go(self, run, by_instruction=False, from_anywhere=False):
-        """Steps, and shows where that led to. A step that begins where nobody has looked yet isn't taken."""
+        """Steps, and shows where that led to. A step that begins where nobody has looked yet isn't
+        taken."""
         self.need_thread()
         with RseqStepper(self.history) as stepper:
             try:
@@ -758,7 +796,8 @@ class RseqCommand(gdb.Command):
 
     @staticmethod
     def show(stepper, by_instruction):
-        """Where the thread is: by its line, or, in a window, which has none of its own, by its instruction."""
+        """Where the thread is: by its line, or, in a window, which has none of its own, by its
+        instruction."""
         pc = RseqMachine.pc()
         window = stepper.process.window_at(pc)
         if window is not None:
@@ -768,9 +807,8 @@ class RseqCommand(gdb.Command):
 
 
 class RseqSections(RseqCommand):
-    """The sections of the program: where their windows are, where they stand in the source, and what they commit.
-Usage: rseq sections [TEXT]
-With TEXT, those in whose line it occurs."""
+    """The sections of the program: where their windows are, where they stand in the source, and
+    what they commit. Usage: rseq sections [TEXT] With TEXT, those in whose line it occurs."""
 
     def invoke(self, argument, _from_tty):
         lines = [self.line(window) for window in RseqProcess().windows]
@@ -818,16 +856,18 @@ Usage: rseq where"""
         window = process.window_at(pc)
         descriptor = thread.in_force() if thread is not None else 0
         if window is None and (not descriptor or process.has_descriptor(descriptor)):
-            return ["in no section that is in force (one that was interrupted starts again when it comes to its window)"]
+            return ["in no section that is in force "
+                    "(one that was interrupted starts again when it comes to its window)"]
         section = str(window) if window is not None else RseqFunctions.preparing(process)[0]
         step = window.step_at(pc) if window is not None else "prepare"
-        return [f"section {section}", f"step: {step} ({f'in force: {descriptor:#x}' if descriptor else 'nothing is in force'})"]
+        in_force = f"in force: {descriptor:#x}" if descriptor else "nothing is in force"
+        return [f"section {section}", f"step: {step} ({in_force})"]
 
 
 class RseqStepi(RseqCommand):
-    """Step one instruction (or N, or to the end of the section), with the other threads and the section that is open held.
-The checks at the start of a window count as one instruction.
-Usage: rseq stepi [N]"""
+    """Step one instruction (or N, or to the end of the section), with the other threads and the
+    section that is open held. The checks at the start of a window count as one instruction. Usage:
+    rseq stepi [N]"""
 
     def invoke(self, argument, _from_tty):
         def run(stepper):
@@ -840,8 +880,8 @@ Usage: rseq stepi [N]"""
 
 
 class RseqStep(RseqCommand):
-    """Step to another line, with the other threads and the section that is open held. A window is one line.
-Usage: rseq step [N]"""
+    """Step to another line, with the other threads and the section that is open held. A window is
+    one line. Usage: rseq step [N]"""
 
     INTO = True
 
@@ -856,15 +896,15 @@ Usage: rseq step [N]"""
 
 
 class RseqNext(RseqStep):
-    """Step to another line, over functions, with the other threads and the section that is open held. A window is one line.
-Usage: rseq next [N]"""
+    """Step to another line, over functions, with the other threads and the section that is open
+    held. A window is one line. Usage: rseq next [N]"""
 
     INTO = False
 
 
 class RseqFinish(RseqCommand):
-    """Go on to the end of the section (the next, if none is open), with the other threads held, through as many attempts as it takes.
-Usage: rseq finish"""
+    """Go on to the end of the section (the next, if none is open), with the other threads held,
+    through as many attempts as it takes. Usage: rseq finish"""
 
     def invoke(self, _argument, _from_tty):
         def run(stepper):
@@ -875,8 +915,8 @@ Usage: rseq finish"""
 
 
 class RseqAbort(RseqCommand):
-    """Interrupt the section that is open, as the kernel would: a window goes to its abort handler, and `prepare` to a window that will not go through.
-Usage: rseq abort"""
+    """Interrupt the section that is open, as the kernel would: a window goes to its abort handler,
+    and `prepare` to a window that will not go through. Usage: rseq abort"""
 
     def invoke(self, _argument, _from_tty):
         self.need_thread()

@@ -4,8 +4,8 @@ use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::abi::Rseq;
+use crate::arch::FAST;
 use crate::sys;
-use crate::thread::FAST;
 
 /// The index of a per-CPU slot, as a section sees it: the CPU that the section runs on.
 ///

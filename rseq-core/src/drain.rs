@@ -346,12 +346,9 @@ impl Names {
 
 #[cfg(test)]
 mod tests {
+    use super::{MOST, Names, ROUNDS, STOPPED, StopError, insist, resume, stop_by};
     use core::cell::Cell;
     use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-    extern crate std;
-
-    use super::{MOST, Names, ROUNDS, STOPPED, StopError, insist, resume, stop_by};
 
     #[test]
     fn sections_see_a_huge_number_until_it_is_dropped() {

@@ -15,11 +15,11 @@
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst, fence};
 
+use crate::arch;
 use crate::cpu::{self, CpuId};
 use crate::mode::{self, Mode};
 use crate::portable;
 use crate::sys::{self, Errno};
-use crate::{arch, section};
 
 // Of `include/uapi/linux/membarrier.h`.
 const PRIVATE_EXPEDITED: i32 = 1 << 3;
@@ -131,7 +131,7 @@ fn stop(slot: Option<usize>) -> Result<(), FenceError> {
     fence(SeqCst);
     if let Mode::Rseq(_) = mode::decide() {
         // The kernel leaves the calling thread out.
-        section::disarm_this_thread();
+        disarm_this_thread();
         register()?;
         match slot {
             None => interrupt(0, 0)?,
@@ -143,6 +143,14 @@ fn stop(slot: Option<usize>) -> Result<(), FenceError> {
     portable::fence(slot);
     fence(SeqCst);
     Ok(())
+}
+
+/// Makes sure that no section which the calling thread is inside of can commit. For what `prepare`
+/// may do only at this price: the section starts again and finds it done.
+pub(crate) fn disarm_this_thread() {
+    arch::starts_again();
+    // SAFETY: the calling thread's area.
+    unsafe { arch::disarm(arch::locate().area) };
 }
 
 fn interrupt(flags: u32, cpu: i32) -> Result<(), FenceError> {

@@ -10,57 +10,53 @@
 
 #[cfg(not(all(unix, not(miri))))]
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
+// What all the rest is written with: the kernel's structures, the machine and the system.
 pub mod abi;
-mod arch;
-mod cpu;
+#[macro_use]
+mod asm; // what assemblers are told on every machine
+mod arch; // the thread pointer, where descriptor and area are, arming
+mod sys;
+
+// What is there before the first section: what each thread has, and each image.
+mod image;
+mod thread;
+
+// What the first section decides, and how its thread is registered.
+mod cpu; // the kinds of index, and the number of slots
+mod kernel; // versions, and which are suspect
+mod mode; // restartable or portable
+mod registration;
+mod selftest; // whether a suspect kernel does what sections rely on
+
+// What a section goes through, from arming to its commit.
+#[doc(hidden)]
+pub mod expansion;
+mod percpu; // the slots
+pub mod portable; // the same under locks
+mod slice; // more time for one that is aborted again and again
+
+// What watches over it.
+mod audit;
+#[cfg(all(debug_assertions, not(rseq_audited)))]
+mod nesting; // sections that can't end, or were suspended
+mod owner; // whose slot an address is in
+
+// What is done to the sections of others.
 pub mod drain;
 pub mod fence;
-mod image;
-mod kernel;
-mod mode;
-#[cfg(all(debug_assertions, not(feature = "audit")))]
-mod nesting;
-mod outcome;
-mod owner;
-mod percpu;
-mod place;
-pub mod portable;
-mod register;
-mod section;
-mod selftest;
-mod slice;
+
+// What is said of it all.
 mod status;
-mod sys;
-mod thread;
-mod window;
 
 pub use cpu::{CpuId, IndexKind, MmCid, slots};
+pub use expansion::place::{Place, Word};
 pub use fence::quiesce;
 pub use kernel::Kernel;
 pub use mode::{Mode, Reason};
 pub use percpu::{AllocError, PerCpu, Slots};
-pub use place::{Place, Word};
-pub use register::Registrar;
+pub use registration::Registrar;
 pub use slice::SliceExtension;
 pub use status::{Libc, Status, status};
-
-/// What the expansion of `rseq!` uses. Not for people: it may change in every release.
-#[doc(hidden)]
-pub mod expansion {
-    #[cfg(feature = "audit")]
-    #[allow(unused_imports, reason = "where nothing can be audited there is none")]
-    pub use crate::arch::audit::expansion::*;
-    #[cfg(all(debug_assertions, not(feature = "audit")))]
-    pub use crate::nesting::begins as window_begins;
-    pub use crate::outcome::Outcome;
-    pub use crate::owner::check_store;
-    pub use crate::percpu::{Opening, slot_bytes, slot_power};
-    pub use crate::place::{Raw, Shared, Target, WORDS_MAY_HAVE_GAPS, target, valued};
-    pub use crate::section::{
-        Prepared, Section, area, area_for_attempts, area_for_windows, count, window_aborted, window_repeated,
-        with_operands,
-    };
-    pub use crate::thread::{CPUS_OFFSET, FAST, Fast};
-    pub use crate::window::*;
-}

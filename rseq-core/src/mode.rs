@@ -5,11 +5,13 @@ use core::ffi::CStr;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
+use crate::arch::{self, FAST};
+use crate::image::list;
 use crate::kernel::Kernel;
-use crate::register::{self, Registrar};
+use crate::registration::{self, Registrar};
 use crate::sys::{self, Errno};
-use crate::thread::{FAST, Fast};
-use crate::{arch, cpu, image, selftest};
+use crate::thread::Fast;
+use crate::{cpu, selftest};
 
 /// How sections run in this process. Decided once, by the first section or the first call of
 /// [`status`](crate::status()).
@@ -125,7 +127,7 @@ pub(crate) fn decide() -> Mode {
         && !FAST.is_open()
     {
         // Those first: who finds this one open may be theirs.
-        image::others().for_each(|words| open(words, words.anchor.load(Relaxed), registrar));
+        list::others().for_each(|words| open(words, words.anchor.load(Relaxed), registrar));
         open(&FAST, arch::anchor(), registrar);
     }
     mode
@@ -139,9 +141,10 @@ fn decided() -> Option<Mode> {
 /// writes the same numbers: nobody has to wait for the first.
 fn open(words: &Fast, anchor: isize, registrar: Registrar) {
     let cpus = cpu::possible();
-    let cids = if register::has_mm_cid(registrar) { cpus } else { 0 };
-    let distance = register::area_distance(registrar).expect("who decided that has an area");
-    words.open(distance, anchor, cpus, cids);
+    let cids = if registration::has_mm_cid(registrar) { cpus } else { 0 };
+    let distance = registration::area_distance(registrar).expect("who decided that has an area");
+    let watched = if arch::is_distance(anchor) { cpus } else { 0 };
+    words.open(distance, anchor, [cpus, cids, watched]);
 }
 
 /// The same for an image that comes later than the decision, if it does.
@@ -173,7 +176,7 @@ fn probe() -> Mode {
             Mode::Rseq(registrar)
         }
         Ok(registrar) => {
-            register::withdraw(registrar);
+            registration::withdraw(registrar);
             Mode::Portable(Reason::BrokenKernel)
         }
     }
@@ -181,19 +184,19 @@ fn probe() -> Mode {
 
 /// See [`selftest::clears`]: of the calling thread, which is registered.
 fn clears(registrar: Registrar) -> bool {
-    let Some((block, distance)) = arch::thread_block().zip(register::area_distance(registrar)) else {
+    let Some((block, distance)) = arch::thread_block().zip(registration::area_distance(registrar)) else {
         return false;
     };
     // SAFETY: this thread's. Its descriptor covers no window yet.
-    unsafe { selftest::clears(register::area_at(distance), &raw const (*block).descriptor) }
+    unsafe { selftest::clears(registration::area_at(distance), &raw const (*block).descriptor) }
 }
 
 /// Who registers threads, beginning with the calling one.
 fn register() -> Result<Registrar, Reason> {
-    if register::libc_area().is_some() {
+    if registration::libc_area().is_some() {
         return Ok(Registrar::Libc);
     }
-    match register::register_own() {
+    match registration::register_own() {
         None => Err(Reason::OutOfReach),
         Some(Ok(())) => Ok(Registrar::Own),
         Some(Err(sys::NO_SUCH_CALL)) => Err(Reason::NoKernelSupport),

@@ -13,29 +13,14 @@
 
 use core::panic::Location;
 use core::ptr::{from_ref, null_mut};
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::Ordering::Relaxed;
 
-use crate::arch;
+use crate::arch::{self, FAST};
 use crate::portable::MOST_REVOCATIONS;
-use crate::thread::FAST;
+use crate::thread::Nesting;
 
 const SUSPENDED: &str = "an rseq! section went on while another one of its thread is under way: its `prepare` was suspended, by an `.await` (behind \
      a macro?) or by a switch of stacks; await before the section, and use the result in it";
-
-/// What a thread remembers. All is zero at first. Only the thread itself comes here, and the
-/// handlers that interrupt it.
-#[repr(C)]
-pub(crate) struct State {
-    /// The number of the attempt that armed last.
-    last: AtomicUsize,
-    /// The number of the attempt in which another section began.
-    nested_in: AtomicUsize,
-    /// Where the section stands of which that was so, and in how many attempts in a row.
-    section: AtomicPtr<Location<'static>>,
-    attempts: AtomicU32,
-    /// How many sections the thread is inside of in portable mode.
-    slots_held: AtomicUsize,
-}
 
 /// A section is about to arm, by itself or in its window.
 pub fn begins() {
@@ -127,7 +112,7 @@ fn is_in_force() -> bool {
     in_force == thread.descriptor.addr() as u64
 }
 
-fn of_this_thread() -> &'static State {
+fn of_this_thread() -> &'static Nesting {
     // SAFETY: the calling thread's block, or one that no section is armed by. It is there until the
     // thread's end; nobody keeps it longer.
     unsafe { &(*arch::some_block()).nesting }

@@ -6,7 +6,7 @@ use core::mem::offset_of;
 use crate::abi::{ORIGINAL_LENGTH, Rseq};
 use crate::kernel::Kernel;
 use crate::mode::{self, Mode};
-use crate::register::{self, Registrar};
+use crate::registration::{self, Registrar};
 use crate::slice::{self, SliceExtension};
 use crate::{cpu, fence};
 
@@ -59,23 +59,23 @@ pub fn status() -> Status {
         Mode::Rseq(registrar) => Some(registrar),
         Mode::Portable(_) => None,
     };
-    let registered_bytes = registrar.map_or(0, register::length);
+    let registered_bytes = registrar.map_or(0, registration::length);
     Status {
         mode,
         kernel: Kernel::running(),
         libc: Libc {
             name: cfg_select! { target_env = "gnu" => "gnu", target_env = "musl" => "musl", _ => "" },
-            active_bytes: register::libc_area().map_or(0, |area| area.active),
+            active_bytes: registration::libc_area().map_or(0, |area| area.active),
         },
         registered_bytes,
-        kept_bytes: registrar.map_or(0, register::kept),
+        kept_bytes: registrar.map_or(0, registration::kept),
         fences: fence::available(),
         slice_extension: registrar.map_or(SliceExtension::NotNeeded, |registrar| {
-            register::ensure(registrar);
+            registration::ensure(registrar);
             slice::state(registered_bytes)
         }),
         possible_cpus: cpu::possible(),
-        borrows_area: registrar.is_some_and(|registrar| !register::is_kept(registrar)),
+        borrows_area: registrar.is_some_and(|registrar| !registration::is_kept(registrar)),
     }
 }
 

@@ -6,7 +6,7 @@ use core::sync::atomic::{
 };
 
 use crate::abi::{Descriptor, Rseq};
-use crate::arch::{self, audit};
+use crate::audit;
 
 /// What a thread has in each image: the descriptor that its sections publish their window in, and
 /// the area for the kernel in case that libc registered none. It is thread-local storage; but in a
@@ -28,8 +28,8 @@ pub(crate) struct ThreadBlock {
     #[allow(dead_code, reason = "only audits read it")]
     pub(crate) audit: audit::State,
     /// What it remembers in debug builds.
-    #[cfg(all(debug_assertions, not(feature = "audit")))]
-    pub(crate) nesting: crate::nesting::State,
+    #[cfg(all(debug_assertions, not(rseq_audited)))]
+    pub(crate) nesting: Nesting,
 }
 
 /// Room for an area as long, and as aligned, as kernels want it: from Linux 7.0 on they fill 33
@@ -40,6 +40,22 @@ pub(crate) struct OwnArea {
     pub(crate) fields: Rseq,
     /// What the structure may grow by. Nothing here is ours to write.
     _more: [u32; 8],
+}
+
+/// What a thread remembers of its sections in debug builds: see [`nesting`](crate::nesting). All is
+/// zero at first. Only the thread itself comes here, and the handlers that interrupt it.
+#[cfg(all(debug_assertions, not(rseq_audited)))]
+#[repr(C)]
+pub(crate) struct Nesting {
+    /// The number of the attempt that armed last.
+    pub(crate) last: AtomicUsize,
+    /// The number of the attempt in which another section began.
+    pub(crate) nested_in: AtomicUsize,
+    /// The section of which that was so, by where it stands, and in how many attempts in a row.
+    pub(crate) section: AtomicPtr<core::panic::Location<'static>>,
+    pub(crate) attempts: AtomicU32,
+    /// How many sections the thread is inside of in portable mode.
+    pub(crate) slots_held: AtomicUsize,
 }
 
 /// Where the calling thread's descriptor and area are.
@@ -53,7 +69,7 @@ pub(crate) struct Located {
 /// knows their order.
 #[repr(C)]
 pub struct Fast {
-    /// See [`spare_area`]. The words begin behind it, at [`WORDS`].
+    /// See [`spare_area`](Self::spare_area). The words begin behind it, at [`WORDS`].
     spare: Spare,
     /// The distance in bytes to a thread's area from where [`anchor`](crate::arch::anchor) is,
     /// which is a thread's block wherever that lies in static TLS. It is the same for every thread.
@@ -91,23 +107,20 @@ const SPARE_WORDS: usize = size_of::<Rseq>() / size_of::<u32>();
 #[allow(dead_code, reason = "where no area is addressed there is none")]
 pub(crate) const OWN_AREA: isize = offset_of!(ThreadBlock, own_area) as isize;
 
-/// Where every section looks first: of the image that the code which names it is in.
-#[doc(hidden)]
-pub use arch::FAST;
-
-/// An area that nobody registers, for code that doesn't reach those of threads, or not yet: windows
-/// find no id there that has a slot. It is where [`FAST`] is, whose address code has anyway.
-#[allow(dead_code, reason = "where no area is addressed there is none")]
-#[inline(always)]
-pub(crate) fn spare_area() -> *mut Rseq {
-    const { assert!(align_of::<Spare>() >= align_of::<Rseq>() && offset_of!(Fast, spare) == 0) };
-    (&raw const FAST.spare).cast_mut().cast()
-}
-
 /// Where windows find the number of CPU ids that have a slot, in [`FAST`].
 pub const CPUS_OFFSET: usize = offset_of!(Fast, cpus);
 
 impl Fast {
+    /// An area that nobody registers, for code that doesn't reach those of threads, or not yet:
+    /// windows find no id there that has a slot. It is where these words are, whose address code
+    /// has anyway.
+    #[allow(dead_code, reason = "where no area is addressed there is none")]
+    #[inline(always)]
+    pub(crate) fn spare_area(&'static self) -> *mut Rseq {
+        const { assert!(align_of::<Spare>() >= align_of::<Rseq>() && offset_of!(Fast, spare) == 0) };
+        (&raw const self.spare).cast_mut().cast()
+    }
+
     /// Whether sections run restartably; if so, the calling thread sees the offset as well.
     pub(crate) fn is_open(&self) -> bool {
         self.cpus.load(Acquire) > 0
@@ -116,15 +129,13 @@ impl Fast {
     /// Lets sections run restartably, by areas at this distance from the thread pointer. A thread
     /// that sees some of the stores without the others still goes the slow way: an old offset leads
     /// to an unregistered area, an old number of indices is 0.
-    pub(crate) fn open(&self, distance: isize, anchor: isize, cpus: usize, cids: usize) {
+    pub(crate) fn open(&self, distance: isize, anchor: isize, [cpus, cids, watched]: [usize; 3]) {
         self.area_offset.store(distance.wrapping_sub(anchor), Relaxed);
         self.anchor.store(anchor, Relaxed);
         self.cids.store(cids, Relaxed);
         // Who sees this one sees the offset, too.
         self.area.store(distance, Release);
         self.cpus.store(cpus, Release);
-        if arch::is_distance(anchor) {
-            self.watched.store(cpus, Release);
-        }
+        self.watched.store(watched, Release);
     }
 }

@@ -78,7 +78,7 @@ fn threads_start_and_end() {
     );
 }
 
-/// What a panic's message in a child says is told.
+/// The message of a panic in a child is told.
 #[test]
 fn others_panic() {
     static HOOK: Once = Once::new();

@@ -1,5 +1,5 @@
-//! What the explorer says of closures that aren't what they should be, and of sections that are
-//! wrong without a mutation.
+//! The explorer's words on closures that aren't what they should be, and on sections that are wrong
+//! without a mutation.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use std::hint::black_box;
@@ -95,7 +95,7 @@ fn an_update_by_two_sections() {
     assert!(what.is_none_or(|what| what.contains("published before the commit")));
 }
 
-/// Whether sections are explored here, on two CPUs; says so if a test is therefore skipped.
+/// True if sections are explored here, on two CPUs; says so if a test is therefore skipped.
 fn looks_at_two_cpus(report: &Report) -> bool {
     let one_cpu = report.to_string().contains("the process may use one CPU alone");
     if let Some(why) = report.skipped().or(one_cpu.then_some("the process may use one CPU alone")) {
@@ -190,7 +190,7 @@ fn anothers_slot_that_a_section_commits_to() {
     }
 }
 
-/// What another section shares with the one that is explored.
+/// A place that another section shares with the one that is explored.
 #[test]
 fn a_place_that_the_conflict_commits_to() {
     fn hit() {

@@ -6,24 +6,25 @@
 
 use proc_macro2::Span;
 
-use crate::error;
-use crate::ir::{Program, Register, Step};
+use crate::ids::{List, MachineRegister, Register};
+use crate::ir::{Access, Program};
+use crate::{error, frame};
 
 /// The registers of a window.
 pub struct Allocation {
-    /// Which slot each virtual register has.
-    pub slots: Vec<usize>,
-    pub contents: Vec<Slot>,
+    /// The register of the machine that has each virtual one.
+    pub of: List<Register, MachineRegister>,
+    pub contents: List<MachineRegister, Contents>,
 }
 
-/// A register of the machine, as an operand of the asm.
+/// The contents of a register of the machine, which is an operand of the asm.
 #[derive(Default, Clone)]
-pub struct Slot {
-    /// What Rust puts there before the window.
+pub struct Contents {
+    /// Put there by Rust before the window.
     pub input: Option<Register>,
-    /// Whether the window writes it.
+    /// The window writes it.
     pub written: bool,
-    /// What Rust finds there behind it.
+    /// Found there by Rust behind it.
     pub output: Option<Register>,
     /// Where it is free again.
     end: usize,
@@ -35,93 +36,110 @@ pub struct TooMany {
     pub names: Vec<String>,
 }
 
-impl TooMany {
-    pub fn error(&self, most: usize) -> syn::Error {
-        syn::Error::new(self.span, error::too_many_values(&self.names, most))
-    }
-}
-
 /// From where to where a register is taken. Steps count twice, because one reads before it writes.
 #[derive(Clone, Copy)]
 struct Interval {
     register: Register,
     start: usize,
     end: usize,
+    /// The register whose place it best takes.
+    replaces: Option<Register>,
 }
 
-/// Gives each register of the window a slot.
-pub fn allocate(program: &Program, most: usize) -> Result<Allocation, TooMany> {
+/// The registers of the program's window, on a machine that has at most so many for it. Where these
+/// are few, inputs wait in memory; and nobody asks whose the places are if that takes one too many.
+pub fn allocate(program: &mut Program, most: usize, are_few: bool) -> syn::Result<Allocation> {
+    let mut allocation = scan(program, most);
+    if allocation.is_err() && are_few {
+        frame::spread(program);
+        allocation = scan(program, most);
+    }
+    if allocation.is_err() && forget_index(program) {
+        allocation = scan(program, most);
+    }
+    allocation.map_err(|too_many| syn::Error::new(too_many.span, error::too_many_values(&too_many.names, most)))
+}
+
+/// Has the window tell its index no more, which takes a register that it needs for something else.
+/// Whether that helps.
+fn forget_index(program: &mut Program) -> bool {
+    let outputs = program.outputs.len();
+    let window = &program.window;
+    program.outputs.retain(|(value, _)| Some(*value) != window.index || window.is_named(*value));
+    program.outputs.len() < outputs
+}
+
+/// Gives each register of the window one of the machine.
+pub fn scan(program: &Program, most: usize) -> Result<Allocation, TooMany> {
     let intervals = intervals(program);
-    let mut allocation = Allocation { slots: vec![0; program.registers.len()], contents: Vec::new() };
+    let mut allocation = Allocation { of: program.registers.map(|_| MachineRegister(0)), contents: List::default() };
     for interval in &intervals {
-        let slot = allocation.free_slot(program, interval);
-        if slot == most {
+        let free = allocation.free(interval);
+        if free.0 == most {
             return Err(too_many(program, &intervals, interval));
         }
-        allocation.take(program, slot, interval);
+        allocation.take(program, free, interval);
     }
     for (_, register) in &program.outputs {
-        let slot = allocation.slots[*register];
-        allocation.contents[slot].output = Some(*register);
+        let found = allocation.of[*register];
+        allocation.contents[found].output = Some(*register);
     }
     Ok(allocation)
 }
 
 /// In the order in which they start.
 fn intervals(program: &Program) -> Vec<Interval> {
-    let steps: Vec<&Step> = program.in_window().collect();
-    let over = 2 * steps.len() + 2;
-    let mut intervals: Vec<Interval> =
-        (0..program.registers.len()).map(|register| Interval { register, start: 0, end: 0 }).collect();
-    for (number, step) in steps.iter().enumerate() {
+    let over = 2 * program.steps.len() + 2;
+    let unused = |register| Interval { register, start: 0, end: 0, replaces: None };
+    let mut intervals = program.registers.map(unused);
+    for (number, step) in program.steps.iter().enumerate() {
         let (reading, writing) = (2 * number + 1, 2 * number + 2);
-        for register in step.reads_first() {
-            intervals[register].end = intervals[register].end.max(reading);
-        }
-        for register in step.reads_last() {
-            intervals[register].end = intervals[register].end.max(writing);
-        }
-        if let Some(register) = step.writes() {
-            intervals[register].start = reading;
-            intervals[register].end = writing;
+        let mut replaced = None;
+        for (register, access) in step.registers() {
+            let interval = &mut intervals[register];
+            match access {
+                Access::Replaced | Access::ReadFirst => interval.end = interval.end.max(reading),
+                Access::Written => *interval = Interval { register, start: reading, end: writing, replaces: replaced },
+                Access::ReadLast => interval.end = interval.end.max(writing),
+            }
+            if access == Access::Replaced {
+                replaced = Some(register);
+            }
         }
     }
     for (_, register) in &program.outputs {
         intervals[*register].end = over;
     }
     // What no step uses needs no register.
-    intervals.retain(|interval| interval.end > 0);
-    intervals.sort_by_key(|interval| interval.start);
-    intervals
+    let mut used: Vec<Interval> = intervals.iter().copied().filter(|interval| interval.end > 0).collect();
+    used.sort_by_key(|interval| interval.start);
+    used
 }
 
 impl Allocation {
-    /// The slot of the operand that a computation changes, if that is free by then, or else the
-    /// first free one.
-    fn free_slot(&self, program: &Program, interval: &Interval) -> usize {
-        let is_free = |slot: &usize| self.contents.get(*slot).is_none_or(|slot| slot.end <= interval.start);
-        let changed =
-            program.in_window().find(|step| step.writes() == Some(interval.register)).and_then(|step| match step {
-                Step::Compute { left, .. } => left.register(),
-                Step::Field { at, .. } | Step::Load { at, .. } => Some(at.base),
-                _ => None,
-            });
-        let preferred = changed.map(|register| self.slots[register]).filter(is_free);
-        preferred.unwrap_or_else(|| (0..).find(is_free).expect("behind the last slot is a free one"))
+    /// That of the operand which a computation changes, if it is free by then, or else the first
+    /// free one.
+    fn free(&self, interval: &Interval) -> MachineRegister {
+        let is_free = |register: &MachineRegister| {
+            self.contents.get(register.0).is_none_or(|contents| contents.end <= interval.start)
+        };
+        let preferred = interval.replaces.map(|register| self.of[register]).filter(is_free);
+        let mut all = (0..).map(MachineRegister);
+        preferred.unwrap_or_else(|| all.find(is_free).expect("behind the last one is a free one"))
     }
 
-    fn take(&mut self, program: &Program, slot: usize, interval: &Interval) {
-        if slot == self.contents.len() {
-            self.contents.push(Slot::default());
+    fn take(&mut self, program: &Program, register: MachineRegister, interval: &Interval) {
+        if register.0 == self.contents.len() {
+            self.contents.push(Contents::default());
         }
-        let contents = &mut self.contents[slot];
+        let contents = &mut self.contents[register];
         contents.end = interval.end;
         if program.registers[interval.register].input.is_some() {
             contents.input = Some(interval.register);
         } else {
             contents.written = true;
         }
-        self.slots[interval.register] = slot;
+        self.of[interval.register] = register;
     }
 }
 

@@ -96,10 +96,13 @@ fn order(clauses: &[Clause], errors: &mut Errors) -> bool {
         let Some(keyword) = kind.keyword() else { continue };
         let later = latest.filter(|later| *later > keyword);
         if seen.contains(&keyword) {
-            errors.at(*span, error::twice(keyword));
+            match keyword {
+                Keyword::Commit => errors.at(*span, error::TWO_COMMITS),
+                other => errors.at(*span, error::twice(other.word())),
+            }
             right = false;
         } else if let Some(later) = later {
-            errors.at(*span, error::order(keyword, later));
+            errors.at(*span, error::order(keyword.word(), later.word()));
             right = false;
         }
         seen.push(keyword);

@@ -7,8 +7,6 @@
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::quote;
 
-use crate::syntax::ast::Keyword;
-
 /// What was found wrong with one section.
 #[derive(Default)]
 pub struct Errors(Vec<syn::Error>);
@@ -47,7 +45,7 @@ fn compile_error(error: &syn::Error) -> TokenStream {
 const SHAPE: &str = "write `rseq! { prepare |cpu| { .. } critical { .. } commit store(place, value) => result abort |n| { .. } }`, \
      where only `commit` is required";
 pub const NO_COMMIT: &str = "this section commits nothing: end it with `commit store(place, value)`";
-const TWO_COMMITS: &str = "a section has one `commit`, because one store publishes everything: keep one, and move other work into \
+pub const TWO_COMMITS: &str = "a section has one `commit`, because one store publishes everything: keep one, and move other work into \
      `prepare` or into another section";
 pub const FORM: &str =
     "a commit is `store(place, value)`, `store_release(place, value)`, or one of `add`, `sub`, `and`, `or` and `xor`";
@@ -188,17 +186,13 @@ pub fn unknown_form(name: &str) -> String {
 }
 
 /// A clause that stands too late.
-pub fn order(clause: Keyword, later: Keyword) -> String {
-    let (clause, later) = (clause.word(), later.word());
+pub fn order(clause: &str, later: &str) -> String {
     format!("`{clause}` must stand before `{later}`: the order is `prepare`, `critical`, `commit`, `=>`, `abort`")
 }
 
 /// A clause that is there twice.
-pub fn twice(clause: Keyword) -> String {
-    match clause {
-        Keyword::Commit => TWO_COMMITS.to_owned(),
-        other => format!("a section has one `{}`: merge this one into the first", other.word()),
-    }
+pub fn twice(clause: &str) -> String {
+    format!("a section has one `{clause}`: merge this one into the first")
 }
 
 /// Something else where a clause should start.

@@ -6,7 +6,8 @@
 //! To fetch is to read memory that no other thread knows, and that the window doesn't change: it
 //! may be interrupted and done again.
 
-use crate::ir::{Address, Input, Program, Register, RegisterInfo, Step};
+use crate::ids::Register;
+use crate::ir::{Address, Input, Program, RegisterInfo, Step};
 
 /// Has the inputs of the window fetched from a frame: all but the thread descriptor, which is read
 /// at its start alone.
@@ -25,7 +26,11 @@ pub fn spread(program: &mut Program) {
             let name = program.registers[input].name.clone();
             let to = add(program, &name, input, None);
             steps.push(Step::Fetch { to, frame, number });
-            step.reads_mut().into_iter().filter(|register| **register == input).for_each(|register| *register = to);
+            step.visit(&mut |register, _| {
+                if *register == input {
+                    *register = to;
+                }
+            });
             // The last to read it is the step behind the window. The ways out have the same
             // register, which they fetch by themselves.
             if matches!(step, Step::Disarm { .. }) {
@@ -62,10 +67,7 @@ fn divide(program: &mut Program, step: Step) -> Vec<Step> {
 /// The registers, each once, that a step of the window reads and Rust computes, but for the thread
 /// descriptor, and for what exits read away from the window.
 fn inputs(program: &Program, step: &Step) -> Vec<Register> {
-    if !step.is_in_window() {
-        return Vec::new();
-    }
-    let mut inputs: Vec<Register> = step.reads_first().into_iter().chain(step.reads_last()).collect();
+    let mut inputs: Vec<Register> = step.registers().into_iter().map(|(register, _)| register).collect();
     let is_exit = matches!(step, Step::Exit { .. });
     inputs.retain(|register| !matches!(program.registers[*register].input, None | Some(Input::Descriptor)));
     inputs.retain(|register| !(is_exit && *register == program.area));
@@ -77,6 +79,5 @@ fn inputs(program: &Program, step: &Step) -> Vec<Register> {
 /// Adds a register, which stands where another one does in the source.
 fn add(program: &mut Program, name: &str, at: Register, input: Option<Input>) -> Register {
     let span = program.registers[at].span;
-    program.registers.push(RegisterInfo { name: name.into(), span, input });
-    program.registers.len() - 1
+    program.registers.push(RegisterInfo { name: name.into(), span, input })
 }

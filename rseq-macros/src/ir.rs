@@ -1,17 +1,20 @@
 //! The steps of a section's protocol, in the order in which a thread goes through them.
 //!
-//! The steps up to [`Step::Outside`] become ordinary Rust, those behind it the window: one piece of
-//! asm. Which instructions a step takes is the emitters' business; no register or mnemonic appears
-//! here.
+//! Those before the window ([`Before`]) become ordinary Rust, the others ([`Step`]) the window: one
+//! piece of asm. Which instructions a step takes is the emitters' business; no register or mnemonic
+//! appears here.
+
+#![warn(clippy::wildcard_enum_match_arm)]
 
 use std::fmt;
 
-use proc_macro2::{Span, TokenStream};
-use quote::ToTokens;
+use proc_macro2::Span;
 use syn::{Block, Expr, Ident};
 
-use crate::resolve::{InsideId, OutsideId, Root, ValueId, Window};
+use crate::ids::{ExitId, InsideId, List, OutsideId, PointeeId, Register, TypeId, ValueId};
+use crate::resolve::{Root, Window};
 use crate::syntax::ast::{Comparison, Keyword, Operation, Order};
+use crate::syntax::text;
 
 /// A section, lowered.
 pub struct Program {
@@ -23,15 +26,18 @@ pub struct Program {
     pub operation: String,
     /// The kind of index: `CpuId` or `MmCid`.
     pub mm_cid: bool,
+    /// The steps before the window.
+    pub before: Vec<Before>,
+    /// The steps of the window.
     pub steps: Vec<Step>,
     /// The register of the thread's area: the last that a window needs.
     pub area: Register,
-    /// What the steps of the window keep in registers: the index is the number of a [`Register`].
-    pub registers: Vec<RegisterInfo>,
+    /// What the steps of the window keep in registers.
+    pub registers: List<Register, RegisterInfo>,
     /// The window as Rust has it, for types and for the portable mode.
     pub window: Window,
     /// The types that pointers in the window point to, as far as the steps need their sizes.
-    pub pointees: Vec<PointeeSource>,
+    pub pointees: List<PointeeId, PointeeSource>,
     /// The values that are used once the window is over.
     pub outputs: Vec<(ValueId, Register)>,
     pub abort: OnAbort,
@@ -56,13 +62,6 @@ impl fmt::Display for Location {
         if file.is_empty() { Ok(()) } else { write!(f, "{file}:{line}:{column}") }
     }
 }
-
-/// A virtual register. Each is written once, before the window or by one step of it.
-pub type Register = usize;
-/// The number of a statement's type.
-pub type TypeId = usize;
-/// The number of a type that a pointer points to.
-pub type PointeeId = usize;
 
 /// What a register is for.
 pub struct RegisterInfo {
@@ -111,144 +110,75 @@ pub enum PointeeSource {
     ElementOf(InsideId),
 }
 
-impl Root {
-    /// Where the type comes from of what is found there.
-    pub fn pointee(&self) -> PointeeSource {
-        match self {
-            Self::Behind(value, _) | Self::ElementBehind(value, ..) => PointeeSource::Behind(*value),
-            Self::Slot(id, ..) => PointeeSource::Slots(*id),
-            Self::Element(id, ..) => PointeeSource::Elements(*id),
+impl PointeeSource {
+    /// Where the type comes from of what is found at the root of a place.
+    pub fn of(root: &Root) -> Self {
+        match root {
+            Root::Behind(value, _) | Root::ElementBehind(value, ..) => Self::Behind(*value),
+            Root::Slot(id, ..) => Self::Slots(*id),
+            Root::Element(id, ..) => Self::Elements(*id),
         }
     }
 }
 
-/// One step.
-#[derive(Clone)]
-#[allow(clippy::large_enum_variant, reason = "there are a dozen in a section")]
-pub enum Step {
+/// A step before the window.
+#[allow(clippy::large_enum_variant, reason = "there are five in a section")]
+pub enum Before {
     /// Whatever way `prepare` is left from here on, the section is disarmed.
     Guard,
     /// The thread descriptor comes into force; the index is read afterwards.
     Arm,
     /// The index gets its name.
-    Index {
-        name: Ident,
-        kind: Option<Ident>,
-    },
+    Index { name: Ident, kind: Option<Ident> },
     /// The user's code. Whatever interrupts it takes the descriptor out of force.
     Prepare(Block),
     /// The expressions of the window that are ordinary Rust are evaluated, while still nothing is
     /// in a window.
     Outside,
+}
+
+/// A step of the window.
+#[rustfmt::skip]
+#[derive(Clone, Copy)]
+pub enum Step {
     /// The thread descriptor becomes that of the window.
-    Publish {
-        descriptor: Register,
-    },
+    Publish { descriptor: Register },
     /// The window's own descriptor comes into force: a section without `prepare` begins.
-    ArmWindow {
-        area: Register,
-        scratch: Register,
-    },
+    ArmWindow { area: Register, scratch: Register },
     /// The window starts: from here every interruption goes to the abort handler.
     Start,
-    /// Nothing interrupted the steps since [`Step::Arm`], else it goes to the abort handler.
-    CheckArmed {
-        area: Register,
-        descriptor: Register,
-    },
+    /// Nothing interrupted the steps since [`Before::Arm`], else it goes to the abort handler.
+    CheckArmed { area: Register, descriptor: Register },
     /// The thread has the index that `prepare` saw, else it goes to the abort handler. Sees a move
     /// inside a system call, which newer kernels don't note.
-    CheckIndex {
-        area: Register,
-        index: Register,
-    },
+    CheckIndex { area: Register, index: Register },
     /// What Rust computed is fetched from memory, on machines of few registers.
-    Fetch {
-        to: Register,
-        frame: Register,
-        number: usize,
-    },
+    Fetch { to: Register, frame: Register, number: usize },
     /// The thread is registered and its CPU has a slot, else it goes to the abort handler.
-    CheckRegistered {
-        area: Register,
-        scratch: Register,
-    },
+    CheckRegistered { area: Register, scratch: Register },
     /// The index is read.
-    ReadIndex {
-        to: Register,
-        area: Register,
-    },
+    ReadIndex { to: Register, area: Register },
     /// The address of the index's slot, if it has one, else it goes to the abort handler.
-    Slot {
-        to: Register,
-        slots: Register,
-        index: Index,
-        pointee: PointeeId,
-    },
+    Slot { to: Register, slots: Register, index: Index, pointee: PointeeId },
     /// The address of an element.
-    Element {
-        to: Register,
-        base: Register,
-        index: Operand,
-        pointee: PointeeId,
-    },
+    Element { to: Register, base: Register, index: Operand, pointee: PointeeId },
     /// The address of a field.
-    Field {
-        to: Register,
-        at: Address,
-    },
-    Load {
-        to: Register,
-        at: Address,
-        ty: TypeId,
-    },
-    Compute {
-        to: Register,
-        left: Operand,
-        operation: Operation,
-        right: Operand,
-        ty: TypeId,
-    },
+    Field { to: Register, at: Address },
+    Load { to: Register, at: Address, ty: TypeId },
+    Compute { to: Register, left: Operand, operation: Operation, right: Operand, ty: TypeId },
     /// A scratch store.
-    Store {
-        at: Address,
-        value: Operand,
-        ty: TypeId,
-    },
-    Copy {
-        from: Address,
-        to: Address,
-        length: Operand,
-    },
+    Store { at: Address, value: Operand, ty: TypeId },
+    Copy { from: Address, to: Address, length: Operand },
     /// Leaves the window without committing, by the exit of this number, if the comparison holds.
-    Exit {
-        left: Operand,
-        comparison: Comparison,
-        right: Operand,
-        ty: TypeId,
-        exit: usize,
-        area: Register,
-    },
+    Exit { left: Operand, comparison: Comparison, right: Operand, ty: TypeId, exit: ExitId, area: Register },
     /// The one store that publishes the section's work.
-    CommitStore {
-        at: Address,
-        value: Operand,
-        order: Order,
-        ty: TypeId,
-    },
+    CommitStore { at: Address, value: Operand, order: Order, ty: TypeId },
     /// The one instruction that publishes the section's work, in place.
-    CommitUpdate {
-        at: Address,
-        operation: Operation,
-        value: Operand,
-        ty: TypeId,
-    },
+    CommitUpdate { at: Address, operation: Operation, value: Operand, ty: TypeId },
     /// The window ends: the section has committed.
     Post,
     /// The descriptor goes out of force.
-    Disarm {
-        area: Register,
-    },
+    Disarm { area: Register },
 }
 
 /// The index that selects a slot.
@@ -284,14 +214,9 @@ pub enum OnAbort {
 }
 
 impl Program {
-    /// The steps of the window.
-    pub fn in_window(&self) -> impl Iterator<Item = &Step> {
-        self.steps.iter().filter(|step| step.is_in_window())
-    }
-
     /// Whether the section has no `prepare`: its window arms and reads the index by itself.
     pub fn arms_in_window(&self) -> bool {
-        !self.steps.iter().any(|step| matches!(step, Step::Arm))
+        !self.before.iter().any(|step| matches!(step, Before::Arm))
     }
 
     /// Whether nothing of the user's runs between two attempts. Then all but the window is computed
@@ -302,168 +227,106 @@ impl Program {
 
     /// The step that fetches the thread's area for the end of the window, if it waits in memory.
     pub fn fetches_area(&self) -> Option<&Step> {
-        self.in_window().find(|step| step.writes() == Some(self.area))
+        self.steps.iter().find(|step| step.registers().contains(&(self.area, Access::Written)))
+    }
+
+    /// Whether it is a negative control, of which nothing is asked that only debug builds ask: it may
+    /// leave sections armed on purpose, and the more often it is in its window, the sooner it loses
+    /// something.
+    pub fn is_control(&self) -> bool {
+        !self.flaws.is_empty()
     }
 
     pub fn has_flaw(&self, name: &str) -> bool {
         self.flaws.iter().any(|flaw| flaw == name)
     }
 
-    pub fn exits(&self) -> usize {
-        self.steps.iter().filter(|step| matches!(step, Step::Exit { .. })).count()
+    pub fn exits(&self) -> impl ExactSizeIterator<Item = ExitId> + use<> {
+        (0..self.steps.iter().filter(|step| matches!(step, Step::Exit { .. })).count()).map(ExitId)
     }
 }
 
 impl Step {
-    /// Part of the asm.
-    pub fn is_in_window(&self) -> bool {
-        !matches!(self, Self::Guard | Self::Arm | Self::Index { .. } | Self::Prepare(_) | Self::Outside)
-    }
-
     /// Looks whether the window may go on, and writes nothing that it needs.
     pub fn is_check(&self) -> bool {
         matches!(self, Self::CheckArmed { .. } | Self::CheckIndex { .. })
     }
 
-    /// The register that the step writes.
-    pub fn writes(&self) -> Option<Register> {
+    /// Visits every register of the step, in the order in which it accesses them.
+    pub fn visit(&mut self, visit: &mut dyn FnMut(&mut Register, Access)) {
+        use Access::{ReadFirst, ReadLast, Replaced, Written};
         match self {
-            Self::ArmWindow { scratch, .. } | Self::CheckRegistered { scratch, .. } => Some(*scratch),
-            Self::Fetch { to, .. }
-            | Self::ReadIndex { to, .. }
-            | Self::Slot { to, .. }
-            | Self::Element { to, .. }
-            | Self::Field { to, .. }
-            | Self::Load { to, .. }
-            | Self::Compute { to, .. } => Some(*to),
-            Self::Guard
-            | Self::Arm
-            | Self::Index { .. }
-            | Self::Prepare(_)
-            | Self::Outside
-            | Self::Publish { .. }
-            | Self::Start
-            | Self::CheckArmed { .. }
-            | Self::CheckIndex { .. }
-            | Self::Store { .. }
-            | Self::Copy { .. }
-            | Self::Exit { .. }
-            | Self::CommitStore { .. }
-            | Self::CommitUpdate { .. }
-            | Self::Post
-            | Self::Disarm { .. } => None,
-        }
-    }
-
-    /// The registers that the step reads before it writes: what it writes may take their place.
-    pub fn reads_first(&self) -> Vec<Register> {
-        match self {
-            Self::Load { at, .. } | Self::Field { at, .. } => at.registers(),
-            Self::Compute { left, .. } => left.register().into_iter().collect(),
-            Self::Element { index, .. } => index.register().into_iter().collect(),
-            Self::Slot { index, .. } => vec![index.register()],
-            Self::ReadIndex { area, .. } => vec![*area],
-            Self::Fetch { frame, .. } => vec![*frame],
-            Self::Guard
-            | Self::Arm
-            | Self::Index { .. }
-            | Self::Prepare(_)
-            | Self::Outside
-            | Self::Publish { .. }
-            | Self::ArmWindow { .. }
-            | Self::Start
-            | Self::CheckArmed { .. }
-            | Self::CheckIndex { .. }
-            | Self::CheckRegistered { .. }
-            | Self::Store { .. }
-            | Self::Copy { .. }
-            | Self::Exit { .. }
-            | Self::CommitStore { .. }
-            | Self::CommitUpdate { .. }
-            | Self::Post
-            | Self::Disarm { .. } => Vec::new(),
-        }
-    }
-
-    /// The registers that the step reads after it wrote, or that it reads without writing any.
-    pub fn reads_last(&self) -> Vec<Register> {
-        match self {
-            Self::Guard
-            | Self::Arm
-            | Self::Index { .. }
-            | Self::Prepare(_)
-            | Self::Outside
-            | Self::Start
-            | Self::Post
-            | Self::Load { .. }
-            | Self::Field { .. }
-            | Self::Fetch { .. }
-            | Self::ReadIndex { .. } => Vec::new(),
-            Self::Publish { descriptor } => vec![*descriptor],
-            Self::ArmWindow { area, .. } | Self::CheckRegistered { area, .. } | Self::Disarm { area } => vec![*area],
-            Self::CheckArmed { area, descriptor } => vec![*area, *descriptor],
-            Self::CheckIndex { area, index } => vec![*area, *index],
-            Self::Slot { slots, .. } => vec![*slots],
-            Self::Element { base, .. } => vec![*base],
-            Self::Compute { right, .. } => right.register().into_iter().collect(),
-            Self::Store { at, value, .. }
-            | Self::CommitStore { at, value, .. }
-            | Self::CommitUpdate { at, value, .. } => at.registers().into_iter().chain(value.register()).collect(),
-            Self::Copy { from, to, length } => {
-                from.registers().into_iter().chain(to.registers()).chain(length.register()).collect()
+            Self::Start | Self::Post => {}
+            Self::Publish { descriptor: register } | Self::Disarm { area: register } => visit(register, ReadLast),
+            Self::CheckArmed { area, descriptor: other } | Self::CheckIndex { area, index: other } => {
+                visit(area, ReadLast);
+                visit(other, ReadLast);
             }
-            Self::Exit { left, right, area, .. } => {
-                left.register().into_iter().chain(right.register()).chain([*area]).collect()
+            Self::ArmWindow { area, scratch } | Self::CheckRegistered { area, scratch } => {
+                visit(scratch, Written);
+                visit(area, ReadLast);
             }
-        }
-    }
-}
-
-impl Step {
-    /// The registers that the step reads, so that it reads others.
-    pub fn reads_mut(&mut self) -> Vec<&mut Register> {
-        match self {
-            Self::Guard
-            | Self::Arm
-            | Self::Index { .. }
-            | Self::Prepare(_)
-            | Self::Outside
-            | Self::Start
-            | Self::Post => Vec::new(),
-            Self::Fetch { frame, .. } => vec![frame],
-            Self::Publish { descriptor } => vec![descriptor],
-            Self::ArmWindow { area, .. }
-            | Self::CheckRegistered { area, .. }
-            | Self::ReadIndex { area, .. }
-            | Self::Disarm { area } => vec![area],
-            Self::CheckArmed { area, descriptor } => vec![area, descriptor],
-            Self::CheckIndex { area, index } => vec![area, index],
-            Self::Slot { slots, index: Index::Read(index) | Index::InArea(index), .. } => vec![slots, index],
-            Self::Element { base, index, .. } => [base].into_iter().chain(index.register_mut()).collect(),
-            Self::Load { at, .. } | Self::Field { at, .. } => at.registers_mut(),
-            Self::Compute { left, right, .. } => left.register_mut().into_iter().chain(right.register_mut()).collect(),
+            Self::Fetch { to, frame: from, .. } | Self::ReadIndex { to, area: from } => {
+                visit(from, ReadFirst);
+                visit(to, Written);
+            }
+            Self::Slot { to, slots, index: Index::Read(index) | Index::InArea(index), .. } => {
+                visit(index, ReadFirst);
+                visit(to, Written);
+                visit(slots, ReadLast);
+            }
+            Self::Element { to, base, index, .. } => {
+                index.visit(ReadFirst, visit);
+                visit(to, Written);
+                visit(base, ReadLast);
+            }
+            Self::Field { to, at } | Self::Load { to, at, .. } => {
+                at.visit([Replaced, ReadFirst], visit);
+                visit(to, Written);
+            }
+            Self::Compute { to, left, right, .. } => {
+                left.visit(Replaced, visit);
+                visit(to, Written);
+                right.visit(ReadLast, visit);
+            }
             Self::Store { at, value, .. }
             | Self::CommitStore { at, value, .. }
             | Self::CommitUpdate { at, value, .. } => {
-                at.registers_mut().into_iter().chain(value.register_mut()).collect()
+                at.visit([ReadLast; 2], visit);
+                value.visit(ReadLast, visit);
             }
             Self::Copy { from, to, length } => {
-                let places = from.registers_mut().into_iter().chain(to.registers_mut());
-                places.chain(length.register_mut()).collect()
+                from.visit([ReadLast; 2], visit);
+                to.visit([ReadLast; 2], visit);
+                length.visit(ReadLast, visit);
             }
             Self::Exit { left, right, area, .. } => {
-                left.register_mut().into_iter().chain(right.register_mut()).chain([area]).collect()
+                left.visit(ReadLast, visit);
+                right.visit(ReadLast, visit);
+                visit(area, ReadLast);
             }
         }
+    }
+
+    /// The same registers, to look at.
+    pub fn registers(mut self) -> Vec<(Register, Access)> {
+        let mut registers = Vec::new();
+        self.visit(&mut |register, access| registers.push((*register, access)));
+        registers
     }
 }
 
-impl Index {
-    fn register(self) -> Register {
-        match self {
-            Self::Read(register) | Self::InArea(register) => register,
-        }
-    }
+/// How a step accesses a register.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It is read before the step writes, which best takes its place.
+    Replaced,
+    /// It is read before the step writes, which may take its place.
+    ReadFirst,
+    /// It is written.
+    Written,
+    /// It is read after the step wrote, or by a step that writes nothing.
+    ReadLast,
 }
 
 impl Operand {
@@ -474,10 +337,10 @@ impl Operand {
         }
     }
 
-    fn register_mut(&mut self) -> Option<&mut Register> {
+    fn visit(&mut self, access: Access, visit: &mut dyn FnMut(&mut Register, Access)) {
         match self {
-            Self::Register(register) => Some(register),
-            Self::Immediate(_) => None,
+            Self::Register(register) => visit(register, access),
+            Self::Immediate(_) => {}
         }
     }
 }
@@ -487,20 +350,23 @@ impl Address {
         Self { base, offset: None }
     }
 
-    fn registers(self) -> Vec<Register> {
-        [self.base].into_iter().chain(self.offset).collect()
-    }
-
-    fn registers_mut(&mut self) -> Vec<&mut Register> {
-        [&mut self.base].into_iter().chain(&mut self.offset).collect()
+    fn visit(&mut self, [of_base, of_offset]: [Access; 2], visit: &mut dyn FnMut(&mut Register, Access)) {
+        visit(&mut self.base, of_base);
+        if let Some(offset) = &mut self.offset {
+            visit(offset, of_offset);
+        }
     }
 }
 
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "section {}", self.location)?;
+        for line in self.before.iter().flat_map(|step| self.lines(step)) {
+            writeln!(f, "    {line}")?;
+        }
         for step in &self.steps {
-            self.fmt_step(step, f)?;
+            let indent = if matches!(step, Step::Start | Step::Post) { "" } else { "    " };
+            writeln!(f, "{indent}{}", self.text(step))?;
         }
         match &self.abort {
             OnAbort::Relax => writeln!(f, "aborted:\n    relax after a run of aborts, then start again")?,
@@ -517,86 +383,63 @@ impl fmt::Display for Program {
 }
 
 impl Program {
-    /// A step on one line, as messages call it.
-    pub fn text(&self, step: &Step) -> String {
-        struct Text<'s>(&'s Program, &'s Step);
-        impl fmt::Display for Text<'_> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt_step(self.1, f)
+    /// A step before the window, on a line for each thing that it does.
+    pub fn lines(&self, step: &Before) -> Vec<String> {
+        match step {
+            Before::Guard => vec!["guard: disarm on every way out".into()],
+            Before::Arm => vec!["arm".into()],
+            Before::Index { name, kind: None } => vec![format!("{name} = index")],
+            Before::Index { name, kind: Some(kind) } => vec![format!("{name} = index: {kind}")],
+            Before::Prepare(body) => vec![format!("prepare {}", text(body))],
+            Before::Outside => {
+                self.window.outside.iter().map(|outside| format!("evaluate {}", text(&outside.code))).collect()
             }
         }
-        Text(self, step).to_string().trim().to_owned()
     }
 
-    fn fmt_step(&self, step: &Step, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |register: &Register| self.registers[*register].name.clone();
-        let operand = |operand: &Operand| match operand {
-            Operand::Register(register) => name(register),
+    /// A step of the window on one line, as messages call it.
+    pub fn text(&self, step: &Step) -> String {
+        let name = |register: Register| &self.registers[register].name;
+        let operand = |operand| match operand {
+            Operand::Register(register) => name(register).clone(),
             Operand::Immediate(number) => number.to_string(),
         };
-        let at = |address: &Address| match &address.offset {
-            Some(offset) => format!("[{} + {}]", name(&address.base), name(offset)),
-            None => format!("[{}]", name(&address.base)),
+        let at = |address: Address| match address.offset {
+            Some(offset) => format!("[{} + {}]", name(address.base), name(offset)),
+            None => format!("[{}]", name(address.base)),
         };
-        match step {
-            Step::Guard => writeln!(f, "    guard: disarm on every way out"),
-            Step::Arm => writeln!(f, "    arm"),
-            Step::Index { name, kind: None } => writeln!(f, "    {name} = index"),
-            Step::Index { name, kind: Some(kind) } => writeln!(f, "    {name} = index: {kind}"),
-            Step::Prepare(body) => writeln!(f, "    prepare {}", text(body)),
-            Step::Outside => {
-                for outside in &self.window.outside {
-                    writeln!(f, "    evaluate {}", text(&outside.code))?;
-                }
-                Ok(())
-            }
-            Step::Publish { .. } => writeln!(f, "    publish"),
-            Step::ArmWindow { .. } => writeln!(f, "    arm"),
-            Step::Start => writeln!(f, "start:"),
-            Step::CheckArmed { .. } => writeln!(f, "    armed, else to aborted"),
-            Step::CheckIndex { .. } => writeln!(f, "    on the CPU of the index, else to aborted"),
-            Step::CheckRegistered { .. } => writeln!(f, "    registered, else to aborted"),
-            Step::Fetch { to, .. } => writeln!(f, "    fetch {}", name(to)),
-            Step::ReadIndex { to, .. } => writeln!(f, "    {} = index", name(to)),
-            Step::Slot { to, slots, .. } => writeln!(f, "    {} = slot of {}, else to aborted", name(to), name(slots)),
-            Step::Element { to, base, index, .. } => {
-                writeln!(f, "    {} = &{}[{}]", name(to), name(base), operand(index))
-            }
-            Step::Field { to, at: address } => writeln!(f, "    {} = &{}", name(to), at(address)),
-            Step::Load { to, at: address, .. } => writeln!(f, "    {} = load {}", name(to), at(address)),
+        match *step {
+            Step::Publish { .. } => "publish".into(),
+            Step::ArmWindow { .. } => "arm".into(),
+            Step::Start => "start:".into(),
+            Step::CheckArmed { .. } => "armed, else to aborted".into(),
+            Step::CheckIndex { .. } => "on the CPU of the index, else to aborted".into(),
+            Step::CheckRegistered { .. } => "registered, else to aborted".into(),
+            Step::Fetch { to, .. } => format!("fetch {}", name(to)),
+            Step::ReadIndex { to, .. } => format!("{} = index", name(to)),
+            Step::Slot { to, slots, .. } => format!("{} = slot of {}, else to aborted", name(to), name(slots)),
+            Step::Element { to, base, index, .. } => format!("{} = &{}[{}]", name(to), name(base), operand(index)),
+            Step::Field { to, at: address } => format!("{} = &{}", name(to), at(address)),
+            Step::Load { to, at: address, .. } => format!("{} = load {}", name(to), at(address)),
             Step::Compute { to, left, operation, right, .. } => {
-                writeln!(f, "    {} = {} {} {}", name(to), operand(left), operation.symbol(), operand(right))
+                format!("{} = {} {} {}", name(to), operand(left), operation.symbol(), operand(right))
             }
-            Step::Store { at: address, value, .. } => {
-                writeln!(f, "    scratch store {} to {}", operand(value), at(address))
-            }
+            Step::Store { at: address, value, .. } => format!("scratch store {} to {}", operand(value), at(address)),
             Step::Copy { from, to, length } => {
-                writeln!(f, "    copy {} bytes from {} to {}", operand(length), at(from), at(to))
+                format!("copy {} bytes from {} to {}", operand(length), at(from), at(to))
             }
             Step::Exit { left, comparison, right, exit, .. } => {
-                writeln!(f, "    if {} {} {}: exit {exit}", operand(left), comparison.symbol(), operand(right))
+                format!("if {} {} {}: exit {exit}", operand(left), comparison.symbol(), operand(right))
             }
             Step::CommitStore { at: address, value, order, .. } => {
-                let release = if *order == Order::Release { ", release" } else { "" };
-                writeln!(f, "    store {} to {}{release}", operand(value), at(address))
+                let release = if order == Order::Release { ", release" } else { "" };
+                format!("store {} to {}{release}", operand(value), at(address))
             }
             Step::CommitUpdate { at: address, operation, value, .. } => {
-                writeln!(f, "    {} {}= {}", at(address), operation.symbol(), operand(value))
+                format!("{} {}= {}", at(address), operation.symbol(), operand(value))
             }
-            Step::Post => writeln!(f, "post:"),
-            Step::Disarm { .. } => writeln!(f, "    disarm"),
+            Step::Post => "post:".into(),
+            Step::Disarm { .. } => "disarm".into(),
         }
     }
-}
-
-/// The user's tokens on one line.
-pub fn text(code: &impl ToTokens) -> String {
-    let mut tokens = TokenStream::new();
-    code.to_tokens(&mut tokens);
-    on_one_line(&tokens.to_string())
-}
-
-/// A text without its line breaks and indentation.
-pub fn on_one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -4,12 +4,13 @@
 use proc_macro2::Span;
 use syn::Member;
 
+use crate::ids::{ExitId, List, OutsideId, PointeeId, Register, TypeId, ValueId};
 use crate::ir::{
-    Address, Index, Input, Location, OnAbort, Operand, PointeeId, PointeeSource, Program, Register, RegisterInfo, Step,
-    TypeId, text,
+    Address, Before, Index, Input, Location, OnAbort, Operand, PointeeSource, Program, RegisterInfo, Step,
 };
-use crate::resolve::{self, Inside, OutsideId, Place, Root, Statement, ValueId, Window};
+use crate::resolve::{self, Inside, Place, Root, Statement, Window};
 use crate::syntax::ast::{Form, Section};
+use crate::syntax::text;
 
 /// Any Rust may run between arming and the window, because the kernel notes every interruption of
 /// it: it takes the descriptor out of force, and the check at the window's start sees that.
@@ -24,21 +25,20 @@ pub fn program(section: Section, window: Window, checked: bool, asked: bool) -> 
     let (mm_cid, begins_with, operation) = (section.is_mm_cid(), section.begins_with(), section.commit.text);
     let mut lowering = Lowering::new(&window, section.start);
     lowering.tells_index = asked && window.stores_outside().next().is_some();
+    let mut before = Vec::new();
     let area = match section.prepare {
         Some(prepare) => {
-            lowering.steps.extend([Step::Guard, Step::Arm]);
-            lowering.steps.extend(section.index.map(|index| Step::Index { name: index.name, kind: index.kind }));
-            lowering.steps.extend([Step::Prepare(prepare), Step::Outside]);
+            before.extend([Before::Guard, Before::Arm]);
+            before.extend(section.index.map(|index| Before::Index { name: index.name, kind: index.kind }));
+            before.push(Before::Prepare(prepare));
             lowering.watched_start(checked)
         }
-        None => {
-            lowering.steps.push(Step::Outside);
-            lowering.own_start(mm_cid)
-        }
+        None => lowering.own_start(mm_cid),
     };
+    before.push(Before::Outside);
     lowering.area = area;
-    for (id, statement) in window.statements.iter().enumerate() {
-        lowering.statement(id, statement);
+    for (ty, statement) in window.types().zip(&window.statements) {
+        lowering.statement(ty, statement);
     }
     lowering.commit();
     lowering.steps.extend([Step::Post, Step::Disarm { area }]);
@@ -53,6 +53,7 @@ pub fn program(section: Section, window: Window, checked: bool, asked: bool) -> 
         begins_with,
         operation,
         mm_cid,
+        before,
         steps,
         area,
         registers,
@@ -79,16 +80,17 @@ struct Lowering<'w> {
     /// Where the section starts, for registers that stand for nothing in particular.
     start: Span,
     steps: Vec<Step>,
-    registers: Vec<RegisterInfo>,
-    pointees: Vec<PointeeSource>,
+    registers: List<Register, RegisterInfo>,
+    pointees: List<PointeeId, PointeeSource>,
     /// Where the values of the window are.
-    values: Vec<Option<Register>>,
+    values: List<ValueId, Option<Register>>,
     /// Where what was evaluated before it is.
-    outside: Vec<Option<Register>>,
+    outside: List<OutsideId, Option<Register>>,
     /// The distances of fields that are there already.
     distances: Vec<((PointeeSource, Vec<Member>), Register)>,
     area: Register,
-    exits: usize,
+    /// The next exit.
+    exit: ExitId,
     /// Whether the window tells its index, though nothing of the user's names it.
     tells_index: bool,
 }
@@ -99,20 +101,19 @@ impl<'w> Lowering<'w> {
             window,
             start,
             steps: Vec::new(),
-            registers: Vec::new(),
-            pointees: Vec::new(),
-            values: vec![None; window.values.len()],
-            outside: vec![None; window.outside.len()],
+            registers: List::default(),
+            pointees: List::default(),
+            values: window.values.map(|_| None),
+            outside: window.outside.map(|_| None),
             distances: Vec::new(),
-            area: 0,
-            exits: 0,
+            area: Register(0),
+            exit: ExitId(0),
             tells_index: false,
         }
     }
 
     fn register(&mut self, name: impl Into<String>, span: Span, input: Option<Input>) -> Register {
-        self.registers.push(RegisterInfo { name: name.into(), span, input });
-        self.registers.len() - 1
+        self.registers.push(RegisterInfo { name: name.into(), span, input })
     }
 
     /// The window of a section that was armed before `prepare`.
@@ -133,9 +134,7 @@ impl<'w> Lowering<'w> {
         let area = self.register("the thread's area", self.start, Some(Input::OwnArea));
         let scratch = self.register("the descriptor", self.start, None);
         self.steps.extend([Step::ArmWindow { area, scratch }, Step::Start]);
-        let slots: Vec<OutsideId> = (0..self.window.outside.len())
-            .filter(|id| self.window.outside[*id].kind == resolve::OutsideKind::Slots)
-            .collect();
+        let slots: Vec<_> = self.window.slots().collect();
         if mm_cid || slots.is_empty() {
             let scratch = self.register("the CPU", self.start, None);
             self.steps.push(Step::CheckRegistered { area, scratch });
@@ -155,16 +154,11 @@ impl<'w> Lowering<'w> {
             let (code, span) = (&self.window.outside[slot].code, self.start);
             let slots = self.register(text(code), span, Some(Input::Slots(slot)));
             let to = self.register(format!("{}[..]", text(code)), span, None);
-            let pointee = self.pointee(PointeeSource::Slots(slot));
+            let pointee = self.pointees.push(PointeeSource::Slots(slot));
             self.outside[slot] = Some(to);
             self.steps.push(Step::Slot { to, slots, index, pointee });
         }
         area
-    }
-
-    fn pointee(&mut self, source: PointeeSource) -> PointeeId {
-        self.pointees.push(source);
-        self.pointees.len() - 1
     }
 
     fn statement(&mut self, ty: TypeId, statement: &'w Statement) {
@@ -197,8 +191,8 @@ impl<'w> Lowering<'w> {
                     std::mem::swap(&mut left, &mut right);
                     comparison = comparison.mirrored();
                 }
-                let (exit, area) = (self.exits, self.area);
-                self.exits += 1;
+                let (exit, area) = (self.exit, self.area);
+                self.exit.0 += 1;
                 self.steps.push(Step::Exit { left, comparison, right, ty, exit, area });
             }
         }
@@ -206,7 +200,7 @@ impl<'w> Lowering<'w> {
 
     fn commit(&mut self) {
         let commit = &self.window.commit;
-        let ty = self.window.statements.len();
+        let ty = self.window.commit_type();
         let (mut at, value) = (self.place(&commit.place), self.operand(&commit.value));
         // A processor that forwards stores to loads of the same place does so best for plain
         // addresses.
@@ -269,7 +263,7 @@ impl<'w> Lowering<'w> {
             Root::Behind(value, _) => self.value(*value),
             Root::ElementBehind(value, span, index) => {
                 let base = self.value(*value);
-                self.element(base, index, inside.root.pointee(), *span)
+                self.element(base, index, PointeeSource::of(&inside.root), *span)
             }
             Root::Slot(id, ..) => self.outside[*id].expect("slots are found at the start of the window"),
             Root::Element(id, span, index) => {
@@ -281,7 +275,7 @@ impl<'w> Lowering<'w> {
                 } else {
                     self.outside(*id, *span, input)
                 };
-                self.element(first, index, inside.root.pointee(), *span)
+                self.element(first, index, PointeeSource::of(&inside.root), *span)
             }
         };
         if let Some((index, _)) = &inside.element {
@@ -294,7 +288,7 @@ impl<'w> Lowering<'w> {
     /// The distance of a place's field, in one register for all places that have the same in the
     /// same structure.
     fn distance(&mut self, inside: &Inside) -> Register {
-        let field = inside.element.is_none().then(|| (inside.root.pointee(), inside.fields.clone()));
+        let field = inside.element.is_none().then(|| (PointeeSource::of(&inside.root), inside.fields.clone()));
         if let Some((_, register)) =
             field.as_ref().and_then(|field| self.distances.iter().find(|(known, _)| known == field))
         {
@@ -307,7 +301,7 @@ impl<'w> Lowering<'w> {
 
     fn element(&mut self, base: Register, index: &resolve::Operand, pointee: PointeeSource, span: Span) -> Register {
         let index = self.operand(index);
-        let pointee = self.pointee(pointee);
+        let pointee = self.pointees.push(pointee);
         let to = self.register("an element's address", span, None);
         self.steps.push(Step::Element { to, base, index, pointee });
         to
@@ -318,14 +312,7 @@ impl<'w> Lowering<'w> {
     }
 
     fn outputs(&self) -> Vec<(ValueId, Register)> {
-        let outputs = (0..self.values.len()).filter(|value| self.is_output(*value));
+        let outputs = self.values.ids().filter(|value| self.is_output(*value));
         outputs.map(|value| (value, self.value(value))).collect()
-    }
-}
-
-impl Inside {
-    /// Whether it has fields whose distance must be added.
-    pub fn has_offset(&self) -> bool {
-        !self.fields.is_empty() || self.element.as_ref().is_some_and(|(_, fields)| !fields.is_empty())
     }
 }

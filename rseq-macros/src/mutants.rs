@@ -5,7 +5,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use crate::emit::asm;
-use crate::ir::{Program, Step};
+use crate::ir::{Before, Program, Step};
 
 /// A way to get the protocol wrong.
 pub struct Mutation {
@@ -13,106 +13,71 @@ pub struct Mutation {
     /// What is wrong with such a section.
     pub wrong: &'static str,
     /// Changes the steps; leaves them as they are where there is nothing to get wrong.
-    apply: fn(&mut Vec<Step>),
+    apply: fn(&mut Program),
+}
+
+impl Mutation {
+    const fn new(name: &'static str, wrong: &'static str, apply: fn(&mut Program)) -> Self {
+        Self { name, wrong, apply }
+    }
 }
 
 /// All of them.
 pub const MUTATIONS: &[Mutation] = &[
-    Mutation {
-        name: "no_check",
-        wrong: "nothing asks at the start whether `prepare` was interrupted",
-        apply: |steps| remove(steps, is_check),
-    },
-    Mutation { name: "no_arm", wrong: "the window isn't armed", apply: |steps| remove(steps, is_window_arm) },
-    Mutation {
-        name: "no_publish",
-        wrong: "the thread descriptor doesn't come to cover the window",
-        apply: |steps| remove(steps, is_publish),
-    },
-    Mutation {
-        name: "no_disarm",
-        wrong: "the descriptor stays in force after the commit and after exits",
-        apply: |steps| remove(steps, is_disarm),
-    },
-    Mutation {
-        name: "no_early_disarm",
-        wrong: "the descriptor stays in force where `prepare` is left",
-        apply: |steps| remove(steps, |step| matches!(step, Step::Guard)),
-    },
-    Mutation {
-        name: "start_late",
-        wrong: "the window starts one step late",
-        apply: |steps| {
-            if let Some(start) = position(steps, is_start) {
-                steps.swap(start, start + 1);
-            }
-        },
-    },
-    Mutation {
-        name: "start_at_commit",
-        wrong: "the commit is the window's only step",
-        apply: |steps| take(steps, is_start, is_commit),
-    },
-    Mutation {
-        name: "post_early",
-        wrong: "the window ends before the commit",
-        apply: |steps| take(steps, is_post, is_commit),
-    },
-    Mutation {
-        name: "post_late",
-        wrong: "the window ends one step late, behind the disarming",
-        apply: |steps| take_behind(steps, is_post, is_disarm),
-    },
-    Mutation {
-        name: "index_before_arm",
-        wrong: "the index is read before the descriptor is in force",
-        apply: index_before_arm,
-    },
-    Mutation {
-        name: "arm_again",
-        wrong: "`prepare` ends by arming, which gives back what an interruption took",
-        apply: |steps| {
-            if let Some(outside) = position(steps, |step| matches!(step, Step::Outside))
-                && steps.iter().any(|step| matches!(step, Step::Arm))
-            {
-                steps.insert(outside, Step::Arm);
-            }
-        },
-    },
-    Mutation {
-        name: "check_late",
-        wrong: "the check comes after the commit",
-        apply: |steps| take_behind(steps, is_check, is_commit),
-    },
-    Mutation {
-        name: "publish_late",
-        wrong: "the thread descriptor comes to cover the window after the check",
-        apply: |steps| take_behind(steps, is_publish, is_check),
-    },
-    Mutation {
-        name: "disarm_early",
-        wrong: "the descriptor goes out of force before the commit",
-        apply: |steps| take(steps, is_disarm, is_commit),
-    },
-    Mutation {
-        name: "scratch_late",
-        wrong: "the scratch stores come after the commit that publishes them",
-        apply: |steps| {
-            for _ in 0..steps.iter().filter(|step| is_scratch(step)).count() {
-                take_behind(steps, is_scratch, is_commit);
-            }
-        },
-    },
-    Mutation {
-        name: "commit_twice",
-        wrong: "the window has two published stores",
-        apply: |steps| {
-            if let Some(commit) = position(steps, is_commit) {
-                let again = steps[commit].clone();
-                steps.insert(commit, again);
-            }
-        },
-    },
+    Mutation::new("no_check", "nothing asks at the start whether `prepare` was interrupted", |program| {
+        remove(&mut program.steps, is_check);
+    }),
+    Mutation::new("no_arm", "the window isn't armed", |program| remove(&mut program.steps, is_arm)),
+    Mutation::new("no_publish", "the thread descriptor doesn't come to cover the window", |program| {
+        remove(&mut program.steps, is_publish);
+    }),
+    Mutation::new("no_disarm", "the descriptor stays in force after the commit and after exits", |program| {
+        remove(&mut program.steps, is_disarm);
+    }),
+    Mutation::new("no_early_disarm", "the descriptor stays in force where `prepare` is left", |program| {
+        remove(&mut program.before, |step| matches!(step, Before::Guard));
+    }),
+    Mutation::new("start_late", "the window starts one step late", |program| {
+        if let Some(start) = position(&program.steps, is_start) {
+            program.steps.swap(start, start + 1);
+        }
+    }),
+    Mutation::new("start_at_commit", "the commit is the window's only step", |program| {
+        take(&mut program.steps, is_start, is_commit);
+    }),
+    Mutation::new("post_early", "the window ends before the commit", |program| {
+        take(&mut program.steps, is_post, is_commit);
+    }),
+    Mutation::new("post_late", "the window ends one step late, behind the disarming", |program| {
+        take_behind(&mut program.steps, is_post, is_disarm);
+    }),
+    Mutation::new("index_before_arm", "the index is read before the descriptor is in force", index_before_arm),
+    Mutation::new("arm_again", "`prepare` ends by arming, which gives back what an interruption took", |program| {
+        if !program.arms_in_window()
+            && let Some(outside) = position(&program.before, |step| matches!(step, Before::Outside))
+        {
+            program.before.insert(outside, Before::Arm);
+        }
+    }),
+    Mutation::new("check_late", "the check comes after the commit", |program| {
+        take_behind(&mut program.steps, is_check, is_commit);
+    }),
+    Mutation::new("publish_late", "the thread descriptor comes to cover the window after the check", |program| {
+        take_behind(&mut program.steps, is_publish, is_check);
+    }),
+    Mutation::new("disarm_early", "the descriptor goes out of force before the commit", |program| {
+        take(&mut program.steps, is_disarm, is_commit);
+    }),
+    Mutation::new("scratch_late", "the scratch stores come after the commit that publishes them", |program| {
+        for _ in 0..program.steps.iter().filter(|step| is_scratch(step)).count() {
+            take_behind(&mut program.steps, is_scratch, is_commit);
+        }
+    }),
+    Mutation::new("commit_twice", "the window has two published stores", |program| {
+        if let Some(commit) = position(&program.steps, is_commit) {
+            program.steps.insert(commit, program.steps[commit]);
+        }
+    }),
 ];
 
 /// Applies the mutations of these names. Those of the machine's instructions are the emitter's
@@ -120,7 +85,7 @@ pub const MUTATIONS: &[Mutation] = &[
 pub fn apply(mut program: Program, options: &[String]) -> Program {
     program.flaws = options.to_vec();
     for mutation in options.iter().filter_map(|name| MUTATIONS.iter().find(|mutation| mutation.name == name)) {
-        (mutation.apply)(&mut program.steps);
+        (mutation.apply)(&mut program);
     }
     program
 }
@@ -133,11 +98,11 @@ pub fn list() -> TokenStream {
     quote!(([#(#of_steps),*], [#(#of_instructions),*]))
 }
 
-fn position(steps: &[Step], is: impl Fn(&Step) -> bool) -> Option<usize> {
+fn position<S>(steps: &[S], is: impl Fn(&S) -> bool) -> Option<usize> {
     steps.iter().position(is)
 }
 
-fn remove(steps: &mut Vec<Step>, is: impl Fn(&Step) -> bool) {
+fn remove<S>(steps: &mut Vec<S>, is: impl Fn(&S) -> bool) {
     steps.retain(|step| !is(step));
 }
 
@@ -160,17 +125,15 @@ fn move_by(steps: &mut Vec<Step>, is: fn(&Step) -> bool, to: fn(&Step) -> bool, 
 }
 
 /// With a `prepare`, arms once more behind the index; without, finds the slots first.
-fn index_before_arm(steps: &mut Vec<Step>) {
-    if let Some(index) = position(steps, |step| matches!(step, Step::Index { .. })) {
-        steps.insert(index + 1, Step::Arm);
-        return;
-    }
-    if let Some(arm) = position(steps, is_window_arm) {
+fn index_before_arm(program: &mut Program) {
+    if let Some(index) = position(&program.before, |step| matches!(step, Before::Index { .. })) {
+        program.before.insert(index + 1, Before::Arm);
+    } else if let Some(arm) = position(&program.steps, is_arm) {
         // Arming and the label behind it come after all that finds the slots, which is in one
         // piece.
         let start = arm + 2;
-        let found = steps[start..].iter().take_while(|step| finds_slots(step)).count();
-        steps[arm..start + found].rotate_left(2);
+        let found = program.steps[start..].iter().take_while(|step| finds_slots(step)).count();
+        program.steps[arm..start + found].rotate_left(2);
     }
 }
 
@@ -190,7 +153,7 @@ fn is_check(step: &Step) -> bool {
     matches!(step, Step::CheckArmed { .. })
 }
 
-fn is_window_arm(step: &Step) -> bool {
+fn is_arm(step: &Step) -> bool {
     matches!(step, Step::ArmWindow { .. })
 }
 

@@ -13,6 +13,7 @@ use syn::{
 };
 
 use crate::error::{self, Errors};
+use crate::ids::{InsideId, List, OutsideId, TypeId, ValueId};
 use crate::names::{self, Name};
 use crate::syntax;
 use crate::syntax::ast::{Commit, Comparison, Form, Operation, Section, Step};
@@ -21,25 +22,20 @@ use crate::syntax::ast::{Commit, Comparison, Form, Operation, Section, Step};
 pub struct Window {
     /// The index, if the window reads it by itself.
     pub index: Option<ValueId>,
-    pub values: Vec<Value>,
+    pub values: List<ValueId, Value>,
     /// Ordinary Rust, evaluated before the window in this order.
-    pub outside: Vec<Outside>,
+    pub outside: List<OutsideId, Outside>,
     pub statements: Vec<Statement>,
     pub commit: Publication,
     /// The values that the result names.
     pub in_result: Vec<ValueId>,
 }
 
-/// The number of a value of the window.
-pub type ValueId = usize;
-/// The number of an expression that is evaluated before the window.
-pub type OutsideId = usize;
-
 /// A value of the window.
 pub struct Value {
     pub name: Ident,
-    /// The statement that makes it; the index has none.
-    pub statement: Option<usize>,
+    /// The type of the statement that makes it; the index has none.
+    pub ty: Option<TypeId>,
 }
 
 /// An expression that is evaluated before the window.
@@ -113,9 +109,6 @@ impl Place {
     }
 }
 
-/// The number of a place that is found in the window.
-pub type InsideId = usize;
-
 /// A place that is found in the window.
 pub struct Inside {
     pub id: InsideId,
@@ -139,7 +132,24 @@ pub enum Root {
     Element(OutsideId, Span, Operand),
 }
 
+impl Inside {
+    /// Whether it has fields whose distance must be added.
+    pub fn has_offset(&self) -> bool {
+        !self.fields.is_empty() || self.element.as_ref().is_some_and(|(_, fields)| !fields.is_empty())
+    }
+}
+
 impl Window {
+    /// The types of the statements, and of the commit.
+    pub fn types(&self) -> impl Iterator<Item = TypeId> + use<> {
+        (0..=self.statements.len()).map(TypeId)
+    }
+
+    /// The type of the commit.
+    pub fn commit_type(&self) -> TypeId {
+        TypeId(self.statements.len())
+    }
+
     /// Every place, in the order in which the window uses them.
     pub fn places(&self) -> impl Iterator<Item = &Place> {
         let in_statements = self.statements.iter().flat_map(|statement| match statement {
@@ -157,6 +167,11 @@ impl Window {
             Statement::Load { .. } | Statement::Compute { .. } | Statement::Exit { .. } => None,
         });
         stored.chain(self.commits_outside())
+    }
+
+    /// The slots that the window finds by itself.
+    pub fn slots(&self) -> impl Iterator<Item = OutsideId> {
+        self.outside.ids().filter(|id| self.outside[*id].kind == OutsideKind::Slots)
     }
 
     /// That of the commit, if it is one.
@@ -180,15 +195,16 @@ impl Window {
                 && as_variable(&outside.code).is_some_and(|other| same(other, &Name::from(name)))
         };
         let unchanged = self.outside.iter().all(|outside| is_constant_place(&outside.code));
-        self.outside.iter().position(same).filter(|_| unchanged).unwrap_or(operand)
+        self.outside.ids().find(|id| same(&self.outside[*id])).filter(|_| unchanged).unwrap_or(operand)
     }
 }
 
 /// The window of a section. What is wrong is reported; then there is none.
 pub fn window(section: &Section, errors: &mut Errors) -> Option<Window> {
     let own_index = section.index.as_ref().filter(|_| section.prepare.is_none());
+    let (values, outside) = (List::default(), List::default());
     let mut scope =
-        Scope { errors, values: Vec::new(), outside: Vec::new(), index: None, statement: 0, inside: 0, right: true };
+        Scope { errors, values, outside, index: None, statement: TypeId(0), inside: InsideId(0), right: true };
     if let Some(index) = own_index {
         scope.index = Some(scope.bind(&index.name, None));
     }
@@ -198,7 +214,7 @@ pub fn window(section: &Section, errors: &mut Errors) -> Option<Window> {
     let mut statements = Vec::new();
     for step in &section.steps {
         statements.extend(scope.statement(step));
-        scope.statement += 1;
+        scope.statement.0 += 1;
     }
     if let Some(beyond) = exits(&section.steps).nth(MOST_EXITS) {
         scope.wrong(start(beyond), error::too_many_exits(MOST_EXITS));
@@ -250,12 +266,12 @@ fn context(span: Span) -> String {
 
 struct Scope<'e> {
     errors: &'e mut Errors,
-    values: Vec<Value>,
-    outside: Vec<Outside>,
+    values: List<ValueId, Value>,
+    outside: List<OutsideId, Outside>,
     index: Option<ValueId>,
-    /// The number of the statement that is resolved.
-    statement: usize,
-    /// How many places were found in the window.
+    /// The type of the statement that is resolved.
+    statement: TypeId,
+    /// The next place that is found in the window.
     inside: InsideId,
     right: bool,
 }
@@ -266,14 +282,13 @@ impl Scope<'_> {
         self.right = false;
     }
 
-    fn bind(&mut self, name: &Ident, statement: Option<usize>) -> ValueId {
-        self.values.push(Value { name: name.clone(), statement });
-        self.values.len() - 1
+    fn bind(&mut self, name: &Ident, ty: Option<TypeId>) -> ValueId {
+        self.values.push(Value { name: name.clone(), ty })
     }
 
     /// The value of this name, the latest if it was bound several times.
     fn value(&self, name: &Name) -> Option<ValueId> {
-        self.values.iter().rposition(|value| same(&value.name, name))
+        self.values.ids().rfind(|value| same(&self.values[*value].name, name))
     }
 
     /// The value that an expression is, if it is but a name.
@@ -393,17 +408,15 @@ impl Scope<'_> {
         }
         let once = kind != OutsideKind::Operand && is_constant_place(code);
         let known = once.then(|| self.evaluated(code, kind)).flatten();
-        let id = known.unwrap_or_else(|| {
-            self.outside.push(Outside { kind, code: code.clone() });
-            self.outside.len() - 1
-        });
+        let id = known.unwrap_or_else(|| self.outside.push(Outside { kind, code: code.clone() }));
         Some((id, start(code)))
     }
 
     /// The same expression, if it is evaluated already for the same purpose.
     fn evaluated(&self, code: &Expr, kind: OutsideKind) -> Option<OutsideId> {
         let text = written(code);
-        self.outside.iter().position(|known| known.kind == kind && written(&known.code) == text)
+        let is_same = |known: &Outside| known.kind == kind && written(&known.code) == text;
+        self.outside.ids().find(|id| is_same(&self.outside[*id]))
     }
 
     fn place(&mut self, code: &Expr, kind: OutsideKind) -> Option<Place> {
@@ -483,8 +496,9 @@ impl Scope<'_> {
                 }
             }
         };
-        self.inside += 1;
-        Some(Inside { id: self.inside - 1, ampersand, root, fields, element, span })
+        let id = self.inside;
+        self.inside.0 += 1;
+        Some(Inside { id, ampersand, root, fields, element, span })
     }
 
     /// A slot or an element of something that is ordinary Rust.

@@ -12,7 +12,7 @@ use syn::visit::Visit;
 
 use crate::emit::arch;
 use crate::error::Errors;
-use crate::ir::{Program, Step};
+use crate::ir::{Access, Program, Step};
 use crate::{allocate, check, lower, resolve, syntax};
 
 const COUNTER: &str = "
@@ -265,31 +265,27 @@ fn registers_are_shared() {
     let chain: String = (0..40).map(|number| format!("let v{} = v{number} + 1;", number + 1)).collect();
     let section = format!("critical |_| {{ let v0 = load(place); {chain} }} commit store(place, v40)");
     let program = lowered(&section);
-    let allocation = allocate::allocate(&program, 3).ok().expect("the area, the place and one value");
+    let allocation = allocate::scan(&program, 3).ok().expect("the area, the place and one value");
     assert_eq!(allocation.contents.len(), 3);
 }
 
-/// Two registers never share a slot while both hold something that is still to be read.
+/// Two registers never share one of the machine while both hold something that is still to be read.
 #[test]
 fn registers_are_not_shared_too_early() {
     for section in [COUNTER, EVERY_CLAUSE, PURE_COUNTER, LIST_POP, EVERY_STEP] {
         let program = lowered(section);
-        let allocation = allocate::allocate(&program, 100).ok().expect("enough");
-        let mut holds: Vec<Option<usize>> = allocation.contents.iter().map(|slot| slot.input).collect();
-        for step in program.in_window() {
-            let slot = |register: usize| allocation.slots[register];
-            for register in step.reads_first() {
-                assert_eq!(holds[slot(register)], Some(register), "{section}");
-            }
-            if let Some(register) = step.writes() {
-                holds[slot(register)] = Some(register);
-            }
-            for register in step.reads_last() {
-                assert_eq!(holds[slot(register)], Some(register), "{section}");
+        let allocation = allocate::scan(&program, 100).ok().expect("enough");
+        let mut holds = allocation.contents.map(|register| allocation.contents[register].input);
+        for step in &program.steps {
+            for (register, access) in step.registers() {
+                if access == Access::Written {
+                    holds[allocation.of[register]] = Some(register);
+                }
+                assert_eq!(holds[allocation.of[register]], Some(register), "{section}");
             }
         }
         for (_, register) in &program.outputs {
-            assert_eq!(holds[allocation.slots[*register]], Some(*register), "{section}");
+            assert_eq!(holds[allocation.of[*register]], Some(*register), "{section}");
         }
     }
 }
@@ -571,7 +567,7 @@ fn steps_of_the_model() {
         assert!(!expansion.contains("asm !") && !expansion.contains("compile_error"), "{section}");
         let program = lowered(section);
         let labels = |step: &&Step| !matches!(step, Step::Start | Step::Post);
-        let steps: Vec<_> = program.in_window().filter(labels).map(|step| program.text(step)).collect();
+        let steps: Vec<_> = program.steps.iter().filter(labels).map(|step| program.text(step)).collect();
         let mut rest = expansion.as_str();
         for step in steps {
             let entry = format!("text : {step:?}");

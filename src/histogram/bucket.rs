@@ -33,7 +33,7 @@ impl Bucket {
         self.last
     }
 
-    /// What is between them: no value of the bucket is farther from it than half of its width.
+    /// The middle of both: no value of the bucket is farther from it than half of its width.
     ///
     /// Async-signal-safe.
     #[must_use]
@@ -41,7 +41,7 @@ impl Bucket {
         self.first + (self.last - self.first) / 2
     }
 
-    /// Whether the value is one of the bucket's.
+    /// `true` if the value is one of the bucket's.
     ///
     /// Async-signal-safe.
     #[must_use]

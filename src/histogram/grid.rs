@@ -2,7 +2,7 @@
 
 use core::sync::atomic::AtomicU64;
 
-use rseq_core::expansion::Elements;
+use crate::__private::Elements;
 
 /// Enough for values of 64 bits and the exact ones below the first octave that is divided.
 pub(super) const OCTAVES: usize = 65;

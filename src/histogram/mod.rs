@@ -139,7 +139,7 @@ impl<const PARTS: usize> Histogram<PARTS> {
         counts.fold(0, u64::saturating_add)
     }
 
-    /// What was recorded so far. Values that are recorded meanwhile may be in it or not.
+    /// The counts so far. Values that are recorded meanwhile may be in it or not.
     ///
     /// Not async-signal-safe: it allocates.
     #[cfg(feature = "alloc")]

@@ -1,4 +1,4 @@
-//! What a histogram held at some time.
+//! The counts of a histogram at some time.
 
 use alloc::vec::Vec;
 use core::fmt::{self, Write as _};
@@ -7,8 +7,8 @@ use super::bucket::Bucket;
 #[cfg(feature = "serde")]
 use super::grid::{OCTAVES, index_among};
 
-/// What a [`Histogram`](super::Histogram) held at some time: a value of its own, to be asked, kept,
-/// merged and sent.
+/// The counts of a [`Histogram`](super::Histogram) at some time: a value of its own, to be asked,
+/// kept, merged and sent.
 ///
 /// ```
 /// let latency: rseq::Histogram = rseq::Histogram::new();
@@ -238,7 +238,7 @@ impl Snapshot {
         Ok(())
     }
 
-    /// What came after an earlier snapshot of the same histogram.
+    /// The values since an earlier snapshot of the same histogram.
     ///
     /// Not async-signal-safe: it allocates.
     ///
@@ -267,7 +267,7 @@ impl Snapshot {
     }
 }
 
-/// Whether there are histograms of so many parts.
+/// `true` if there are histograms of so many parts.
 fn valid(parts: usize) -> bool {
     parts.is_power_of_two() && parts <= MOST_PARTS
 }

@@ -12,7 +12,8 @@
 //!
 //! let mut registry = Registry::default();
 //! registry.register("requests", "Requests so far", &REQUESTS);
-//! registry.register("size_bytes", "Bytes of a request", WithBounds::new(&SIZES, powers_of_two(9..=10)));
+//! let sizes = WithBounds::new(&SIZES, powers_of_two(9..=10));
+//! registry.register("size_bytes", "Bytes of a request", sizes);
 //!
 //! REQUESTS.inc();
 //! SIZES.record(600);
@@ -148,7 +149,7 @@ impl<H: Deref<Target = Histogram<PARTS>>, const PARTS: usize> EncodeMetric for W
     }
 }
 
-/// What is in a snapshot, by bounds that ascend.
+/// The counts of a snapshot, by bounds that ascend.
 pub(super) fn encode(seen: &Snapshot, bounds: &[u64], per_unit: f64, encoder: &mut MetricEncoder) -> fmt::Result {
     let mut below = 0;
     let mut buckets = Vec::with_capacity(bounds.len() + 1);

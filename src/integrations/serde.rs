@@ -13,7 +13,7 @@ use ::serde::ser::{Serialize, Serializer};
 use crate::histogram::MOST_BUCKETS;
 use crate::{Counter, Snapshot};
 
-/// What a snapshot is outside.
+/// A snapshot's form outside of the process.
 #[derive(::serde::Serialize, ::serde::Deserialize)]
 #[serde(rename = "Snapshot", deny_unknown_fields)]
 struct Format {

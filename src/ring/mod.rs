@@ -76,7 +76,7 @@ impl<T, const N: usize> Ring<T, N> {
         self.tracks.made().into_iter().flatten().map(Track::len).sum()
     }
 
-    /// Whether there are none, while others may push.
+    /// `true` if there are none, while others may push.
     ///
     /// Async-signal-safe.
     #[must_use]
@@ -152,7 +152,7 @@ pub struct Drain<'r, T, const N: usize> {
     turn: Option<Turn<'r, T, N>>,
 }
 
-/// What was there of a CPU when its turn came.
+/// The items of a CPU when its turn came.
 struct Turn<'r, T, const N: usize> {
     track: &'r Track<T, N>,
     head: usize,

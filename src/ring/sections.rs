@@ -13,7 +13,7 @@ pub struct Track<T, const N: usize> {
     pub tail: AtomicUsize,
     /// The number of the item that is taken next: the drainer's.
     pub head: AtomicUsize,
-    /// What stands elsewhere means nothing: interrupted pushes leave theirs there.
+    /// Cells, of which those elsewhere mean nothing: interrupted pushes leave theirs there.
     pub items: Cells<T, N>,
 }
 

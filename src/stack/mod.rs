@@ -79,7 +79,7 @@ impl<T, const N: usize> Stack<T, N> {
         self.shelves.allocate()
     }
 
-    /// Whether it has its memory.
+    /// `true` once it has its memory.
     #[cfg(feature = "alloc")]
     pub(super) fn is_made(&self) -> bool {
         self.shelves.made().is_some()
@@ -93,7 +93,7 @@ impl<T, const N: usize> Stack<T, N> {
         self.shelves.made().into_iter().flatten().map(Shelf::len).sum()
     }
 
-    /// Whether there are none, while others may push.
+    /// `true` if there are none, while others may push.
     ///
     /// Async-signal-safe.
     #[must_use]

@@ -10,7 +10,7 @@ use super::{PerCpu, rseq};
 pub struct Shelf<T, const N: usize> {
     /// How many there are: those in front of it. Or a mark of the drain protocol.
     pub len: AtomicUsize,
-    /// What stands behind the items means nothing: interrupted pushes leave theirs there.
+    /// Cells, of which those behind the items mean nothing: interrupted pushes leave theirs there.
     pub items: Cells<T, N>,
 }
 

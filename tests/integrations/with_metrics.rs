@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 use rseq::Snapshot;
 use rseq::metrics::{PerCpuRecorder, PrometheusCollector, Value};
 
-/// What is read after some uses of the macros: each metric as it is written with its labels.
+/// The readings after some uses of the macros: each metric as it is written with its labels.
 fn read(uses: impl FnOnce()) -> Vec<(String, Value)> {
     let recorder = PerCpuRecorder::new();
     with_local_recorder(&recorder, uses);
@@ -31,7 +31,7 @@ fn only_histogram(uses: impl FnOnce()) -> (Snapshot, f64) {
     }
 }
 
-/// What Prometheus sees after some uses of the macros.
+/// Prometheus's view after some uses of the macros.
 fn scrape(collector: impl FnOnce(PrometheusCollector) -> PrometheusCollector, uses: impl FnOnce()) -> String {
     let recorder = Arc::new(PerCpuRecorder::new());
     with_local_recorder(&recorder, uses);

@@ -30,7 +30,7 @@ use rseq::opentelemetry::{Family, WithHistograms, assemble, histogram, powers_of
 use rseq::{Counter, Histogram};
 use support::in_child;
 
-// What the SDK keeps in memory.
+// The SDK's memory.
 
 /// A provider, and what it exports.
 struct Memory {
@@ -143,7 +143,7 @@ fn a_counter_shows_what_all_threads_added() {
     assert_eq!(is_right, Some(true));
 }
 
-/// What was added between two collections, nothing twice, and 0 where there was nothing.
+/// Additions between two collections, nothing twice, and 0 where there was nothing.
 #[test]
 fn delta_is_what_came_since() {
     let (counter, sizes) = (Arc::new(Counter::new()), Arc::new(Histogram::<32>::new()));
@@ -472,7 +472,7 @@ proptest! {
     }
 }
 
-/// What readers of these temporalities saw of `size`, `hits` and the sum of both counters while
+/// Values that readers of these temporalities saw of `size`, `hits` and both counters' sum while
 /// threads recorded so many values of 3, and hit as often.
 fn seen_while_threads_record(temporalities: &[Temporality]) -> (u64, Vec<Vec<(Seen, u64)>>) {
     let (sizes, hits) = (recorded::<32>([]), Arc::new(Counter::new()));
@@ -505,7 +505,7 @@ fn seen_while_threads_record(temporalities: &[Temporality]) -> (u64, Vec<Vec<(Se
     let read = |exported: &ResourceMetrics| {
         let mut request = ExportMetricsServiceRequest::from(exported);
         let assembled_metrics = assemble(&mut request);
-        // What was registered last: without it a reader was too early.
+        // The sum that was registered last: without it a reader was too early.
         let Some(Data::Sum(hits)) = &metrics(&request).find(|metric| metric.name == "hits")?.data else { return None };
         let Some(number_data_point::Value::AsInt(hits)) = hits.data_points[0].value else { return None };
         assert_eq!(assembled_metrics, 1, "{request:#?}");
@@ -545,9 +545,9 @@ fn several_readers_lose_nothing() {
     assert!(counts(1).windows(2).all(|pair| pair[0][0] <= pair[1][0] && pair[0][1] <= pair[1][1]));
 }
 
-// What views and limits leave.
+// Views and limits.
 
-/// What is dropped isn't shown, and the rest is.
+/// A metric that is dropped isn't shown, and the rest is.
 #[test]
 fn instruments_may_be_dropped() {
     let dropped = |name: &'static str| {
@@ -569,7 +569,7 @@ fn instruments_may_be_dropped() {
     assert_eq!(dropped("size.sum"), (names(&["it", "size.bucket"]), 0));
 }
 
-/// What the SDK has no room for is no histogram, and does the others no harm.
+/// An instrument that the SDK has no room for is no histogram, and does the others no harm.
 #[test]
 fn what_exceeds_the_sdks_limit_is_left_as_it_is() {
     static SIZES: Family<Histogram> = Family::new();
@@ -597,7 +597,7 @@ fn what_exceeds_the_sdks_limit_is_left_as_it_is() {
 fn a_dropped_provider_reads_no_more() {
     let (counter, sizes) = (Arc::new(Counter::new()), recorded::<32>([1]));
     let memory = Memory::new(Temporality::Cumulative);
-    // What the SDK returns is no more than a name.
+    // The SDK's answer is no more than a name.
     memory.meter().u64_observable_counter("it").with_callback(sums(Arc::clone(&counter))).build();
     histogram(&memory.meter(), "size", Arc::clone(&sizes)).build();
     counter.inc();
@@ -662,7 +662,7 @@ fn what_is_no_histogram_is_left_as_it_is() {
     assert_eq!(assemble(&mut ExportMetricsServiceRequest::default()), 0);
 }
 
-// What is sent to a collector.
+// Requests to a collector.
 
 /// Sends a request as it is, and waits for the answer.
 #[derive(Debug)]

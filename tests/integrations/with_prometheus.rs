@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use rseq::prometheus::{WithBounds, powers_of_two};
 use rseq::{Counter, Histogram};
 
-/// What a scrape of this metric alone says, without the lines about it.
+/// A scrape of this metric alone, without the lines about it.
 fn scrape(metric: impl Metric) -> Vec<String> {
     let mut registry = Registry::default();
     registry.register("it", "It", metric);
@@ -113,7 +113,9 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
 
     #[test]
-    fn no_bound_is_printed_twice(bounds in bounds(), per_unit in prop_oneof![Just(1), Just(1_000_000_000), 1..u64::MAX]) {
+    fn no_bound_is_printed_twice(
+        bounds in bounds(), per_unit in prop_oneof![Just(1), Just(1_000_000_000), 1..u64::MAX],
+    ) {
         let values = bounds.iter().flat_map(|bound| [*bound, bound.saturating_add(1)]);
         is_valid(&histogram(values), &bounds, per_unit)?;
     }

@@ -109,7 +109,7 @@ fn as_many_buckets_as_there_are_can_be_read() {
     assert_eq!(read(&write(&seen)).unwrap(), seen);
 }
 
-/// What was sent by somebody may be merged and asked without a panic.
+/// A snapshot that somebody sent may be merged and asked without a panic.
 #[test]
 fn counts_that_are_too_many_together_stay_the_most_there_is() {
     let mut one = read(r#"{"parts":4,"buckets":[[1,18446744073709551615]]}"#).unwrap();

@@ -1,5 +1,8 @@
 //! Crates of their own that use the macro: under another name, in every edition, without std.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use support::fixture::{Fixture, is_installed};
 
 fn run(name: &str) {
@@ -49,4 +52,20 @@ fn places_of_64_bits_are_refused_on_machines_of_32() {
     let instead =
         "places of 64 bits are for targets with pointers of 64 bits: elsewhere use `AtomicUsize` or `AtomicU32`";
     assert!(refusal.contains(instead), "{refusal}");
+}
+
+/// The facade has of rseq-core what is public there, and what expansions use, by its `lib.rs`.
+#[test]
+fn one_file_of_the_facade_names_rseq_core() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    assert_eq!(files_that_name("rseq_core", &sources), [sources.join("lib.rs")]);
+}
+
+fn files_that_name(word: &str, folder: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(folder).expect("the sources are there").map(|entry| entry.expect("it can be read").path());
+    let of = |path: PathBuf| match path.is_dir() {
+        true => files_that_name(word, &path),
+        false => Vec::from_iter(fs::read_to_string(&path).is_ok_and(|text| text.contains(word)).then_some(path)),
+    };
+    paths.flat_map(of).collect()
 }

@@ -16,7 +16,7 @@ fn hits() -> u64 {
     HITS.iter().map(|slot| slot.load(Relaxed)).sum()
 }
 
-/// What the panic says that this ends in, and the line of this file that it names.
+/// The message of the panic that this ends in, and the line of this file that it names.
 fn panic_of(work: impl FnOnce()) -> Option<(String, String)> {
     let panic = support::panic_of(work)?;
     let line = include_str!("nesting.rs").lines().nth(panic.line as usize - 1).filter(|_| panic.file == file!());

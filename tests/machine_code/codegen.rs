@@ -1,6 +1,6 @@
-//! The machine code of the hot paths, in `tests/codegen`: `BLESS=1 cargo test --test codegen`
-//! writes it anew, to be read before it is committed. Whatever compiler is used, the fast path must
-//! make no call, no system call and use no lock.
+//! The machine code of the hot paths, in `goldens/x86_64`: `BLESS=1 cargo test --test machine_code
+//! codegen` writes it anew, to be read before it is committed. Whatever compiler is used, the fast
+//! path must make no call, no system call and use no lock.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use std::fmt::Write;
@@ -75,7 +75,7 @@ fn check_instructions(name: &str, path: &[Instruction]) {
         assert!(!forbidden, "{one} on the fast path of {name}:\n{found}");
     }
     assert!(path.iter().any(arms), "this is not the fast path:\n{found}");
-    compare(&format!("{name}.x86-64"), &found);
+    compare(&format!("x86_64/{name}"), &found);
 }
 
 /// A store to a field behind two words of a structure: of the descriptor's address, or of NULL, to
@@ -103,7 +103,7 @@ fn check_section(name: &str, most: usize) -> Vec<Instruction> {
     path
 }
 
-/// What a function's fast path takes: its instructions, those of them from the first arming to the
+/// A function's fast path in numbers: its instructions, those of them from the first arming to the
 /// last disarming, and the bytes of the whole function. `None` if it is never armed. Of a copy, the
 /// shortest way has that of many bytes, which is one instruction: see [`check_copying`].
 fn counts(code: &Code) -> [Option<usize>; 3] {
@@ -188,7 +188,7 @@ fn all_counts() {
             counts(&code(name)).map(|count| count.map_or("-".to_owned(), |count| count.to_string()));
         writeln!(found, "{name}: {path}, {armed}, {bytes}").expect("a string takes everything");
     }
-    compare("counts.x86-64", &found);
+    compare("x86_64/counts", &found);
 }
 
 const COUNTED: [&str; 16] = [

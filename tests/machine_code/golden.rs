@@ -1,4 +1,4 @@
-//! What is compared with a file that holds for one compiler's code.
+//! Goldens: files that hold for one compiler's code.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use support::fixture::print_of;
 /// The goldens and tables are of this compiler's code.
 const COMPILER: &str = "rustc 1.95.";
 
-/// Whether this is the compiler that goldens are of; says so if what is of them is therefore
+/// `true` if this is the compiler that goldens are of; says so if what is of them is therefore
 /// skipped. `BLESS=1` has no effect with another one.
 pub fn is_of_this_compiler(what: &str) -> bool {
     let version = print_of(Command::new("rustc").arg("--version"));
@@ -19,17 +19,17 @@ pub fn is_of_this_compiler(what: &str) -> bool {
     is_same
 }
 
-/// Whether goldens are to be written instead of compared.
+/// `true` if goldens are to be written instead of compared.
 pub fn is_blessing() -> bool {
     std::env::var_os("BLESS").is_some()
 }
 
-/// Compares with a file of `tests/codegen`, or writes it.
+/// Compares with a file of `goldens`, or writes it.
 pub fn compare(name: &str, found: &str) {
     if !is_of_this_compiler(name) {
         return;
     }
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/codegen").join(name);
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine_code/goldens").join(name);
     if is_blessing() {
         let folder = golden.parent().expect("it is in a folder");
         return std::fs::create_dir_all(folder)

@@ -1,6 +1,6 @@
-//! The machine code of the canonical sections on other architectures, in
-//! `tests/codegen/<architecture>`: `BLESS=1 cargo test --test goldens` writes it anew, to be read
-//! before it is committed. (`tests/codegen.rs` has x86-64's, and looks closer.)
+//! The machine code of the canonical sections on other architectures, in `goldens/<architecture>`:
+//! `BLESS=1 cargo test --test machine_code goldens` writes it anew, to be read before it is
+//! committed. (`codegen` has x86-64's, and looks closer.)
 //!
 //! Compiles for these targets, and is skipped where one is neither installed (`rustup target add`)
 //! nor can be built (`rustup component add rust-src`, and what the standard library depends on is
@@ -49,7 +49,7 @@ fn text(objdump: &Path, object: &Path, function: &str) -> String {
     let is_instruction = |line: &&str| line.starts_with(char::is_whitespace);
     let mut text = String::new();
     for line in lines.filter(is_instruction) {
-        // What objdump calls an address depends on what else is in the file.
+        // The name that objdump has for an address depends on what else is in the file.
         let words: Vec<&str> = line.split_whitespace().filter(|word| !word.starts_with('<')).collect();
         writeln!(text, "{}", words.join(" ")).expect("a string takes everything");
     }

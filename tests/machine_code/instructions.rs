@@ -1,6 +1,6 @@
-//! What operations take where sections don't run restartably: the portable mode's instructions,
+//! The cost of operations where sections don't run restartably: the portable mode's instructions,
 //! counted by valgrind, under which the kernel has no such system call. `BLESS=1 cargo test --test
-//! instructions` writes the golden anew.
+//! machine_code instructions` writes the golden anew.
 //!
 //! The program's own instructions are counted, with those of Rust's library, and libc's aren't:
 //! these differ with its version and with the processor. Counts are of the difference between two
@@ -53,7 +53,7 @@ fn own(profile: &str, program: &Path) -> u64 {
     sum
 }
 
-/// What a line of a profile says that its position cost.
+/// The cost of a position, by its line of a profile.
 fn cost(line: &str) -> Option<u64> {
     let (position, cost) = line.split_once(' ')?;
     position.parse::<u64>().ok().and_then(|_| cost.parse().ok())
@@ -82,5 +82,5 @@ fn of_the_portable_mode() {
             Err(error) => panic!("{kind}: {error}"),
         }
     }
-    compare("portable.x86-64", &found);
+    compare("x86_64/portable", &found);
 }

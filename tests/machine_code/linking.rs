@@ -40,7 +40,7 @@ fn assert_places_are_known(program: &Path) {
     assert!(left.next().is_none(), "{}", program.display());
 }
 
-/// What this toolchain links with by itself: rust-lld. (A flag that changes nothing, for the folder
+/// The linker that this toolchain takes by itself: rust-lld. (A flag without effect, for the folder
 /// that all with flags share.)
 const RUST_LLD: &[&str] = &["-Cdebuginfo=0"];
 /// gold and mold, if they are there.
@@ -269,7 +269,7 @@ other_machines! {
     on_powerpc64 "powerpc64le-unknown-linux-gnu" "powerpc64le-linux-gnu-gcc" "qemu-ppc64le"
 }
 
-/// What isn't libc's: names of Rust's and of this crate's, what a compiler calls for itself, and
+/// Names that aren't libc's: Rust's and this crate's, those that a compiler calls for itself, and
 /// two numbers of libc's.
 const NOT_OF_LIBC: [&str; 12] = [
     "_ZN",
@@ -302,7 +302,7 @@ fn functions_of_libc(library: &Path) -> BTreeSet<String> {
     functions
 }
 
-/// What sections, types and handlers reach of libc's is what docs/soundness.md argues for, and
+/// Functions of libc's that sections, types and handlers reach are those of docs/soundness.md, and
 /// nothing stands there that they don't.
 #[test]
 fn functions_of_libc_are_those_of_the_table() {

@@ -1,4 +1,4 @@
-//! What compilers and linkers make of sections: instructions beside their goldens, and ELF files.
+//! Sections as compilers and linkers make them: instructions beside their goldens, and ELF files.
 
 mod code;
 mod codegen;

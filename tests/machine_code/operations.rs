@@ -1,6 +1,6 @@
 //! The operations of librseq and of tcmalloc's slabs, as `examples/operations` has them: right in
-//! every mode, nothing lost under disturbance, and counted. `BLESS=1 cargo test --test operations`
-//! writes the counts into docs/operations.md.
+//! every mode, nothing lost under disturbance, and counted. `BLESS=1 cargo test --test
+//! machine_code operations` writes the counts into docs/operations.md.
 //!
 //! Nothing lost means: items are popped from lists or slabs, changed by who popped them without any
 //! protection, and pushed again; then each is there once and was changed as often as it was popped.
@@ -19,12 +19,13 @@ use std::{array, thread};
 use super::code::{Code, section};
 use super::golden;
 use rseq::PerCpu;
+use rseq_operations as whole;
+use rseq_operations::librseq::{self, Node, Pair, Record, Table, WORDS};
+use rseq_operations::slab::{self, CAPACITY, Slab};
 use support::fixture::Fixture;
 use support::{
     Count, Disturbance, forced_portable, in_processes, lists, restartable, run_on, slabs, with_own_registration,
 };
-use whole::librseq::{self, Node, Pair, Record, Table, WORDS};
-use whole::slab::{self, CAPACITY, Slab};
 
 /// A function of the fixture, what it does, and librseq's instructions for the same.
 type Operation = (&'static str, &'static str, Option<(usize, usize)>);
@@ -80,16 +81,7 @@ fn counts_are_those_of_the_table() {
         std::fs::write(&path, format!("{}{found}{}", &text[..start], &text[end..])).expect("the folder is there");
         return;
     }
-    assert_eq!(&text[start..end], found, "read what changed, then BLESS=1 cargo test --test operations");
-}
-
-/// The operations as they are.
-#[path = "../../examples/operations"]
-mod whole {
-    use rseq::rseq;
-
-    pub mod librseq;
-    pub mod slab;
+    assert_eq!(&text[start..end], found, "read what changed, then BLESS=1 cargo test --test machine_code operations");
 }
 
 /// The same by sections that nothing interrupts, because they aren't armed.
@@ -263,7 +255,7 @@ fn items(count: usize) -> Vec<*mut u8> {
     (1..=count).map(ptr::without_provenance_mut).collect()
 }
 
-/// What the slabs hold, all in one slot.
+/// The items of the slabs, all in one slot.
 fn held(slabs: &PerCpu<Slab>) -> Vec<*mut u8> {
     let mut held: Vec<Vec<*mut u8>> = slabs.iter().map(|slab| slab.items().collect()).collect();
     held.retain(|items| !items.is_empty());

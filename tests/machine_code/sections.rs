@@ -8,11 +8,11 @@ use rseq::abi::Descriptor;
 #[derive(Debug)]
 pub struct Sections {
     pub descriptors: Vec<Descriptor>,
-    /// What `__rseq_cs_ptr_array` points to.
+    /// Descriptors to which `__rseq_cs_ptr_array` points.
     pub pointers: Vec<usize>,
     /// Pairs of a window's start and an address outside to which it may be left.
     pub exits: Vec<[usize; 2]>,
-    /// What windows say of themselves.
+    /// The notes of windows.
     pub notes: Vec<Note>,
     /// The addresses at which a thread descriptor has just come into force.
     pub armed: Vec<usize>,

@@ -4,8 +4,8 @@
 //! schedule with a few interruptions is tried, on a model of the protocol; for each of its rules
 //! there is a control that leaves it out.
 //!
-//! (The order of the instructions is held by the goldens in `tests/codegen`; that of the steps
-//! around them by `tests/model.rs`.)
+//! (The goldens of `machine_code` hold the order of the instructions; `model` that of the steps
+//! around them.)
 
 use std::collections::HashSet;
 
@@ -19,7 +19,7 @@ struct Descriptor {
 
 type Window = u8;
 
-/// What a section does with its descriptor, in this order.
+/// A section's steps with its descriptor, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Step {
     Uncover,
@@ -37,14 +37,14 @@ use Step::*;
 
 /// As rseq-core arms (`arch/by_stores.rs`) and rseq-macros publishes (`emit/arch/load_store.rs`).
 const SECTION: [Step; 10] = [Uncover, Arm, Prepare, Uncover, Start, Abort, Length, Check, Commit, Disarm];
-/// What an aborted section does, or one whose `prepare` was left (rseq-core's `disarm`).
+/// The end of an aborted section, or of one whose `prepare` was left (rseq-core's `disarm`).
 const ABORTED: [Step; 2] = [Uncover, Disarm];
 
 /// A section that has begun, or one of a handler on top of it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Section<'p> {
     window: Window,
-    /// What it still does.
+    /// Steps that it still does.
     steps: &'p [Step],
     was_interrupted: bool,
 }
@@ -79,7 +79,7 @@ impl<'p> Thread<'p> {
         Ok(())
     }
 
-    /// What the kernel does.
+    /// The kernel's part.
     fn interrupt(&mut self) -> Result<(), String> {
         let Descriptor { start, length, abort } = self.descriptor;
         let section = self.sections.last_mut().expect("one is running");

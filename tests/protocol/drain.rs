@@ -23,7 +23,7 @@ use support::{
 /// Few enough for a stack to have room for all of them.
 const ITEMS: usize = 24;
 const CAPACITY: usize = 32;
-/// What a section copies in its window, so that much comes in between.
+/// The number of bytes that a section copies in its window, so that much comes in between.
 const BYTES: usize = 16;
 const TURNS: usize = 400;
 static FROM: [u8; BYTES * TURNS] = [1; BYTES * TURNS];
@@ -53,7 +53,7 @@ struct Items {
     draining: RwLock<()>,
 }
 
-/// What an item that isn't there once adds to the sum of a run: more than all that can be counted.
+/// An item's weight in the sum of a run, if it isn't there once: more than all that can be counted.
 const MISPLACED: u64 = 1 << 40;
 
 impl Items {
@@ -117,7 +117,7 @@ impl Items {
         }
     }
 
-    /// What was counted, if every item is there once. Nobody moves any meanwhile but drainers, who
+    /// The count, if every item is there once. Nobody moves any meanwhile but drainers, who
     /// wait.
     fn sum(&self) -> u64 {
         let _alone = self.draining.write().unwrap_or_else(PoisonError::into_inner);

@@ -13,16 +13,10 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 use rseq::{CpuId, PerCpu, rseq};
 use rseq_explore::Ran;
+use rseq_operations::librseq::{self, Pair, Record, Table, WORDS};
+use rseq_operations::slab::{self, Slab};
 use support::explored::{Explored, is_counted};
 
-#[path = "../../examples/operations/librseq.rs"]
-#[allow(dead_code, reason = "nobody keeps anything in the nodes")]
-mod librseq;
-#[path = "../../examples/operations/slab.rs"]
-mod slab;
-
-use librseq::{Pair, Record, Table, WORDS};
-use slab::Slab;
 
 /// Runs an operation that changes a number into the next one with each number in turn, until it was
 /// the right one.
@@ -127,7 +121,7 @@ fn add_behind() {
     );
 }
 
-/// What an operation on items did, by their numbers.
+/// The account of an operation on items, by their numbers.
 #[derive(Debug, Default)]
 struct Done {
     put: Vec<usize>,
@@ -196,7 +190,7 @@ fn lists() {
         let node = unsafe { librseq::list_pop(&LISTS) };
         Done { took: node.into_iter().map(number).collect(), ..Done::default() }
     }
-    /// What a pop that took the first for the one behind it would spoil.
+    /// Operations that a pop would spoil which took the first for the one behind it.
     fn pop_two_and_push_one() -> Done {
         // SAFETY: as above; what was popped is in no list.
         unsafe {
@@ -316,7 +310,7 @@ mod types {
         first
     }
 
-    /// What lies in so many of the first cells.
+    /// The items in so many of the first cells.
     fn items<T: Copy>(cells: &Cells<T, ROOM>, count: &AtomicUsize) -> Vec<T> {
         // SAFETY: as many were pushed, and numbers are copied.
         (0..count.load(Relaxed)).map(|at| unsafe { cells.take(at) }).collect()

@@ -1,9 +1,11 @@
-//! What the kernel does to a thread whose `rseq_cs` is set, by version: what sections rely on, what
+//! The kernel's effect on a thread whose `rseq_cs` is set, by version: what sections rely on, what
 //! their `prepare` must not do, and what kills.
 //!
-//! Needs no section, no architecture and no shared object, so that it runs on any kernel as a
-//! static executable. The threads here register areas of their own: where libc would have
-//! registered them before, each test runs itself again, in a process in which libc doesn't.
+//! A process of its own, because its threads register areas that libc doesn't know, its signals are
+//! everybody's, and timers interrupt whatever runs. Needs no section, no architecture and no shared
+//! object, so that it runs on any kernel as a static executable. The threads here register areas of
+//! their own: where libc would have registered them before, each test runs itself again, in a
+//! process in which libc doesn't.
 #![cfg(target_os = "linux")]
 
 use std::cell::UnsafeCell;
@@ -21,7 +23,7 @@ use support::{available_cpus, handle_signals, must_pass, outcome, run_on, with_o
 use Event::*;
 use Then::{Cleared, Stays};
 
-/// What happens to a thread, while its instruction pointer is outside of what its descriptor
+/// Events of a thread, while its instruction pointer is outside of what its descriptor
 /// covers.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Event {
@@ -38,14 +40,14 @@ enum Event {
     CallThatYields,
 }
 
-/// What became of `rseq_cs`.
+/// The fate of `rseq_cs`.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Then {
     Cleared,
     Stays,
 }
 
-/// What is expected, by [`column`]. (arm64 from 6.19 up to 7.0.13 neither clears nor aborts:
+/// The expected outcome, by [`column`]. (arm64 from 6.19 up to 7.0.13 neither clears nor aborts:
 /// restartable sequences are broken there.)
 #[rustfmt::skip]
 const TABLE: [(Event, [Then; 3]); 11] = [
@@ -81,7 +83,7 @@ fn is_arm64() -> bool {
     ["aarch64", "armv8"].iter().any(|name| machine().starts_with(name))
 }
 
-/// What `uname -m` prints.
+/// The machine, as `uname -m` prints it.
 fn machine() -> String {
     // SAFETY: arrays of characters, for which zeroes are valid.
     let mut names: libc::utsname = unsafe { mem::zeroed() };
@@ -113,7 +115,7 @@ fn version() -> (u32, u32, u32) {
     (kernel.major, kernel.minor, kernel.patch)
 }
 
-/// What the tests here register areas with: any number does.
+/// The signature with which the tests here register areas: any number does.
 const SIGNATURE: u32 = 0x1234_5678;
 
 /// An area that covers what kernels offer.
@@ -154,7 +156,7 @@ impl Registered {
         self.fields().rseq_cs.store(ptr::from_ref(descriptor).addr() as u64, SeqCst);
     }
 
-    /// What becomes of the descriptor while this goes on.
+    /// The fate of the descriptor while this goes on.
     fn armed(&self, descriptor: &Descriptor, meanwhile: impl FnOnce()) -> Then {
         self.arm(descriptor);
         meanwhile();
@@ -224,7 +226,7 @@ static ABORT_HANDLER: LazyLock<usize> = LazyLock::new(|| {
     }
 });
 
-/// What the other thread of a test does, on which CPU, and how often it has.
+/// The other thread of a test: what it does, on which CPU, and how often it has.
 static ASKED: AtomicBool = AtomicBool::new(false);
 static DONE: AtomicU64 = AtomicU64::new(0);
 
@@ -280,7 +282,7 @@ fn row(name: &str, event: Event, other: Other, happens: impl Fn() -> bool + Sync
         }
         match columns[column(registered.length, event == Signalled)] {
             Cleared => assert!(!found.contains(&Stays), "{event:?} doesn't always clear"),
-            // What clears may be something else that happens to come at the same time; what doesn't
+            // A clearing may have another cause that happens to come at the same time; its absence
             // has no other cause.
             Stays => assert!(found.contains(&Stays), "{event:?} clears"),
         }
@@ -574,7 +576,7 @@ fn call_that_yields() {
     });
 }
 
-/// What becomes of a process.
+/// The end of a process.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Fate {
     /// It goes on as if nothing had been in force.
@@ -585,7 +587,7 @@ enum Fate {
     Killed,
 }
 
-/// What became of a child, by its exit code, in which a timer interrupts a loop while this
+/// The end of a child, by its exit code, in which a timer interrupts a loop while this
 /// descriptor is in force.
 fn fate(registered: &Registered, descriptor: &Descriptor) -> Fate {
     fate_of(|| {
@@ -594,7 +596,7 @@ fn fate(registered: &Registered, descriptor: &Descriptor) -> Fate {
     })
 }
 
-/// What becomes of a child that does this.
+/// The end of a child that does this.
 fn fate_of(work: impl FnOnce()) -> Fate {
     /// The exit code of a child that went to [`ABORT_HANDLER`], which can't be executed.
     const ABORTED: i32 = 3;
@@ -668,7 +670,7 @@ fn covering() -> Descriptor {
     descriptor(start, 2 * AROUND)
 }
 
-/// What is wrong with a descriptor.
+/// A flaw of a descriptor.
 #[derive(Clone, Copy, Debug)]
 enum Flaw {
     Nothing,
@@ -679,7 +681,7 @@ enum Flaw {
     Overflow,
 }
 
-/// What becomes of a thread that is interrupted outside of the flawed descriptor's window, and
+/// The end of a thread that is interrupted outside of the flawed descriptor's window, and
 /// inside, by [`column`].
 #[rustfmt::skip]
 const FATES: [(Flaw, [Fate; 3], [Fate; 3]); 6] = {
@@ -719,7 +721,8 @@ fn flawed_descriptors() {
     let version = version();
     for_each_length("flawed_descriptors", |registered| {
         let column = match column(registered.length, true) {
-            BEFORE_6_19 if version >= (6, 19, 0) => SINCE_6_19, // the same checks, whatever the kernel knows of the entry
+            // The same checks, whatever the kernel knows of the entry.
+            BEFORE_6_19 if version >= (6, 19, 0) => SINCE_6_19,
             column => column,
         };
         for (flaw, outside, inside) in FATES {

@@ -12,7 +12,7 @@ use rseq::PerCpu;
 use rseq_explore::{Explorer, Ran, Report};
 use support::explored::is_counted;
 
-/// What one section needs to be explored: it counts in its CPU's slot.
+/// The exploration of one section, which counts in its CPU's slot.
 type Kind = fn() -> Report;
 
 /// Counters of threads, and pointers to them: what is behind a pointer is a thread's own.
@@ -212,8 +212,9 @@ impl Stack {
 }
 
 mutants! { ($)
-    no_check no_arm no_publish no_disarm no_early_disarm start_late start_at_commit post_early post_late index_before_arm arm_again check_late publish_late
-    disarm_early scratch_late commit_twice start_inside wrong_signature publish_in_two clobbered_retry missing_clobber
+    no_check no_arm no_publish no_disarm no_early_disarm start_late start_at_commit post_early post_late
+    index_before_arm arm_again check_late publish_late disarm_early scratch_late commit_twice
+    start_inside wrong_signature publish_in_two clobbered_retry missing_clobber
 }
 
 /// As they are.
@@ -233,13 +234,13 @@ fn nothing_is_wrong_with_the_sections_as_they_are() {
     }
 }
 
-/// What the table of docs/soundness.md says of a mutation.
+/// A row of docs/soundness.md's table, about a mutation.
 struct Row<'t> {
     mutation: &'t str,
     wrong: &'t str,
     /// The kind of section that shows it to the explorer.
     explorer: &'t str,
-    /// What shows it in the model, if the model has it, and after how many events.
+    /// The section that shows it in the model, if the model has it, and after how many events.
     model: &'t str,
     /// The stress test that shows it, if there is one.
     stress: &'t str,
@@ -273,7 +274,7 @@ fn each_mutation_has_a_row() {
     let listed: Vec<_> = rows.iter().map(|row| (row.mutation, row.wrong)).collect();
     assert_eq!(listed, [&of_steps[..], &of_instructions[..]].concat());
     assert!(MUTANTS.iter().map(|(name, _)| *name).eq(rows.iter().map(|row| row.mutation)), "each is explored");
-    let caught = read("tests/protocol/model/caught.tsv");
+    let caught = read("tests/protocol/goldens/caught.tsv");
     let in_model = |mutation: &str| {
         let row = caught.lines().map(|line| line.split('\t').collect::<Vec<_>>()).find(|cells| cells[0] == mutation)?;
         Some(format!("{}, {} events", row[2], row[3]))

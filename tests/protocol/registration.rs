@@ -59,7 +59,7 @@ impl Area {
     }
 }
 
-/// Whether the calling thread is registered: then the kernel refuses it a second area.
+/// `true` if the calling thread is registered: then the kernel refuses it a second area.
 fn is_registered() -> bool {
     let area = Area::new();
     let refused = area.rseq(0);
@@ -154,7 +154,7 @@ fn at_every_instruction_with_own_registration() {
     must_pass(with_own_registration(here!("at_every_instruction")));
 }
 
-/// What `f` returns in a child that shares this process's memory, as `vfork` makes one, on a stack
+/// The result of `f` in a child that shares this process's memory, as `vfork` makes one, on a stack
 /// of its own.
 fn in_child_that_shares_memory<R>(f: fn() -> R) -> R {
     struct Call<R> {
@@ -222,7 +222,7 @@ fn the_status_tells_them_with_own_registration() {
     must_pass(with_own_registration(here!("the_status_tells_children_that_share_memory")));
 }
 
-/// What `rseq_cs` holds after sections that committed, left early, panicked and aborted: nothing.
+/// Nothing is in `rseq_cs` after sections that committed, left early, panicked and aborted.
 #[test]
 fn nothing_stays_armed() {
     if !registered_by_libc() {

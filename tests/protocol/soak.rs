@@ -2,9 +2,9 @@
 //! they are preempted, signalled, moved and fenced, and while the process forks. After each round
 //! every kind must have counted what was done, and every item must be there once.
 //!
-//! `cargo test --release --test soak -- --ignored --nocapture` makes 10^9 operations, or as many as
-//! `RSEQ_SOAK_OPERATIONS` says. The other tests are small ones of the same, with a control that
-//! must lose.
+//! `cargo test --release --test protocol -- soak:: --ignored --nocapture` makes 10^9 operations, or
+//! as many as `RSEQ_SOAK_OPERATIONS` says. The other tests are small ones of the same, with a
+//! control that must lose.
 #![cfg(target_os = "linux")]
 #![allow(clippy::duplicate_mod, reason = "once as they are, and once with a step left out")]
 
@@ -22,17 +22,10 @@ use support::{
 };
 
 /// The operations of the examples as they are.
-#[path = "../../examples/operations"]
-#[allow(dead_code, reason = "not every operation is used")]
 mod whole {
-    use rseq::rseq;
-
-    pub mod librseq;
-    // One of its windows needs more registers than i686 has.
-    #[cfg(not(target_arch = "x86"))]
-    pub mod slab;
     #[cfg(target_arch = "x86")]
     pub use super::prepared::slab;
+    pub use rseq_operations::*;
 }
 
 /// The same by sections that nothing interrupts, because they aren't armed.
@@ -266,7 +259,7 @@ mod compared {
     static COPIED: PerCpu<Record> = PerCpu::new();
     static REFUSED: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 
-    /// What is at a place of the slot: found by a section that always leaves by its exit.
+    /// The value at a place of the slot: found by a section that always leaves by its exit.
     macro_rules! found {
         ($cpu:ident, $place:expr) => {
             rseq! {
@@ -391,11 +384,11 @@ const ROUND: u64 = 20_000_000;
 /// divisor with theirs, so that each is slow at times.)
 const SLOW: u64 = 15;
 
-/// What a place among the workers is, whichever thread has it by now.
+/// A place among the workers, whichever thread has it by now.
 struct Worker {
     number: usize,
     kinds: &'static [Kind],
-    /// What its threads did of each kind, their handlers included.
+    /// The number of operations of each kind by its threads, their handlers included.
     did: Vec<AtomicU64>,
     /// The operations of handlers.
     handled: AtomicU64,
@@ -405,8 +398,8 @@ struct Worker {
 }
 
 thread_local! {
-    /// What the thread works for. (Without initialisation or destructor: a handler may come at any
-    /// time.)
+    /// The place that the thread works for. (Without initialisation or destructor: a handler may
+    /// come at any time.)
     static WORKER: Cell<Option<&'static Worker>> = const { Cell::new(None) };
 }
 
@@ -456,7 +449,8 @@ impl Worker {
     }
 }
 
-/// Whether a child of `fork` counts right. It allocates nothing, prints nothing and takes no lock.
+/// `true` if a child of `fork` counts right. It allocates nothing, prints nothing and takes no
+/// lock.
 fn child_is_right() -> bool {
     const EACH: u64 = 50;
     let adds_up = |(_, count): &Kind| {
@@ -467,7 +461,7 @@ fn child_is_right() -> bool {
     COUNTERS.iter().chain(&ITEMS_OF_CHILDREN).all(adds_up)
 }
 
-/// What was done.
+/// The account of all work.
 struct Done {
     operations: ProgressBar,
     threads: AtomicU64,
@@ -477,7 +471,7 @@ struct Done {
     forks: AtomicU64,
 }
 
-/// What a soak found: how much is missing of each kind, and what was done for it.
+/// The result of a soak: how much is missing of each kind, and what was done for it.
 struct Report {
     missing: Vec<(&'static str, i64)>,
     operations: u64,
@@ -492,7 +486,7 @@ impl Report {
         self.missing.is_empty()
     }
 
-    /// Whether everything that is to happen did: a soak that nothing disturbed proves nothing.
+    /// `true` if everything that is to happen did: a soak that nothing disturbed proves nothing.
     fn is_disturbed(&self) -> bool {
         let Done { threads, signals, moves, fences, forks, .. } = &self.done;
         [threads, signals, moves, fences, forks].iter().all(|count| count.load(Relaxed) > 0) && self.handled > 0
@@ -516,8 +510,8 @@ impl fmt::Display for Report {
     }
 }
 
-/// Does so many operations of these kinds, in rounds. Ends after a round that isn't exact. The caller
-/// has [`one_run`].
+/// Does so many operations of these kinds, in rounds. Ends after a round that isn't exact. The
+/// caller has [`one_run`].
 fn soak(kinds: Vec<Kind>, operations: u64) -> Report {
     println!("mode: {:?}", support::mode());
     support::handle_signals(on_signal);
@@ -651,7 +645,7 @@ fn operations() -> u64 {
 }
 
 #[test]
-#[ignore = "takes minutes: cargo test --release --test soak -- --ignored --nocapture"]
+#[ignore = "takes minutes: cargo test --release --test protocol -- soak:: --ignored --nocapture"]
 fn everything_at_once_for_long() {
     must_be_exact(operations());
 }

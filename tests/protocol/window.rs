@@ -19,7 +19,7 @@ const TURNS: usize = 400;
 static FROM: [u8; BYTES * TURNS] = [1; BYTES * TURNS];
 
 /// A module with a counter whose sections are compiled by `$section`, with `$mutation` in front.
-/// What keeps the window open leaves what it copies to the thread alone.
+/// The memory that keeps the window open is read by all, and written by the thread alone.
 macro_rules! counter {
     ($name:ident, $kind:ident: $($section:ident)::+, [$($mutation:tt)*] $add:tt $leave:tt) => {
         mod $name {
@@ -60,7 +60,10 @@ macro_rules! counter {
 
 /// The sections: each adds one, or begins to and leaves by an exit.
 macro_rules! section {
-    (($($section:ident)::+) [$($mutation:tt)*] (window $cpu:ident $kind:ident) $slots:ident $aborts:ident $from:ident $to:ident $length:ident) => {
+    (
+        ($($section:ident)::+) [$($mutation:tt)*] (window $cpu:ident $kind:ident)
+        $slots:ident $aborts:ident $from:ident $to:ident $length:ident
+    ) => {
         $($section)::+! {
             $($mutation)*
             critical |$cpu: $kind| {
@@ -72,7 +75,10 @@ macro_rules! section {
             abort { $aborts.fetch_add(1, Relaxed); }
         }
     };
-    (($($section:ident)::+) [$($mutation:tt)*] (repeated $cpu:ident $kind:ident) $slots:ident $aborts:ident $from:ident $to:ident $length:ident) => {
+    (
+        ($($section:ident)::+) [$($mutation:tt)*] (repeated $cpu:ident $kind:ident)
+        $slots:ident $aborts:ident $from:ident $to:ident $length:ident
+    ) => {
         $($section)::+! {
             $($mutation)*
             critical |$cpu: $kind| {
@@ -83,7 +89,10 @@ macro_rules! section {
             commit store(&$slots[$cpu], next)
         }
     };
-    (($($section:ident)::+) [$($mutation:tt)*] (update $cpu:ident $kind:ident) $slots:ident $aborts:ident $from:ident $to:ident $length:ident) => {
+    (
+        ($($section:ident)::+) [$($mutation:tt)*] (update $cpu:ident $kind:ident)
+        $slots:ident $aborts:ident $from:ident $to:ident $length:ident
+    ) => {
         $($section)::+! {
             $($mutation)*
             critical |$cpu: $kind| {
@@ -93,7 +102,10 @@ macro_rules! section {
             abort { $aborts.fetch_add(1, Relaxed); }
         }
     };
-    (($($section:ident)::+) [$($mutation:tt)*] (watched $cpu:ident $kind:ident) $slots:ident $aborts:ident $from:ident $to:ident $length:ident) => {
+    (
+        ($($section:ident)::+) [$($mutation:tt)*] (watched $cpu:ident $kind:ident)
+        $slots:ident $aborts:ident $from:ident $to:ident $length:ident
+    ) => {
         $($section)::+! {
             $($mutation)*
             prepare |$cpu: $kind| { let slot = &$slots[$cpu]; }
@@ -106,7 +118,10 @@ macro_rules! section {
             abort { $aborts.fetch_add(1, Relaxed); }
         }
     };
-    (($($section:ident)::+) [$($mutation:tt)*] (prepared $cpu:ident $kind:ident) $slots:ident $aborts:ident $from:ident $to:ident $length:ident) => {
+    (
+        ($($section:ident)::+) [$($mutation:tt)*] (prepared $cpu:ident $kind:ident)
+        $slots:ident $aborts:ident $from:ident $to:ident $length:ident
+    ) => {
         $($section)::+! {
             $($mutation)*
             prepare |$cpu: $kind| {
@@ -156,12 +171,15 @@ counter!(watched_leaving, CpuId: rseq::rseq, [] (prepared cpu CpuId) (leave_watc
 counter!(cid_window, MmCid: rseq::rseq, [] (window cid MmCid) (leave cid MmCid));
 counter!(cid_window_without_arm, MmCid: rseq::__mutant, [[no_arm]] (window cid MmCid) (leave cid MmCid));
 counter!(cid_prepared, MmCid: rseq::rseq, [] (prepared cid MmCid) (leave_watched cid MmCid));
-counter!(cid_prepared_without_check, MmCid: rseq::__mutant, [[no_check]] (prepared cid MmCid) (leave_watched cid MmCid));
+counter!(
+    cid_prepared_without_check, MmCid: rseq::__mutant, [[no_check]]
+    (prepared cid MmCid) (leave_watched cid MmCid)
+);
 
 const EACH: u64 = 100_000;
 const EACH_OF_A_CONTROL: u64 = 20_000;
 
-/// Whether the sections of the module run restartably; says so if they don't.
+/// `true` if the sections of the module run restartably; says so if they don't.
 fn by_cid_or_cpu(cid: bool) -> bool {
     let there = restartable() && (!cid || rseq::status().has_mm_cid());
     if !there {
@@ -228,7 +246,8 @@ fn at_every_instruction() {
         ($($kind:ident),*) => {$(
             let add = || $kind::add(2);
             let counted = |ran: &Ran<'_, (), ()>| assert_eq!($kind::sum(), ran.total() as u64);
-            Explored { name: stringify!($kind), section: &add, conflict: &add, check: &counted }.must_be_exact_after(&$kind::reset);
+            let kind = Explored { name: stringify!($kind), section: &add, conflict: &add, check: &counted };
+            kind.must_be_exact_after(&$kind::reset);
             let left = |ran: &Ran<'_, (), ()>| assert_eq!($kind::sum(), ran.conflicts.len() as u64);
             let name = concat!(stringify!($kind), ", left");
             Explored { name, section: &$kind::leave, conflict: &add, check: &left }.must_be_exact_after(&$kind::reset);

@@ -1,4 +1,4 @@
-//! What windows take for a constant was found ahead of `main`, and what takes locks of libc's was
+//! The constants of windows are found ahead of `main`, and what takes locks of libc's was
 //! done there. The only test of this program, so that no section has run.
 #![cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 

@@ -80,7 +80,7 @@ fn pages() -> usize {
 
 /// How many pages so many rounds leave behind.
 fn left_behind(rounds: usize, round: impl Fn()) -> usize {
-    // What is kept for good after the first ones.
+    // Memory that is kept for good, after the first ones.
     (0..3).for_each(|_| round());
     let before = pages();
     (0..rounds).for_each(|_| round());
@@ -232,7 +232,7 @@ fn a_plugin_with_own_registration() {
     must_pass(test);
 }
 
-/// What a plugin takes is gone with it, but for what its threads are registered by.
+/// Nothing is left of a plugin, but for what its threads are registered by.
 #[test]
 #[ignore = "run by `nothing_is_left_of_a_plugin` in processes of its own"]
 fn left_of_a_plugin_in_process() {

@@ -1,4 +1,4 @@
-//! What the first section does beside others: beside who changes the environment, and who holds
+//! The first section beside others: beside threads that change the environment, and that hold
 //! locks.
 #![cfg(target_os = "linux")]
 
@@ -161,7 +161,7 @@ fn a_first_section_beside_a_loader() {
     mode();
 }
 
-/// Whether that thread of this process sleeps in `futex`.
+/// `true` if that thread of this process sleeps in `futex`.
 fn waits_for_a_lock(thread: i32) -> bool {
     let call = std::fs::read_to_string(format!("/proc/self/task/{thread}/syscall")).unwrap_or_default();
     call.split(' ').next() == Some(&libc::SYS_futex.to_string())

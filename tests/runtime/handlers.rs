@@ -1,4 +1,4 @@
-//! What handlers of signals may call. Every public function says it, and those that say so are
+//! Functions that handlers of signals may call. Every public one says it, and those that say so are
 //! called from handlers on top of whatever a handler may interrupt.
 #![cfg(target_os = "linux")]
 
@@ -27,7 +27,7 @@ use support::{
     with_own_registration,
 };
 
-/// What the handler calls, with the functions that this is for.
+/// The handler's call, with the functions that this is for.
 type Operation = (&'static [&'static str], fn());
 
 static COUNTER: Counter = Counter::new();
@@ -48,10 +48,10 @@ const SERIALIZED: &str = r#"{"parts":32,"buckets":[[1,1],[10,2]]}"#;
 static RECORDER: LazyLock<Arc<PerCpuRecorder>> = LazyLock::new(Arc::default);
 
 const OPERATIONS: &[Operation] = &[
-    (&["Counter::inc", "Counter::add", "Counter::sum"], || {
+    (&["Counter::inc", "Counter::add", "Counter::sum", "Counter::take"], || {
         COUNTER.inc();
         COUNTER.add(2);
-        black_box(COUNTER.sum());
+        black_box((COUNTER.take(), COUNTER.sum()));
     }),
     (&["Counter::new", "Counter::allocate"], || Counter::new().allocate().expect("there is memory")),
     (&["Histogram::record", "Histogram::record_many", "Histogram::count"], || {
@@ -436,7 +436,7 @@ fn what_is_not_safe_is_caught() {
     println!("in run {runs}");
 }
 
-/// What the documentation of a function says.
+/// The word in the documentation of a function.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Word {
     Safe,
@@ -461,7 +461,7 @@ fn functions() -> BTreeMap<String, Word> {
     let read = |file: &Path| fs::read_to_string(file).expect("it can be read");
     let mut files = Vec::new();
     ["src", "rseq-core/src"].iter().for_each(|folder| files_below(&root.join(folder), &mut files));
-    // What the facade exports, and what the modules do that it exports.
+    // Names that the facade exports, and those of the modules that it exports.
     let mut exported = exports(&read(&root.join("src/lib.rs")));
     let modules: Vec<(&PathBuf, String)> = files.iter().filter_map(|file| Some((file, module(file)?))).collect();
     let (public, _): (Vec<_>, Vec<_>) = modules.into_iter().partition(|(_, name)| exported.contains(name));
@@ -549,7 +549,7 @@ fn implemented(head: &str) -> String {
     outside.trim().split([' ', '{']).next().unwrap_or_default().to_owned()
 }
 
-/// What the page says: by function, whether handlers may call it.
+/// The words of the page: by function, whether handlers may call it.
 fn page() -> BTreeMap<String, Word> {
     let page = include_str!("../../docs/handlers.md");
     let rows = page.lines().filter_map(|line| line.strip_prefix("| "));

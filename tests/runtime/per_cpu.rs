@@ -54,7 +54,7 @@ fn places<T, I: IndexKind>(slots: &PerCpu<T, I>) -> Vec<Range<usize>> {
     slots.iter().map(|slot| place(slot)..place(slot) + size_of::<T>()).collect()
 }
 
-/// What tells pages that are taken; `None`, with a reason, where it can't be told or slots aren't
+/// A probe for pages that are taken; `None`, with a reason, where it can't be told or slots aren't
 /// those of CPUs.
 fn pagemap() -> Option<Pagemap> {
     let map = Pagemap::open().inspect_err(|error| println!("skipped: /proc/self/pagemap: {error}")).ok();
@@ -192,7 +192,7 @@ fn a_thousand_counters_take_a_handful_of_pages() {
         slots.iter().for_each(count);
         counters.iter().for_each(Counter::inc);
     };
-    // What threads and files take in any case.
+    // Memory that threads and files take in any case.
     on(cpus[0], || ());
     own_bytes();
     let before = own_bytes();
@@ -385,7 +385,7 @@ fn slots_of_gigabytes_are_found() {
     }
 }
 
-/// What lies in such slots, and behind pointers, is found as well: fields and elements whose
+/// Places in such slots, and behind pointers, are found as well: fields and elements whose
 /// distances don't fit into 32 bits.
 #[cfg(target_pointer_width = "64")]
 #[test]
@@ -482,7 +482,7 @@ fn values_of_no_size() {
     assert_eq!(made.into_inner(), rseq::slots());
 }
 
-/// What was dropped is used again, without a byte of what was there.
+/// Memory of dropped values is used again, without a byte of what was there.
 #[test]
 #[ignore = "run by `in_processes_of_their_own`"]
 fn memory_is_used_again() {
@@ -876,7 +876,7 @@ struct NoMemory(libc::rlimit);
 
 impl NoMemory {
     fn set() -> Self {
-        // What is freed here is there for messages: the allocator has it already.
+        // Memory that is freed here is there for messages: the allocator has it already.
         drop(vec![0_u8; 64 << 10]);
         // SAFETY: the structure is the kernel's to fill, and then to read.
         unsafe {
@@ -953,7 +953,7 @@ fn want_of_memory_is_an_error() {
     HISTOGRAM.record(7);
     rseq! { commit |cid: MmCid| add(&BY_CID[cid], 1) }
     assert_eq!([sum(&SLOTS), sum(&BY_CID), COUNTER.sum(), HISTOGRAM.count()], [1; 4]);
-    // What is made needs no more, wherever it is used next.
+    // Slots that are made need no more memory, wherever they are used next.
     let no_memory = NoMemory::set();
     (0..100).for_each(|_| count(&SLOTS));
     let small = PerCpu::<AtomicU32>::new().allocate();
@@ -965,7 +965,7 @@ fn alone(name: &str) -> Command {
     this_test(name, &format!("{:?}", mode()))
 }
 
-/// What runs in a process where nobody else has slots, signals or limits.
+/// Tests that run in a process where nobody else has slots, signals or limits.
 const ALONE: &[&str] = &[
     "a_page_is_taken_by_its_owner",
     "a_page_of_60_kib_is_taken_by_its_owner",

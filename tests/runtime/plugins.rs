@@ -95,7 +95,7 @@ fn plugins_in_namespaces_of_their_own() {
     assert_eq!(host(&small().0, &["3", "namespaces"], &[]), format!("{{{}}}", registrar()));
 }
 
-/// What is thread-local in this file, and what it wants of it from the loader: the flag for static
+/// Thread-local storage of this file, and what it wants of the loader: the flag for static
 /// storage, and relocations that need it.
 fn wants_static_storage(path: &Path) -> bool {
     let bytes = fs::read(path).expect("it was just built");
@@ -139,7 +139,7 @@ fn nothing_wants_static_storage() {
     assert!(!wants_static_storage(&small().0));
 }
 
-/// What a shared object of C's takes from the plugin, as a `staticlib`.
+/// Functions that a shared object of C's takes from the plugin, as a `staticlib`.
 const TAKEN: &str = "
     extern void plugin_add(void), plugin_add_by_window(void), plugin_sum(void), plugin_sum_of_windows(void);
     extern void plugin_registrar(void), plugin_thread_locals(void), plugin_has_begun(void);
@@ -266,7 +266,7 @@ fn sections_ahead_of_the_initialiser() {
     for plugin in [small().0, large()] {
         for (tunables, registrar) in [("", registrar()), ("glibc.pthread.rseq=0", 2)] {
             let mut early = Command::new("true");
-            // What is loaded last is initialised first, if neither needs the other.
+            // The object that is loaded last is initialised first, if neither needs the other.
             early.env("LD_PRELOAD", format!("{}:{}", plugin.display(), library.display()));
             early.env("GLIBC_TUNABLES", tunables).env_remove("RSEQ_MODE");
             assert_eq!(print_of(&mut early), format!("00 20 20 {registrar}"));
@@ -282,7 +282,7 @@ fn plugins_on_musl() {
     if !fixture::is_installed(MUSL) || Command::new("musl-gcc").arg("--version").output().is_err() {
         return println!("skipped: needs the target {MUSL} and musl-gcc (musl-tools)");
     }
-    // What Rust's library unwinds with, which musl-gcc has no shared object of.
+    // The unwinder of Rust's library, of which musl-gcc has no shared object.
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("musl-gcc");
     fs::create_dir_all(&folder).expect("there is room for a folder");
     let unwinder = fixture::sysroot().join("lib/rustlib").join(MUSL).join("lib/self-contained/libunwind.a");
@@ -409,7 +409,7 @@ const DISTURBANCES: [Disturbance; 4] =
 
 #[test]
 fn sections_of_a_plugin_are_exact() {
-    // What the handlers call is looked up ahead of them.
+    // Functions that the handlers call are looked up ahead of them.
     let restartable = (plugin().registrar)() != 0;
     for disturbance in DISTURBANCES {
         must_be_exact(PROTECTED, disturbance, 20_000, restartable);

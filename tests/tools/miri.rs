@@ -1,3 +1,5 @@
+//! A process of its own, because Miri runs all of this and nothing else.
+//!
 //! Sections of every form, small enough for Miri, which looks for undefined behaviour in the
 //! portable mode, in `PerCpu`, and in what expansions do with pointers: `cargo +nightly miri test
 //! --test miri`. Elsewhere the same tests run in whatever mode there is.
@@ -18,20 +20,10 @@ use std::sync::atomic::{
 };
 use std::thread;
 
-use operations::librseq::{self, Node, Pair, Record, Table};
-#[cfg(not(target_arch = "x86"))]
-use operations::slab::{self, CAPACITY, Slab};
 use rseq::{Counter, CpuId, Histogram, MmCid, Mode, PerCpu, Reason, drain, fence, rseq};
-
-#[path = "../../examples/operations"]
-mod operations {
-    use rseq::rseq;
-
-    pub mod librseq;
-    // Its windows need more registers than i686 has.
-    #[cfg(not(target_arch = "x86"))]
-    pub mod slab;
-}
+use rseq_operations::librseq::{self, Node, Pair, Record, Table};
+#[cfg(not(target_arch = "x86"))]
+use rseq_operations::slab::{self, CAPACITY, Slab};
 
 const THREADS: usize = 4;
 const EACH: usize = if cfg!(miri) { 20 } else { 20_000 };
@@ -233,7 +225,8 @@ fn places_found_in_the_window() {
     assert_eq!(slots.count(), 1);
 }
 
-/// What librseq has, in threads: nodes come from boxes and are freed when they have been popped.
+/// librseq's operations, in threads: nodes come from boxes and are freed when they have been
+/// popped.
 #[test]
 fn lists_whose_nodes_are_freed() {
     let lists: PerCpu<AtomicPtr<Node>> = PerCpu::new();
@@ -251,7 +244,7 @@ fn lists_whose_nodes_are_freed() {
             popped.fetch_add(pop().unwrap_or(0) as usize, Relaxed);
         }
     });
-    // What other slots hold, taken without sections: none is on its way.
+    // Nodes of other slots, taken without sections: none is on its way.
     for head in &lists {
         let mut next = head.load(Relaxed);
         while let Some(node) = NonNull::new(next) {

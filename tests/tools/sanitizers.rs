@@ -24,7 +24,7 @@ const KEPT: [&str; 11] = [
 /// Nothing points to what these leave behind.
 const LOST: [&str; 2] = ["forgotten", "where slots were"];
 
-/// What rseq-core's build script says to the compiler.
+/// The flags that rseq-core's build script gives the compiler.
 const BUILT_FOR_ONE: [&str; 2] = ["--cfg", "rseq_leak_sanitizer"];
 
 const LEAKS: &str = "LeakSanitizer: detected memory leaks";
@@ -56,7 +56,7 @@ fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// What a sanitizer says where it can't work. It traces the program, which has one tracer at most
+/// The words of a sanitizer that can't work. It traces the program, which has one tracer at most
 /// and may be forbidden, and takes terabytes of address space before `main`.
 const REFUSALS: [&str; 3] = [
     "LeakSanitizer has encountered a fatal error",
@@ -64,7 +64,7 @@ const REFUSALS: [&str; 3] = [
     "CHECK failed: sanitizer_allocator",
 ];
 
-/// Whether the sanitizer works here, by what its first control prints.
+/// `true` if the sanitizer works here, by what its first control prints.
 fn works(control: &Output) -> bool {
     let errors = errors(control);
     let refused = REFUSALS.iter().any(|refusal| errors.contains(refusal));

@@ -25,6 +25,10 @@ fn values() -> impl Strategy<Value = Vec<u64>> {
     prop::collection::vec(value(), 0..200)
 }
 
+fn per_mille() -> impl Strategy<Value = Vec<usize>> {
+    prop::collection::vec(0_usize..=1000, 8)
+}
+
 fn snapshot<const PARTS: usize>(values: &[u64]) -> Snapshot {
     let histogram = Histogram::<PARTS>::new();
     values.iter().for_each(|value| histogram.record(*value));
@@ -45,7 +49,7 @@ fn is_narrow(bucket: Bucket, parts: u64) -> bool {
     bucket.last() - bucket.first() < (bucket.first() / parts).max(1)
 }
 
-/// What a list of all values says is what a snapshot says.
+/// A list of all values says what a snapshot says.
 fn agrees<const PARTS: usize>(mut values: Vec<u64>, per_mille: &[usize], up_to: u64) -> Result<(), TestCaseError> {
     let seen = snapshot::<PARTS>(&values);
     values.sort_unstable();
@@ -111,7 +115,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(60) })]
 
     #[test]
-    fn it_says_what_a_sorted_list_says(values in values(), per_mille in prop::collection::vec(0_usize..=1000, 8), up_to in value()) {
+    fn it_says_what_a_sorted_list_says(values in values(), per_mille in per_mille(), up_to in value()) {
         agrees::<1>(values.clone(), &per_mille, up_to)?;
         agrees::<2>(values.clone(), &per_mille, up_to)?;
         agrees::<32>(values, &per_mille, up_to)?;
@@ -132,7 +136,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3) })]
 
     #[test]
-    fn so_does_the_finest(mut values in values(), per_mille in prop::collection::vec(0_usize..=1000, 8), up_to in value()) {
+    fn so_does_the_finest(mut values in values(), per_mille in per_mille(), up_to in value()) {
         values.truncate(40);
         agrees::<1024>(values.clone(), &per_mille, up_to)?;
         adds_up::<1024>(&values[..values.len() / 2], &values)?;
@@ -390,9 +394,45 @@ fn counters_wrap() {
     assert_eq!((counter.sum(), format!("{counter:?}")), (13, "Counter(13)".to_owned()));
 }
 
+/// Each addition is taken once, whoever takes, and what nobody took is the sum. No sum is less than
+/// nothing.
+#[test]
+fn counters_are_taken_while_threads_add() {
+    const EACH: u64 = 20_000;
+    const SUM: u64 = 2 * EACH * 7;
+    let (counter, adding) = (Counter::new(), AtomicU64::new(2));
+    let add = || {
+        (0..EACH).for_each(|_| counter.add(7));
+        adding.fetch_sub(1, Relaxed);
+    };
+    let take = || {
+        let mut taken = 0;
+        while adding.load(Relaxed) > 0 {
+            assert!(counter.sum() <= SUM, "more was taken than there was");
+            taken += counter.take();
+        }
+        taken
+    };
+    let taken: u64 = thread::scope(|scope| {
+        let takers = [scope.spawn(take), scope.spawn(take)];
+        (0..2).for_each(|_| _ = scope.spawn(add));
+        takers.map(|taker| taker.join().expect("takes")).iter().sum()
+    });
+    assert_eq!(taken + counter.sum(), SUM);
+    assert_eq!((counter.take(), counter.take(), counter.sum()), (SUM - taken, 0, 0));
+    // Over the edge as well.
+    counter.add(u64::MAX);
+    assert_eq!((counter.take(), counter.sum()), (u64::MAX, 0));
+}
+
 /// The tests that must hold in every mode.
-const IN_EVERY_MODE: &[&str] =
-    &["recorded_while_preempted", "recorded_while_signalled", "recorded_while_moved", "added_while_signalled"];
+const IN_EVERY_MODE: &[&str] = &[
+    "recorded_while_preempted",
+    "recorded_while_signalled",
+    "recorded_while_moved",
+    "added_while_signalled",
+    "counters_are_taken_while_threads_add",
+];
 
 #[test]
 fn exact_with_own_registration() {

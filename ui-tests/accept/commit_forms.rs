@@ -3,7 +3,8 @@
 use rseq::{MmCid, PerCpu, rseq};
 use std::sync::atomic::{Ordering::Relaxed, *};
 
-/// Every form on one integer type: by a literal, by a value from outside and by one of the window, on an atomic and on a raw pointer
+/// Every form on one integer type: by a literal, by a value from outside and by one of the window,
+/// on an atomic and on a raw pointer
 /// whose neighbours must stay as they are.
 macro_rules! integers {
     ($($function:ident: $type:ident, $atomic:ident;)*) => {$(

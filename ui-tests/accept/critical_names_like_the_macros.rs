@@ -5,27 +5,35 @@ use std::sync::atomic::AtomicU64;
 
 static HITS: PerCpu<AtomicU64> = PerCpu::new();
 
-/// Names that the expansion uses for something of its own, as the user's: outside, in the __rseq_window, in every expression.
+/// Names that the expansion uses for something of its own, as the user's: outside, in the window,
+/// in every expression.
 #[allow(non_camel_case_types)]
 fn generic<T0, P0, T1>(__rseq_type_0: T0, __rseq_element_0: P0, __rseq_offset_0: T1) -> (T0, P0, T1) {
-    let (__rseq_window, __rseq_outcome, __rseq_portable, __rseq_index, __rseq_section) = (1_u64, 2_u64, 4_u64, 8_u64, 16_u64);
-    let (__rseq_outside_0, __rseq_outside_1, __rseq_value_0, __rseq_value_1, again) = (32_u64, 64_u64, 128_u64, 256_u64, 512_u64);
-    let (__rseq_target, __rseq_new, __rseq_opened, __rseq_whole, __rseq_array, __rseq_length, __rseq_from, __rseq_to, __rseq_bytes, __rseq_s0, __rseq_r0, __rseq_aborts) =
-        (1_u64, 1_u64, 1_u64, 1_u64, 1_u64, 1_u64, 1_u64, 1_u64, 1_u64, 1_u64, 1_u64, 1_u64);
+    let (__rseq_window, __rseq_outcome, __rseq_portable, __rseq_index, __rseq_section) =
+        (1_u64, 2_u64, 4_u64, 8_u64, 16_u64);
+    let (__rseq_outside_0, __rseq_outside_1, __rseq_value_0, __rseq_value_1, again) =
+        (32_u64, 64_u64, 128_u64, 256_u64, 512_u64);
+    let (__rseq_target, __rseq_new, __rseq_opened, __rseq_whole, __rseq_array, __rseq_length) =
+        (1_u64, 1_u64, 1_u64, 1_u64, 1_u64, 1_u64);
+    let (__rseq_from, __rseq_to, __rseq_bytes, __rseq_s0, __rseq_r0, __rseq_aborts) =
+        (1_u64, 1_u64, 1_u64, 1_u64, 1_u64, 1_u64);
     let place = AtomicU64::new(0);
     let all = 'retry: {
         rseq! {
             critical |value| {
                 let hits = load(&HITS[value]);
                 let x = load(if __rseq_window == 1 { &place } else { break 'retry 0 });
-                let x = x + (__rseq_window + __rseq_outcome + __rseq_portable + __rseq_index + __rseq_section + __rseq_outside_0 + __rseq_outside_1);
+                let x = x + (__rseq_window + __rseq_outcome + __rseq_portable + __rseq_index
+                    + __rseq_section + __rseq_outside_0 + __rseq_outside_1);
                 let x = x + (__rseq_value_0 + __rseq_value_1 + again);
                 if x == 0 { exit __rseq_window + __rseq_outcome + __rseq_portable + __rseq_index + __rseq_section }
-                let x = x + (__rseq_target + __rseq_new + __rseq_opened + __rseq_whole + __rseq_array + __rseq_length + __rseq_from + __rseq_to + __rseq_bytes + __rseq_s0 + __rseq_r0 + __rseq_aborts);
+                let x = x + (__rseq_target + __rseq_new + __rseq_opened + __rseq_whole + __rseq_array
+                    + __rseq_length + __rseq_from + __rseq_to + __rseq_bytes + __rseq_s0 + __rseq_r0 + __rseq_aborts);
                 if hits != 0 { exit again + __rseq_outside_1 + __rseq_value_1 }
             }
             commit store(&place, x)
-            => __rseq_window + __rseq_outcome + __rseq_portable + __rseq_index + __rseq_section + __rseq_outside_0 + __rseq_outside_1 + __rseq_value_0 + __rseq_value_1 + again
+            => __rseq_window + __rseq_outcome + __rseq_portable + __rseq_index + __rseq_section
+                + __rseq_outside_0 + __rseq_outside_1 + __rseq_value_0 + __rseq_value_1 + again
             abort |count| { if u64::from(count) == u64::MAX - again { break 'retry again } }
         }
     };
@@ -51,7 +59,8 @@ fn in_the_window() {
                 let __rseq_outside_0 = again + 1;
             }
             commit store(&place, __rseq_outside_0)
-            => break 'attempt (__rseq_outcome, __rseq_portable, __rseq_window, __rseq_index, __rseq_type_0, __rseq_value_0, again, __rseq_outside_0, __rseq_section.get() < rseq::slots())
+            => break 'attempt (__rseq_outcome, __rseq_portable, __rseq_window, __rseq_index,
+                __rseq_type_0, __rseq_value_0, again, __rseq_outside_0, __rseq_section.get() < rseq::slots())
             abort |__rseq_outcome| { if __rseq_outcome > 1_000_000 { continue 'attempt } }
         }
     };

@@ -10,7 +10,7 @@ pub struct Node {
 static LISTS: ::rseq::PerCpu<AtomicPtr<Node>> = ::rseq::PerCpu::new();
 static HITS: ::rseq::PerCpu<AtomicU64> = ::rseq::PerCpu::new();
 
-/// What an expansion could name by mistake, when it is something else here.
+/// Names that an expansion could use by mistake, when they are something else here.
 #[allow(dead_code, non_camel_case_types)]
 mod shadows {
     pub mod core {}

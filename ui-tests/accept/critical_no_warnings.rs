@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
 static HITS: PerCpu<AtomicU64> = PerCpu::new();
 static POINTERS: PerCpu<AtomicPtr<AtomicU64>> = PerCpu::new();
 
-/// What is bound and never used is loaded all the same, for its type's or its order's sake.
+/// A value that is bound and never used is loaded all the same, for its type or its order.
 fn unused() {
     rseq! {
         critical |cpu| {

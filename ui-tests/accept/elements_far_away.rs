@@ -12,7 +12,8 @@ struct Large {
     last: u8,
 }
 
-/// Elements whose distances are known when the window is compiled, beyond what an instruction can hold.
+/// Elements whose distances are known when the window is compiled, beyond what an instruction can
+/// hold.
 pub(crate) fn main() {
     // SAFETY: new memory wherever the kernel likes, which isn't there before it is touched.
     let memory = unsafe {

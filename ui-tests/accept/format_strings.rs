@@ -74,7 +74,7 @@ pub(crate) fn main() {
     };
     assert_eq!(text, "12");
 
-    // What is no format string, and names that `prepare` binds.
+    // Strings that are no format strings, and names that `prepare` binds.
     let length = rseq! {
         prepare |_cpu| { let limit = "{old}".len() as u64; assert!(limit > 0, "{limit} {old}", old = 1); }
         critical { let old = load(&a); let new = old + limit; }

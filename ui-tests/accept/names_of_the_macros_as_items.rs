@@ -1,8 +1,8 @@
 #![deny(warnings)]
 #![allow(non_upper_case_globals, non_snake_case, non_camel_case_types, dead_code, unused_macros)]
 
-//! The names that the expansion uses for something of its own, as items of the module: a pattern would take a static, a
-//! constant or a unit structure for what it binds.
+//! The names that the expansion uses for something of its own, as items of the module: a pattern
+//! would take a static, a constant or a unit structure for what it binds.
 
 macro_rules! module {
     ($items:ident, $($name:ident)*) => {
@@ -117,9 +117,11 @@ macro_rules! functions {
 macro_rules! all {
     ($($items:ident)*) => {
         $(module! {
-            $items, section audit outcome portable target value new aborts opened whole array from to length bytes window half at
-            index outside_0 outside_1 outside_2 type_0 type_1 value_0 value_1 value_2 offset_0 element_0 s0 s1 s2 s3 s4 s5 s6 s7 r0 r1 r2
-            r3 r4 r5 r6 r7 retry attempt committed aborted exit0 exit1 fast cpus_offset b0 b1 p0 p1 signed0 again T0 T1 T2 P0 P1
+            $items, section audit outcome portable target value new aborts opened whole array from to
+            length bytes window half at index outside_0 outside_1 outside_2 type_0 type_1 value_0 value_1
+            value_2 offset_0 element_0 s0 s1 s2 s3 s4 s5 s6 s7 r0 r1 r2 r3 r4 r5 r6 r7
+            retry attempt committed aborted exit0 exit1 fast cpus_offset b0 b1 p0 p1 signed0 again
+            T0 T1 T2 P0 P1
             LOCATION core Section Outcome Typed Pointee
         })*
 

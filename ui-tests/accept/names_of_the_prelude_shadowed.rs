@@ -7,7 +7,7 @@ fn hits() -> u64 {
     HITS.iter().map(|slot| slot.load(Relaxed)).sum()
 }
 
-/// What an expansion could name by mistake, when it is something else here.
+/// Names that an expansion could use by mistake, when they are something else here.
 mod shadows {
     #![allow(dead_code, non_camel_case_types)]
     pub mod core {}

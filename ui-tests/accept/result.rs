@@ -25,7 +25,7 @@ pub(crate) fn main() {
         => (Ticket { number, of: text.len() }, text)
     };
     assert_eq!(ticket, (Ticket { number: 0, of: 2 }, ["a", "b"]));
-    // Evaluated once the commit is done, and with nothing armed: formatting and other sections are fine.
+    // Evaluated behind the commit, with nothing armed: formatting and other sections are fine.
     let text = rseq! {
         prepare |cpu| { let slot = &HITS[cpu]; }
         commit store(slot, 5)

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64};
 
 pub(crate) fn main() {
     let (a, b, byte) = (AtomicU64::new(10), AtomicU64::new(20), AtomicU8::new(7));
-    // A name bound again is another value, of another type if need be; earlier uses keep the earlier one.
+    // A name bound again is another value, of another type if need be; earlier uses keep theirs.
     let x = 1_000_u64;
     let result = rseq! {
         critical |_cpu| {
@@ -26,7 +26,7 @@ pub(crate) fn main() {
     assert_eq!((result, x), ((40, 1_010, 8, 2), 1_000));
     assert_eq!(byte.into_inner(), 8);
 
-    // What `prepare` binds, bound again in the window.
+    // A name that `prepare` binds, bound again in the window.
     let hits = 3_u64;
     let result = rseq! {
         prepare |_cpu| { let hits = hits + 1; }

@@ -18,7 +18,8 @@ macro_rules! integers {
             }
 
             fn operations(a: $type, b: $type) {
-                let (left, right, scratch, place) = ($atomic::new(a), $atomic::new(b), $atomic::new(9), $atomic::new(9));
+                let (left, right, scratch, place) =
+                    ($atomic::new(a), $atomic::new(b), $atomic::new(9), $atomic::new(9));
                 let computed = rseq! {
                     critical |_cpu| {
                         let one = load(&left);

@@ -15,7 +15,7 @@ impl<T> Drop for Temporary<'_, T> {
     }
 }
 
-/// What is in memory that was freed is soon something else.
+/// Memory that was freed has soon something else in it.
 fn boxed(value: u64) -> Box<AtomicU64> {
     Box::new(AtomicU64::new(value))
 }
@@ -116,7 +116,10 @@ fn each_attempt() {
     assert_eq!(dropped.get(), attempts);
     let left = 'outer: {
         rseq! {
-            commit |_cpu| store(Temporary(&place, &dropped).0, if dropped.get() > 0 { break 'outer true } else { false })
+            commit |_cpu| store(
+                Temporary(&place, &dropped).0,
+                if dropped.get() > 0 { break 'outer true } else { false }
+            )
         }
         false
     };

@@ -92,7 +92,7 @@ pub(crate) fn main() {
     rseq! { commit |_cpu| store_release(&list, one.as_ptr()) }
     // SAFETY: points to the first of the two above.
     assert_eq!(unsafe { *list.load(Ordering::Acquire) }, 1);
-    // What coerces to the value's type.
+    // Operands that coerce to the value's type.
     let mut three = 3_u128;
     rseq! { commit |_cpu| store(&list, &mut three) }
     // SAFETY: points to the third.

@@ -181,7 +181,7 @@ impl Drop for Ended {
     }
 }
 
-/// What the child says, line by line, on both of its ways to say it.
+/// The child's output, line by line, on both of its ways to say it.
 fn lines(child: &mut Child) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     let errors = child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn std::io::Read + Send>);

@@ -12,7 +12,7 @@ use crate::packages::{Repository, output, unpack};
 use crate::platforms::{Arch, Libc};
 use crate::suites::CORE;
 
-/// What was built.
+/// The programs that were built.
 #[derive(Debug)]
 pub struct Programs {
     /// The first process of a guest.

@@ -1,4 +1,4 @@
-//! What a virtual machine says: the host's half of `xtask/guest/src/main.rs`, whose lines begin
+//! The output of a virtual machine: the host's half of `xtask/guest/src/main.rs`, whose lines begin
 //! with `@guest `, and the output of Rust's tests in between.
 
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ pub struct Step {
     pub output: Vec<String>,
 }
 
-/// What happened in the guest.
+/// An event in the guest.
 #[derive(Debug, PartialEq)]
 pub enum Event {
     /// The first process runs.
@@ -96,7 +96,7 @@ impl Transcript {
 /// The step that reports the mode.
 pub const STATUS: &str = "status";
 
-/// What a suite's tests came to.
+/// The result of a suite's tests.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Tally {
     pub passed: u64,

@@ -8,31 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::packages::{Repository, unpack};
-use crate::platforms::Arch;
-
-/// Which kernel a platform runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kernel {
-    /// This machine's, without an emulator.
-    Native,
-    /// The newest of one of Debian's releases.
-    Release(&'static str),
-    /// The newest of a series, wherever Debian has it.
-    Series(u32, u32),
-    /// The newest of all.
-    Newest,
-}
-
-impl fmt::Display for Kernel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Native => write!(f, "native"),
-            Self::Release(release) => write!(f, "{release}"),
-            Self::Series(major, minor) => write!(f, "{major}.{minor}"),
-            Self::Newest => write!(f, "newest"),
-        }
-    }
-}
+use crate::platforms::{Arch, Kernel};
 
 /// The releases that a series is looked for in.
 const RELEASES: [&str; 7] =
@@ -149,9 +125,9 @@ fn find(directory: &Path) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// What QEMU can load: it doesn't know the images that unpack themselves under EFI (the kernel's
-/// `drivers/firmware/efi/libstub/zboot-header.S`: at 8 where the payload begins, its size, at 24
-/// how it is compressed).
+/// The image as QEMU can load it: it doesn't know those that unpack themselves under EFI (the
+/// kernel's `drivers/firmware/efi/libstub/zboot-header.S`: at 8 where the payload begins, its size,
+/// at 24 how it is compressed).
 fn decompressed(image: Vec<u8>) -> Result<Vec<u8>> {
     if image.get(4..8) != Some(b"zimg") {
         return Ok(image);

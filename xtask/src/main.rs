@@ -1,6 +1,5 @@
 //! Tasks of the project's own: `cargo xtask matrix` runs the tests on every architecture, libc and
-//! kernel that can be had here, and `cargo xtask test` on one; `cargo xtask bench-report` draws
-//! what was measured.
+//! kernel that can be had here, and `cargo xtask test` on one.
 
 mod boot;
 mod build;
@@ -8,7 +7,6 @@ mod guest;
 mod initramfs;
 mod kernels;
 mod packages;
-mod pictures;
 mod platforms;
 mod report;
 mod run;
@@ -58,15 +56,6 @@ enum Task {
         /// Arguments of each test executable
         #[arg(last = true)]
         arguments: Vec<String>,
-    },
-    /// Draws pictures of what `cargo run --release -p rseq-bench` measured
-    BenchReport {
-        /// The measurements, in files separated by commas
-        #[arg(long, value_name = "FILE,..", value_delimiter = ',', default_value = "target/bench.csv")]
-        csv: Vec<PathBuf>,
-        /// Where the pictures go
-        #[arg(long, value_name = "DIR", default_value = "docs/performance")]
-        out: PathBuf,
     },
 }
 
@@ -125,10 +114,6 @@ fn perform(task: &Task) -> Result<bool> {
         }
         Task::Matrix { chosen, report: file, list: false } => matrix(chosen, file.as_deref()),
         Task::Test { chosen, arguments } => test(chosen, arguments),
-        Task::BenchReport { csv, out } => {
-            pictures::draw(csv, out)?.iter().for_each(|picture| println!("{}", picture.display()));
-            Ok(true)
-        }
     }
 }
 
@@ -160,7 +145,7 @@ fn conclude(report: &Report, chosen: &Chosen) -> Result<bool> {
     Ok(!report.has_failed())
 }
 
-/// What this machine is, without its name.
+/// This machine, without its name.
 fn host() -> Result<String> {
     let information = std::fs::read_to_string("/proc/cpuinfo").context("Linux has it")?;
     let model = information.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));

@@ -215,7 +215,7 @@ fn unpack_one(package: &Path, into: &Path, patterns: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What a program prints; an error with its last lines if it fails.
+/// The output of a program; an error with its last lines if it fails.
 pub fn output(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = match command.stdin(Stdio::null()).output() {

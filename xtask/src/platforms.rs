@@ -3,7 +3,29 @@
 
 use std::fmt;
 
-use crate::kernels::Kernel;
+/// Which kernel a platform runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kernel {
+    /// This machine's, without an emulator.
+    Native,
+    /// The newest of one of Debian's releases.
+    Release(&'static str),
+    /// The newest of a series, wherever Debian has it.
+    Series(u32, u32),
+    /// The newest of all.
+    Newest,
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Native => write!(f, "native"),
+            Self::Release(release) => write!(f, "{release}"),
+            Self::Series(major, minor) => write!(f, "{major}.{minor}"),
+            Self::Newest => write!(f, "newest"),
+        }
+    }
+}
 
 /// An architecture, with its names elsewhere.
 #[derive(Debug)]
@@ -16,13 +38,13 @@ pub struct Arch {
     pub debian: &'static str,
     /// The name of directories with its libraries.
     pub multiarch: &'static str,
-    /// What the names of its kernels' packages end with.
+    /// The end of the names of its kernels' packages.
     pub flavour: &'static str,
     pub emulator: Emulator,
 }
 
 impl Arch {
-    /// Whether its kernels are arm64's, whatever programs are.
+    /// True if its kernels are arm64's, whatever programs are.
     pub fn has_kernels_of_arm64(&self) -> bool {
         self.flavour.ends_with("arm64")
     }
@@ -39,7 +61,7 @@ pub struct Emulator {
     pub machine: &'static str,
     /// The kernel's name of the serial port.
     pub console: &'static str,
-    /// What the kernel is told besides.
+    /// The arguments that the kernel gets besides.
     pub kernel: &'static str,
 }
 
@@ -170,7 +192,7 @@ pub const ARCHES: [Arch; 9] = [
     },
 ];
 
-/// What a program is linked with, statically.
+/// The C library that a program is linked with, statically.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Libc {
     /// The glibc of one of Debian's releases.
@@ -202,7 +224,7 @@ impl Platform {
         self.to_string().replace([',', ' '], "-").replace("--", "-")
     }
 
-    /// Whether it is the one of its architecture where everything runs: without an emulator, if
+    /// True if it is the one of its architecture where everything runs: without an emulator, if
     /// there is such a one. (On x86-64 itself that is `cargo test`.)
     pub fn has_all_suites(&self) -> bool {
         match (self.arch.name, self.kernel) {

@@ -1,4 +1,4 @@
-//! What came of it: the table for people, and the one for `docs/platforms.md`.
+//! The report: the table for people, and the one for `docs/platforms.md`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -66,7 +66,7 @@ impl Row {
         STEPS.map(|step| of(step).to_string()).join("+")
     }
 
-    /// What is kept of it.
+    /// The record that is kept of it.
     pub fn record(&self, day: &str) -> Record {
         let skips = self.suites.iter().flat_map(|(suite, outcome)| {
             let reasons = outcome.tally.iter().flat_map(|tally| &tally.skipped);
@@ -89,7 +89,7 @@ impl Row {
     }
 }
 
-/// What is kept of a platform until it runs again.
+/// The record that is kept of a platform until it runs again.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Default, Debug)]
 pub struct Record {
     /// The cells of its row; none if it wasn't run.
@@ -119,7 +119,7 @@ impl Report {
         self.records.push((platform, record));
     }
 
-    /// What is kept in this directory of all platforms.
+    /// The records of all platforms that are kept in this directory.
     pub fn kept(directory: &Path) -> Result<Self> {
         let mut report = Self::default();
         for platform in platforms() {
@@ -147,12 +147,12 @@ impl Report {
         self.records.iter().any(|(_, record)| !record.failures.is_empty())
     }
 
-    /// What is wrong with the last platform.
+    /// The failures of the last platform.
     pub fn last_failures(&self) -> &[String] {
         self.records.last().map_or(&[], |(_, record)| &record.failures)
     }
 
-    /// Whether some kernel of this architecture ran.
+    /// True if some kernel of this architecture ran.
     pub fn has_run(&self, arch: &str) -> bool {
         self.records.iter().any(|(platform, record)| platform.arch.name == arch && !record.cells.is_empty())
     }
@@ -180,7 +180,8 @@ impl Report {
         lines.concat()
     }
 
-    /// What isn't in the table: failures, what tests skipped, and rows that weren't run.
+    /// The notes, of what isn't in the table: failures, what tests skipped, and rows that weren't
+    /// run.
     pub fn notes(&self) -> String {
         let mut notes = String::new();
         let mut reasons: BTreeMap<&str, Vec<String>> = BTreeMap::new();

@@ -12,8 +12,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::boot::{Emulator, Task, Work, boot, run_here};
 use crate::build::{Programs, build};
 use crate::guest::{Event, STATUS, Tally, Transcript};
-use crate::kernels::{self, Kernel, NotThere};
-use crate::platforms::{Libc, Platform};
+use crate::kernels::{self, NotThere};
+use crate::platforms::{Kernel, Libc, Platform};
 use crate::report::{Outcome, Record, Report, Row};
 use crate::suites::Suite;
 
@@ -23,7 +23,7 @@ pub struct Runner<'a> {
     /// The directory in it for what machines said.
     runs: &'static str,
     arguments: &'a [String],
-    /// What is built, of these tests, serves all kernels.
+    /// The programs that were built of these tests, which serve all kernels.
     built: HashMap<(&'static str, Libc, BTreeSet<&'static str>), Rc<Programs>>,
     /// The newest kernel may be that of a series too.
     seen: HashSet<(&'static str, Libc, PathBuf)>,
@@ -208,7 +208,7 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// What tests are told of an emulator's speed: how slow it is, and to repeat still less.
+/// The word to tests of an emulator's speed: how slow it is, and to repeat still less.
 const EMULATED: &str = "RSEQ_TEST_SLOWNESS=20 RSEQ_TEST_SHORTER=5";
 
 fn row(
@@ -258,7 +258,7 @@ fn expected_mode(platform: &Platform, release: &str) -> &'static str {
     }
 }
 
-/// Whether an arm64 kernel neither restarts sections nor clears what they armed: from 6.19 to
+/// True if an arm64 kernel neither restarts sections nor clears what they armed: from 6.19 to
 /// 7.0.13.
 fn is_broken(release: &str) -> bool {
     let numbers: Vec<u32> = release.split(['.', '+', '-']).map_while(|part| part.parse().ok()).take(3).collect();

@@ -8,7 +8,7 @@ pub struct Suite {
     pub test: &'static str,
     /// `NAME=VALUE`s, in words.
     pub environment: &'static str,
-    /// What the executable is told besides, in words.
+    /// The further arguments of the executable, in words.
     pub arguments: &'static str,
     /// Seconds after which it is killed.
     pub limit: u64,

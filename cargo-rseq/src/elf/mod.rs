@@ -20,9 +20,7 @@ use object::{Object, ObjectKind, ObjectSection, ObjectSegment, ObjectSymbol, Seg
 
 use crate::architecture::Architecture;
 use crate::error::Error;
-
-/// Files up to this size are read, in bytes.
-pub const MAX_FILE: u64 = 4 << 30;
+use crate::limits::MAX_FILE;
 
 /// More sections, and more of them with words to relocate, aren't looked at.
 const MAX_SECTIONS: usize = 1 << 20;
@@ -81,7 +79,7 @@ impl Load<'_> {
         self.bytes.get(first..first.checked_add(usize::try_from(length).ok()?)?)
     }
 
-    /// What there is from this address on, up to so many bytes.
+    /// The bytes from this address on, up to so many.
     fn up_to(&self, address: u64, length: u64) -> Option<&[u8]> {
         let first = usize::try_from(address.checked_sub(self.address)?).ok()?;
         let rest = self.bytes.get(first..).filter(|rest| !rest.is_empty())?;
@@ -109,7 +107,7 @@ pub struct Image<'data> {
     functions: Vec<Function<'data>>,
 }
 
-/// Whether the words of a section are looked at. Code finds addresses of descriptors in the global
+/// True if the words of a section are looked at. Code finds addresses of descriptors in the global
 /// offset table.
 fn matters(section: &str) -> bool {
     section.starts_with("__rseq_") || section.starts_with(".got")
@@ -147,7 +145,7 @@ impl<'data> Image<'data> {
         Ok(image)
     }
 
-    /// What a linker made: its segments are where they say.
+    /// Loads a linker's output: its segments are where they say.
     fn load(&mut self) -> Result<(), Error> {
         for segment in self.file.segments() {
             let executable = matches!(segment.flags(), SegmentFlags::Elf { p_flags } if p_flags & elf::PF_X != 0);
@@ -189,13 +187,13 @@ impl<'data> Image<'data> {
         self.architecture
     }
 
-    /// Whether a linker is still to put it together.
+    /// True if a linker is still to put it together.
     #[must_use]
     pub fn is_relocatable(&self) -> bool {
         self.file.kind() == ObjectKind::Relocatable
     }
 
-    /// Whether the most significant byte comes first.
+    /// True if the most significant byte comes first.
     #[must_use]
     pub fn is_big_endian(&self) -> bool {
         !self.file.is_little_endian()
@@ -233,7 +231,7 @@ impl<'data> Image<'data> {
             .unwrap_or_default()
     }
 
-    /// Whether all of this is code.
+    /// True if all of this is code.
     #[must_use]
     pub fn is_code(&self, range: Range<u64>) -> bool {
         let length = range.end.saturating_sub(range.start);

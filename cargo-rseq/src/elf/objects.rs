@@ -78,7 +78,7 @@ impl Image<'_> {
     }
 }
 
-/// What a relocation does to a field.
+/// The effect of a relocation on a field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Effect {
     /// It becomes the address.
@@ -93,7 +93,7 @@ enum Effect {
     Difference,
 }
 
-/// What it does, and to how many bytes, if it is of those that sections have.
+/// Its effect, and on how many bytes, if it is of those that sections have.
 fn effect(relocation: &Relocation, architecture: Architecture) -> Option<(Effect, usize)> {
     let bytes = usize::from(relocation.size()) / 8;
     match (relocation.kind(), relocation.encoding()) {

@@ -1,4 +1,4 @@
-//! What the dynamic linker would write into words, without symbols of other files.
+//! The words that the dynamic linker would write, without symbols of other files.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -4,7 +4,7 @@
 use capstone::arch::{self, BuildsCapstone, BuildsCapstoneEndian, BuildsCapstoneExtraMode};
 use capstone::{Capstone, Endian, InsnDetail, InsnGroupType};
 
-use super::{Flow, Instruction, Knowledge, Store, Value};
+use super::instruction::{Flow, Instruction, Knowledge, Store, Value};
 use crate::architecture::Architecture;
 
 pub fn knowledge(architecture: Architecture) -> Knowledge {
@@ -163,7 +163,7 @@ fn is_one_of(architecture: Architecture, mnemonic: &str, table: Table) -> bool {
     table.iter().any(|(machine, names)| *machine == architecture && names.contains(&mnemonic))
 }
 
-/// Whether it is one of the machine's stores, by its name.
+/// True if it is one of the machine's stores, by its name.
 fn writes_memory(architecture: Architecture, mnemonic: &str) -> bool {
     match architecture {
         Architecture::Aarch64 => mnemonic.starts_with("st"),
@@ -200,7 +200,7 @@ fn writes_memory(architecture: Architecture, mnemonic: &str) -> bool {
     }
 }
 
-/// Whether its first operand, which it isn't a store of, is the stack pointer.
+/// True if its first operand, which it isn't a store of, is the stack pointer.
 fn moves_stack(architecture: Architecture, mnemonic: &str, operands: &str) -> bool {
     let pointer = match architecture {
         Architecture::Powerpc64 => "r1",

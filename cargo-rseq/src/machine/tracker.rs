@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 
-use super::{Register, Value};
+use super::instruction::{Register, Value};
 
 /// The stack of a stretch of code is followed as far as this many words.
 const DEPTH: usize = 64;
 
-/// What is known behind an instruction.
+/// The values that are known behind an instruction.
 #[derive(Debug, Default)]
 pub struct Tracker {
     registers: HashMap<Register, Value>,
@@ -39,7 +39,7 @@ impl Tracker {
         self.stack.pop().unwrap_or(Value::Unknown)
     }
 
-    /// What was pushed last.
+    /// The value that was pushed last.
     pub fn top(&self) -> Value {
         self.stack.last().copied().unwrap_or(Value::Unknown)
     }

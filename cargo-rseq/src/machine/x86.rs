@@ -5,8 +5,8 @@ use iced_x86::{
     Mnemonic, OpAccess, OpKind, Register as Name,
 };
 
+use super::instruction::{Base, Flow, Instruction, Place, Register, Store, Texts, Value};
 use super::tracker::Tracker;
-use super::{Base, Flow, Instruction, Place, Register, Store, Texts, Value};
 
 /// Where the abort handler of rseq-dsl's thread descriptors goes on to.
 pub const R11: Register = Register(Name::R11 as u16);
@@ -103,7 +103,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether it writes to this register or a part of it.
+    /// True if it writes to this register or a part of it.
     fn writes(&self, register: Name) -> bool {
         self.info
             .used_registers()
@@ -137,7 +137,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What a move to memory writes.
+    /// The value that a move to memory writes.
     fn stored(&self, tracker: &Tracker) -> Value {
         match self.raw.mnemonic() {
             Mnemonic::Mov | Mnemonic::Movups | Mnemonic::Movaps | Mnemonic::Movdqu | Mnemonic::Movdqa => {
@@ -148,7 +148,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What an operand is.
+    /// The value of an operand.
     fn operand(&self, number: u32, tracker: &Tracker) -> Value {
         match self.raw.op_kind(number) {
             OpKind::Register => tracker.get(named(self.raw.op_register(number))),
@@ -193,7 +193,7 @@ impl Reader<'_> {
             tracker.set(*register, *value);
         }
         if matches!(flow, Flow::Jump(_) | Flow::Return | Flow::Indirect | Flow::Trap | Flow::Kernel) {
-            // What stands behind it isn't reached from here.
+            // The code behind it isn't reached from here.
             tracker.forget();
         }
         values
@@ -212,7 +212,7 @@ impl Reader<'_> {
         values
     }
 
-    /// What it leaves in its first operand.
+    /// The value that it leaves in its first operand.
     fn result(&self, target: Register, tracker: &Tracker) -> Value {
         match self.raw.code() {
             Code::Lea_r64_m | Code::Lea_r32_m => self.effective_address(tracker),
@@ -250,7 +250,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What it makes of this by adding its second operand.
+    /// The sum of this and its second operand.
     fn sum(&self, value: Value) -> Value {
         match (value, self.raw.try_immediate(1)) {
             (Value::Known(number), Ok(addend)) => Value::Known(self.narrow(number.wrapping_add(addend))),

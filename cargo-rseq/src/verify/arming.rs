@@ -1,6 +1,6 @@
-//! What protects a window: the descriptor that is in force while it runs.
+//! The protection of a window: the descriptor that is in force while it runs.
 
-use super::{Findings, Severity, Window};
+use super::check::{Findings, Severity, Window};
 use crate::machine::{Flow, Instruction};
 use crate::window::{Arming, Content};
 
@@ -33,7 +33,7 @@ pub fn armed(window: &Window<'_>, findings: &mut Findings<'_>) {
             let what = "it can't be told whether this arms the window: what it stores is computed further away";
             findings.at(Severity::Remark, &approach[at], what);
         }
-        // What has no executable code, or can't be read, is reported as such.
+        // A window without executable code, or that can't be read, is reported as such.
         Arming::Nothing if window.code.window.is_empty() => {}
         Arming::Nothing => {
             findings.violation(own.start, "nothing that leads to the window in a straight line arms its descriptor")
@@ -41,7 +41,7 @@ pub fn armed(window: &Window<'_>, findings: &mut Findings<'_>) {
     }
 }
 
-/// What a thread's descriptor is told wrong.
+/// The fields of a thread's descriptor that are wrong.
 fn differences(content: Content, window: &Window<'_>) -> Vec<String> {
     let own = window.descriptor;
     let parts = [

@@ -1,8 +1,8 @@
-//! What tools are told: the arrays and the notes.
+//! The arrays and the notes, by which tools know of windows.
 
 use std::collections::BTreeMap;
 
-use super::Findings;
+use super::check::Findings;
 use crate::Binary;
 use crate::sections::{EXITS, POINTERS};
 use crate::window::{Arming, Code};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Findings, Severity, Window};
+use super::check::{Findings, Severity, Window};
 use crate::machine::{Flow, Instruction, Place};
 use crate::window::follow;
 
@@ -68,7 +68,7 @@ pub fn branches(window: &Window<'_>, findings: &mut Findings<'_>) {
     }
 }
 
-/// Whether a place outside of the window leads to a way out that is listed, after some instructions
+/// True if a place outside of the window leads to a way out that is listed, after some instructions
 /// that put registers back: as in librseq's copies.
 fn leads_to_listed(window: &Window<'_>, target: u64) -> bool {
     let listed = window.binary.sections.exits_of(window.descriptor);
@@ -93,7 +93,7 @@ pub fn calls(window: &Window<'_>, findings: &mut Findings<'_>) {
 
 /// The stack pointer stays as it is.
 pub fn stack(window: &Window<'_>, findings: &mut Findings<'_>) {
-    // What goes elsewhere is reported as such.
+    // A jump elsewhere is reported as such.
     let moves = |instruction: &&Instruction| instruction.moves_stack && instruction.flow == Flow::Next;
     for instruction in window.code.window.iter().filter(moves) {
         findings.at(Severity::Violation, instruction, "the window changes the stack pointer");

@@ -1,9 +1,9 @@
 //! The descriptor, and where it leads to: what the kernel checks (`rseq_get_rseq_cs` and
 //! `rseq_ip_fixup` of its `kernel/rseq.c`), ahead of time.
 
-use super::{Findings, Window};
+use super::check::{Findings, Window};
+use crate::limits::MAX_WINDOW;
 use crate::sections::DESCRIPTOR_BYTES;
-use crate::window::MAX_WINDOW;
 
 /// Alignment, version, flags.
 pub fn form(window: &Window<'_>, findings: &mut Findings<'_>) {
@@ -61,7 +61,7 @@ pub fn abort(window: &Window<'_>, findings: &mut Findings<'_>) {
     }
 }
 
-/// What stands before the abort handler.
+/// The signature stands before the abort handler.
 pub fn signature(window: &Window<'_>, findings: &mut Findings<'_>) {
     let image = window.binary.image;
     let expected = image.architecture().signature();

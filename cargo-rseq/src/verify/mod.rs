@@ -3,6 +3,7 @@
 
 mod arming;
 mod arrays;
+mod check;
 mod code;
 mod descriptor;
 
@@ -11,76 +12,11 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+pub use self::check::{Check, Finding, MAX_FINDINGS, Severity};
+use self::check::{Findings, Run, Window, code, file, operands, window};
 use crate::Binary;
-use crate::list::{Address, Row};
-use crate::machine::{self, Instruction, Knowledge};
-use crate::sections::Descriptor;
-use crate::window::Code;
-
-/// How bad a finding is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// A rule is broken.
-    Violation,
-    /// Worth knowing, and right in some programs.
-    Remark,
-}
-
-/// Something to say.
-#[derive(Clone, Debug, Serialize)]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// The check that found it, by its name in [`CHECKS`].
-    pub check: &'static str,
-    /// Where it is: an instruction, a descriptor, an entry.
-    pub address: Address,
-    /// The window that it is about.
-    pub window: Option<Address>,
-    /// The place in the source, or the function.
-    pub place: Option<String>,
-    /// The instruction that it is about.
-    pub instruction: Option<String>,
-    /// What is wrong.
-    pub what: String,
-    /// Why it matters.
-    pub why: &'static str,
-}
-
-/// A check.
-#[derive(Debug)]
-pub struct Check {
-    /// Its name.
-    pub name: &'static str,
-    /// What must be known of instructions to do it.
-    pub needs: Knowledge,
-    /// The rule, and why there is one.
-    pub why: &'static str,
-    run: Run,
-}
-
-#[derive(Debug)]
-enum Run {
-    File(fn(&Binary<'_>, &mut Findings<'_>)),
-    Window(fn(&Window<'_>, &mut Findings<'_>)),
-}
-
-/// A window that is checked.
-#[derive(Debug)]
-struct Window<'w> {
-    binary: &'w Binary<'w>,
-    descriptor: &'w Descriptor,
-    code: &'w Code,
-    row: &'w Row,
-}
-
-impl Window<'_> {
-    /// Whether rseq-dsl made it, as far as it says so.
-    fn has_note(&self) -> bool {
-        self.binary.sections.note_of(self.descriptor).is_some()
-    }
-}
+use crate::list::Row;
+use crate::machine;
 
 /// All checks, in the order in which they are done.
 #[rustfmt::skip]
@@ -105,69 +41,12 @@ pub const CHECKS: &[Check] = &[
     operands("disarm", arming::disarmed, "a thread's descriptor that stays armed makes a section that was interrupted by a signal handler believe that nothing happened"),
 ];
 
-const fn file(name: &'static str, run: fn(&Binary<'_>, &mut Findings<'_>), why: &'static str) -> Check {
-    Check { name, needs: Knowledge::None, why, run: Run::File(run) }
-}
-
-const fn window(name: &'static str, run: fn(&Window<'_>, &mut Findings<'_>), why: &'static str) -> Check {
-    Check { name, needs: Knowledge::None, why, run: Run::Window(run) }
-}
-
-const fn code(name: &'static str, run: fn(&Window<'_>, &mut Findings<'_>), why: &'static str) -> Check {
-    Check { name, needs: Knowledge::Flow, why, run: Run::Window(run) }
-}
-
-const fn operands(name: &'static str, run: fn(&Window<'_>, &mut Findings<'_>), why: &'static str) -> Check {
-    Check { name, needs: Knowledge::Operands, why, run: Run::Window(run) }
-}
-
-/// What a check found.
-#[derive(Debug)]
-struct Findings<'f> {
-    check: &'static Check,
-    row: Option<&'f Row>,
-    found: &'f mut Vec<Finding>,
-}
-
-impl Findings<'_> {
-    fn violation(&mut self, address: u64, what: impl Into<String>) {
-        self.add(Severity::Violation, address, None, what.into());
-    }
-
-    fn remark(&mut self, address: u64, what: impl Into<String>) {
-        self.add(Severity::Remark, address, None, what.into());
-    }
-
-    /// About an instruction.
-    fn at(&mut self, severity: Severity, instruction: &Instruction, what: impl Into<String>) {
-        self.add(severity, instruction.address, Some(instruction.text.clone()), what.into());
-    }
-
-    fn add(&mut self, severity: Severity, address: u64, instruction: Option<String>, what: String) {
-        if self.found.len() < MAX_FINDINGS {
-            self.found.push(Finding {
-                severity,
-                check: self.check.name,
-                address: Address(address),
-                window: self.row.map(|row| row.start),
-                place: self.row.map(Row::place),
-                instruction,
-                what,
-                why: self.check.why,
-            });
-        }
-    }
-}
-
-/// More findings aren't kept.
-pub const MAX_FINDINGS: usize = 10_000;
-
-/// What was checked, and what was found.
+/// The checks that were made, and their findings.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// How many windows the file has.
     pub windows: usize,
-    /// What was found: violations and remarks.
+    /// The findings: violations and remarks.
     pub findings: Vec<Finding>,
     /// The checks that couldn't be done, because nothing here disassembles for this machine, or not
     /// so far.
@@ -177,7 +56,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// What breaks a rule.
+    /// The findings that break a rule.
     pub fn violations(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| finding.severity == Severity::Violation)
     }
@@ -220,29 +99,15 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-impl Finding {
-    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        use anstyle::{AnsiColor, Style};
-        let (word, color) = match self.severity {
-            Severity::Violation => ("violation", AnsiColor::Red),
-            Severity::Remark => ("remark", AnsiColor::Yellow),
-        };
-        let (color, bold) = (Style::new().fg_color(Some(color.into())).bold(), Style::new().bold());
-        writeln!(out, "{color}{word}[{}]{color:#}: {bold}{}{bold:#}", self.check, self.what)?;
-        write!(out, "  at   {}", self.address)?;
-        if let Some(instruction) = &self.instruction {
-            write!(out, ": {instruction}")?;
-        }
-        writeln!(out)?;
-        if let (Some(place), Some(window)) = (&self.place, self.window) {
-            writeln!(out, "  in   {place} (window {window})")?;
-        }
-        Ok(())
+impl Binary<'_> {
+    /// Checks everything.
+    #[must_use]
+    pub fn verify(&self) -> Report {
+        verify(self)
     }
 }
 
-/// Checks everything.
-pub(crate) fn verify(binary: &Binary<'_>) -> Report {
+fn verify(binary: &Binary<'_>) -> Report {
     let knowledge = machine::knowledge(binary.image.architecture());
     let mut found = Vec::new();
     for check in CHECKS {

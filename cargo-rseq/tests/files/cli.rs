@@ -1,4 +1,4 @@
-//! What the program says, and by which status it ends.
+//! The program's output, and the status by which it ends.
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -27,7 +27,7 @@ pub enum Line {
     Label,
 }
 
-/// What the sections for tools say.
+/// The sections for tools.
 pub struct Content {
     pub labels: BTreeMap<&'static str, u64>,
     /// Version and flags in one word, start, length, abort handler.
@@ -193,7 +193,7 @@ impl Fixture {
         code
     }
 
-    /// What the sections for tools say.
+    /// The sections for tools.
     pub fn content(&self) -> Content {
         let labels = self.labels();
         let [start, post, abort, exit] = ["start", "post", "abort", "exit"].map(|name| labels[name]);
@@ -293,7 +293,7 @@ pub fn note(ty: u32, description: &[u8]) -> Vec<u8> {
     note
 }
 
-/// What the first note says, about a window.
+/// The first note, about a window.
 pub fn window_note(descriptor: u64, checked: u64, kind: &str) -> Vec<u8> {
     let at = NOTES + 20;
     let mut description: Vec<u8> = [descriptor.wrapping_sub(at) as u32, checked.wrapping_sub(at + 4) as u32, 7, 5]

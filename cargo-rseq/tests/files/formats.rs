@@ -1,5 +1,5 @@
-//! What files are read: every machine, both byte orders, both widths, relocated in each way, and
-//! relocatable.
+//! The files that are read: every machine, both byte orders, both widths, relocated in each way,
+//! and relocatable.
 
 use super::corpus::{self, DESCRIPTOR, File, Fixture, Relocated, TEXT};
 use cargo_rseq::elf::{self, Image};
@@ -48,7 +48,7 @@ fn machines() {
             (TEXT + 8, 16, TEXT + 36, DESCRIPTOR),
             "{name}"
         );
-        // What needs no disassembler is right; of the code nobody says that it is.
+        // All that needs no disassembler is right; of the code nobody says that it is.
         let report = binary.verify();
         let of_code = ["commit", "instructions", "calls", "arming", "branches", "stores", "stack"];
         let found: Vec<_> = report.violations().filter(|finding| !of_code.contains(&finding.check)).collect();
@@ -80,8 +80,8 @@ fn relocated_words() {
     }
 }
 
-/// What an assembler makes of a section as librseq has it: the descriptor refers to code, and code
-/// to what is elsewhere, by relocations.
+/// The output of an assembler for a section as librseq has it: the descriptor refers to code, and
+/// code to what is elsewhere, by relocations.
 #[test]
 fn relocatable_files() {
     let mut object = Object::new(BinaryFormat::Elf, Architecture::X86_64, object::Endianness::Little);

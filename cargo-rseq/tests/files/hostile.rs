@@ -127,7 +127,10 @@ proptest! {
     }
 
     #[test]
-    fn with_other_bytes(mut bytes in file(), changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..16)) {
+    fn with_other_bytes(
+        mut bytes in file(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..16),
+    ) {
         for (at, byte) in changes {
             let at = at.index(bytes.len());
             bytes[at] = byte;
@@ -139,7 +142,9 @@ proptest! {
     #[test]
     fn with_other_numbers(
         mut bytes in file(),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), prop::sample::select(vec![2, 4, 8]), number()), 1..8),
+        changes in prop::collection::vec(
+            (any::<prop::sample::Index>(), any::<bool>(), prop::sample::select(vec![2, 4, 8]), number()), 1..8,
+        ),
     ) {
         for (at, from_the_end, width, number) in changes {
             let at = at.index(bytes.len().min(1024)) & !(width - 1);
@@ -153,7 +158,11 @@ proptest! {
 
     /// Descriptors and arrays with anything in them.
     #[test]
-    fn with_other_descriptors(words in prop::collection::vec([number(), number(), number(), number()], 1..8), exit in [number(), number()], pointer in number()) {
+    fn with_other_descriptors(
+        words in prop::collection::vec([number(), number(), number(), number()], 1..8),
+        exit in [number(), number()],
+        pointer in number(),
+    ) {
         ask(&Fixture::classic().edit(move |content| {
             content.descriptors = words.clone();
             content.exits = Some(vec![exit]);

@@ -20,7 +20,7 @@ struct Machine {
     /// A branch to the exit, 26, if some condition holds.
     leave: &'static str,
     store: &'static str,
-    /// What each of these checks must find.
+    /// The mistakes that each of these checks must find.
     wrong: &'static [(&'static str, &'static str)],
 }
 
@@ -112,7 +112,7 @@ impl Machine {
         format!("#![no_std]\ncore::arch::global_asm!(r#\"{}\"#);\n", asm.join("\n"))
     }
 
-    /// What is wrong with it, by the names of checks; `None` if it can't be compiled here.
+    /// The mistakes in it, by the names of checks; `None` if it can't be compiled here.
     fn violations(&self, instruction: &str, commit: &str) -> Option<BTreeSet<String>> {
         let directory = tempfile::tempdir().expect("there is room");
         let (source, object) = (directory.path().join("section.rs"), directory.path().join("section.o"));

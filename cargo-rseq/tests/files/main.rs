@@ -1,4 +1,4 @@
-//! What is said of files: of every kind of file, of programs as users build them, and of broken
+//! Answers about files: of every kind, of programs as users build them, and of broken
 //! ones; and that each rule of `cargo rseq verify` is found broken.
 
 mod built;

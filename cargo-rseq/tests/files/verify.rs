@@ -249,7 +249,7 @@ fn the_window_s_descriptor_is_armed() {
     violates(&classic().before("start", &[0x90]), "arming", "between arming and the start");
     // A function is called in between, which may do anything to rax.
     remarks(&classic().before("arm", &[0xe8, 0x10, 0, 0, 0]), "arming");
-    // What it stores comes from further away.
+    // The address that it stores comes from further away.
     remarks(&classic().with_bytes("address", &[0x48, 0x8b, 0x02]), "arming"); // mov rax, [rdx]
 }
 

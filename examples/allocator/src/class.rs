@@ -2,7 +2,7 @@
 
 use core::alloc::Layout;
 
-/// What all objects of classes are aligned to; also the distance of the smallest sizes.
+/// The alignment of all objects of classes; also the distance of the smallest sizes.
 pub const ALIGN: usize = 16;
 /// The size of each class's objects.
 pub const SIZES: [usize; 20] =

@@ -10,9 +10,9 @@ use super::class::{self, ALIGN, SIZES};
 use super::stack::{self, BATCH, Batch, Stacks, Then};
 use super::tier::{Cells, Pile};
 
-/// What a class keeps on a CPU at most, in bytes.
+/// The bytes that a class keeps on a CPU at most.
 const CPU_BYTES: usize = 64 << 10;
-/// What a class keeps for all CPUs at most, in bytes and in batches.
+/// The bytes, and the batches, that a class keeps for all CPUs at most.
 const TIER_BYTES: usize = 2 << 20;
 const TIER_BATCHES: usize = 512;
 
@@ -24,7 +24,7 @@ pub struct PerCpuAlloc<A: GlobalAlloc> {
     behind: Behind<A>,
 }
 
-/// What stands behind the stacks of all classes.
+/// The tier and the backend behind the stacks of all classes.
 struct Behind<A> {
     cells: Cells,
     backend: A,
@@ -63,9 +63,9 @@ impl<A: GlobalAlloc> PerCpuAlloc<A> {
     /// each class that a CPU keeps objects of, this takes a [fence](rseq::fence), some
     /// microseconds, during which that CPU's requests go to the backend.
     ///
-    /// What the backend does with them is its affair. That of glibc returns to the system what is
-    /// free at the end of its heap, and keeps what lies between objects in use until `malloc_trim`
-    /// is called: so where memory is to be returned, call this, and then that.
+    /// Their further fate is the backend's affair. That of glibc returns to the system what is free
+    /// at the end of its heap, and keeps what lies between objects in use until `malloc_trim` is
+    /// called: so where memory is to be returned, call this, and then that.
     ///
     /// # Errors
     /// If a stack couldn't be [stopped](rseq::drain::stop): it was being trimmed by another thread

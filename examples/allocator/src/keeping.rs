@@ -1,4 +1,4 @@
-//! Whether anything is kept.
+//! The question whether anything is kept.
 
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
@@ -8,7 +8,7 @@ const UNDECIDED: u8 = 0;
 const KEEPS: u8 = 1;
 const HANDS_ON: u8 = 2;
 
-/// Whether sections run restartably, which is decided once for the whole process. Where they run
+/// True if sections run restartably, which is decided once for the whole process. Where they run
 /// under locks, the backend does as well by itself.
 ///
 /// Nothing was kept before the first answer, and it stays what it is: so no object is kept that

@@ -78,9 +78,9 @@ mod tests;
 mod tier;
 
 pub use front_end::PerCpuAlloc;
-// What the other modules are compiled by: the tests have them once more by others.
+// The names by which the other modules are compiled: the tests have them once more by others.
 use keeping::keeps;
 use rseq::{drain, rseq};
 
-/// What is added to the word of a pile with each change: the next version.
+/// The addition to the word of a pile with each change: the next version.
 const VERSION: u64 = 1 << 16;

@@ -7,12 +7,12 @@
 //!
 //! # Order
 //!
-//! What a thread wrote to an object before it freed it is to be seen by whoever has it next.
-//! Through the stack of one CPU that is a thread on the same CPU, and the kernel's switch from one
-//! to the other is a barrier (in portable mode, the stack's lock). From CPU to CPU objects come in
-//! three ways only: by the program, which has them synchronised then; by the [tier](super::tier);
-//! and by [`Stacks::drain`], whose fence interrupts that CPU or finds that the kernel has switched
-//! there.
+//! The bytes that a thread wrote to an object before it freed it are to be seen by whoever has it
+//! next. Through the stack of one CPU that is a thread on the same CPU, and the kernel's switch
+//! from one to the other is a barrier (in portable mode, the stack's lock). From CPU to CPU objects
+//! come in three ways only: by the program, which has them synchronised then; by the
+//! [tier](super::tier); and by [`Stacks::drain`], whose fence interrupts that CPU or finds that the
+//! kernel has switched there.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::mem::MaybeUninit;
@@ -43,7 +43,7 @@ const CLOSED: usize = MOST;
 struct Stack {
     /// How many there are: those in front of it.
     count: AtomicUsize,
-    /// What stands behind the current ones means nothing: interrupted pushes leave theirs there.
+    /// The items behind the current ones mean nothing: interrupted pushes leave theirs there.
     items: [AtomicPtr<u8>; CAPACITY],
 }
 
@@ -183,7 +183,7 @@ pub fn open(stacks: &Stacks) {
     }
 }
 
-/// What a stack is to do when it was drained.
+/// The fate of a stack that was drained.
 #[derive(Clone, Copy)]
 pub enum Then {
     GoOn,
@@ -196,7 +196,7 @@ impl Stacks {
     /// for each.
     ///
     /// # Safety
-    /// What they hold are objects of the backend of this layout.
+    /// The objects in them are the backend's, of this layout.
     pub unsafe fn drain(
         &self,
         backend: &impl GlobalAlloc,
@@ -211,7 +211,7 @@ impl Stacks {
     /// Gives all objects back to the backend, when nobody uses the stacks any more.
     ///
     /// # Safety
-    /// What they hold are objects of the backend of this layout, and no section will run on them.
+    /// The objects in them are the backend's, of this layout, and no section will run on them.
     pub unsafe fn free_all(&self, backend: &impl GlobalAlloc, layout: Layout) {
         for stack in self.slots.made().into_iter().flatten() {
             let count = stack.count.load(Relaxed);

@@ -1,5 +1,5 @@
-//! What needs no disturbance, nor any system: Miri runs it too, and sees data races, what is used
-//! behind its end, and what isn't given back.
+//! Tests that need no disturbance, nor any system: Miri runs them too, and sees data races, what is
+//! used behind its end, and what isn't given back.
 
 extern crate std;
 
@@ -122,7 +122,7 @@ fn stacks_have_the_room_that_they_are_given() {
 #[test]
 fn nothing_is_kept_in_portable_mode() {
     if super::keeps() {
-        // Tests of processes in that mode are in `tests/layouts.rs`.
+        // Tests of processes in that mode are in `tests/objects/layouts.rs`.
         return;
     }
     let allocator = super::PerCpuAlloc::new(System);
@@ -145,7 +145,7 @@ mod piles {
     use crate::stack::{BATCH, Batch};
     use crate::tier::{Cells, Pile};
 
-    /// What happens while a thread is about to take a cell or put one.
+    /// An event while a thread is about to take a cell or put one.
     #[derive(Clone, Copy, Debug)]
     enum Event {
         /// Another thread takes a cell.
@@ -165,7 +165,7 @@ mod piles {
             .map(move |code| (0..length).map(|digit| EVENTS[code / number.pow(digit) % number]).collect())
     }
 
-    /// What becomes of the thread in whose way the events come.
+    /// The fate of the thread in whose way the events come.
     #[derive(Clone, Copy, Debug)]
     enum Thread {
         Takes,
@@ -285,8 +285,8 @@ mod piles {
         assert_eq!((taken, next), (put, put));
     }
 
-    /// What a thread wrote to objects is seen by the one that takes them, and each batch is taken
-    /// once.
+    /// The bytes that a thread wrote to objects are seen by the one that takes them, and each batch
+    /// is taken once.
     #[test]
     fn batches_pass_from_thread_to_thread() {
         const TURNS: usize = if cfg!(miri) { 50 } else { 20_000 };

@@ -35,7 +35,7 @@ fn words(arguments: &[&str], setting: Setting) -> Output {
     command.output().expect("the program starts")
 }
 
-/// What a successful run prints.
+/// The output of a successful run.
 #[track_caller]
 fn results(arguments: &[&str], setting: Setting) -> String {
     let output = words(arguments, setting);

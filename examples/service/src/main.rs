@@ -7,8 +7,8 @@
 //! curl http://127.0.0.1:8080/metrics
 //! ```
 //!
-//! What is worth a look is in `metrics`: a request costs two additions, on memory that no other CPU
-//! writes to.
+//! The part that is worth a look is `metrics`: a request costs two additions, on memory that no
+//! other CPU writes to.
 
 mod metrics;
 mod routes;

@@ -1,4 +1,4 @@
-//! What is counted, and how Prometheus sees it.
+//! The metrics, and how Prometheus sees them.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use rseq::{AllocError, Counter, Histogram};
 /// The requests of this process.
 pub static METRICS: Metrics = Metrics::new();
 
-/// What requests are told apart by. Paths that clients make up are all one, so there are never
-/// more.
+/// The kinds of requests that are told apart. Paths that clients make up are all one, so there are
+/// never more.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     Index,

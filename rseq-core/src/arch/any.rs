@@ -4,8 +4,17 @@
 use core::arch::asm;
 use core::mem::MaybeUninit;
 
+use crate::thread::Fast;
+
 /// Sections are restartable here.
 pub(crate) const SUPPORTED: bool = true;
+
+unsafe extern "C" {
+    /// Where every section looks first: of the image that the code which names it is in.
+    #[doc(hidden)]
+    #[link_name = fast_symbol!()]
+    pub safe static FAST: Fast;
+}
 
 /// Whether these bytes are all zero, those that have no value (padding) included.
 ///
@@ -31,46 +40,24 @@ pub(crate) fn compiler_fence() {
     unsafe { asm!("", options(nostack, preserves_flags)) };
 }
 
-/// A note for debuggers and other tools (`docs/tool-authors.md` has the format): of this type, with
-/// the distances of so many bytes of addresses.
-macro_rules! note {
-    ($type:literal, $bytes:literal, $($address:literal),*) => {
-        concat!(
-            ".pushsection .note.rseq, \"a\", %note\n",
-            ".balign 4\n",
-            ".long 5, ", $bytes, ", ", $type, "\n", // length of the name, of what follows it, and its type
-            ".asciz \"rseq\"\n",
-            ".balign 4\n",
-            $(".long ", $address, " - .\n",)*
-            ".popsection",
-        )
+/// Defines the note of an image with sections, from which a debugger finds a thread's area and the
+/// slots: by [`FAST`], and the statics of the decision and of the possible CPUs. These are hidden:
+/// code and notes know how far they are, so each image has to use its own.
+macro_rules! define_note {
+    ($decision:path, $possible:path) => {
+        core::arch::global_asm!(
+            ".hidden {fast}",
+            ".hidden {decision}",
+            ".hidden {possible}",
+            note!("3", "12", "{fast} + {words}", "{decision}", "{possible}"),
+            fast = sym $crate::arch::FAST,
+            words = const $crate::thread::WORDS,
+            decision = sym $decision,
+            possible = sym $possible,
+        );
     };
 }
-pub(super) use note;
-
-/// The note that a thread descriptor has just come into force. Label: 27.
-macro_rules! armed_note {
-    () => {
-        concat!("27: ", $crate::arch::any::note!("2", "4", "27b"))
-    };
-}
-pub(super) use armed_note;
-
-/// The note of an image with sections, from which a debugger finds a thread's area and the slots.
-/// Operands: `fast`, `decision` and `possible`, the statics of these names, and `words`, where
-/// those of the first begin. These are hidden: code and notes know how far they are, so each image
-/// has to use its own.
-macro_rules! image_note {
-    () => {
-        concat!(
-            ".hidden {fast}\n",
-            ".hidden {decision}\n",
-            ".hidden {possible}\n",
-            $crate::arch::any::note!("3", "12", "{fast} + {words}", "{decision}", "{possible}"),
-        )
-    };
-}
-pub(super) use image_note;
+pub(crate) use define_note;
 
 cfg_select! {
     target_feature = "crt-static" => {

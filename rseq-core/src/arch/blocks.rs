@@ -12,7 +12,6 @@ use core::cell::UnsafeCell;
 use core::mem::{MaybeUninit, offset_of};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use super::{abort_handler, thread_pointer};
 use crate::abi::Descriptor;
 use crate::sys;
 use crate::thread::ThreadBlock;
@@ -65,14 +64,24 @@ static TABLE: Table = Table::new();
 /// The block of threads that have none: nothing of it is ever in force, so they may share it.
 static SPARE: Block = Block::new();
 
+/// The address of the abort handler that thread descriptors have at first: of this image's.
+#[inline(never)]
+pub(super) fn abort_handler() -> usize {
+    unsafe extern "C" {
+        #[link_name = abort_handler_symbol!()]
+        static HANDLER: u8;
+    }
+    (&raw const HANDLER).expose_provenance()
+}
+
 /// See [`SPARE`].
 pub(super) fn spare() -> *mut ThreadBlock {
     SPARE.get()
 }
 
-/// The calling thread's block, if there is one for it.
-pub(super) fn of_this_thread() -> Option<*mut ThreadBlock> {
-    let place = TABLE.place_of(thread_pointer(), sys::is_mapped)?;
+/// The block of the calling thread, which has this thread pointer, if there is one for it.
+pub(super) fn of_thread(pointer: usize) -> Option<*mut ThreadBlock> {
+    let place = TABLE.place_of(pointer, sys::is_mapped)?;
     Some(TABLE.blocks[place].get())
 }
 
@@ -122,8 +131,6 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
-
     use core::cell::Cell;
     use std::collections::BTreeSet;
     use std::vec::Vec;

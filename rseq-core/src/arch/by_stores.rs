@@ -8,7 +8,7 @@
 //! signal took it out; but what it mixed must not come into force with another one. So arming
 //! begins by setting the length to 0, for sections of handlers that come in between; and a section
 //! that is aborted sets it to 0, for one that it interrupted between that and arming. What is in
-//! force always covers nothing, or one window, whole (`tests/by_stores.rs` of the facade tries
+//! force always covers nothing, or one window, whole (`tests/protocol/by_stores.rs` of the facade tries
 //! every schedule).
 //!
 //! **No relocation asks for thread-local storage.** One code goes into executables and shared
@@ -27,102 +27,23 @@ use core::arch::asm;
 use core::ptr::{null_mut, with_exposed_provenance_mut};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Acquire, Ordering::Relaxed};
 
-use super::any::{armed_note, compiler_fence};
-use super::{SELECTS, TLS, blocks, from_thread_pointer};
+use super::any::{FAST, compiler_fence};
+use super::blocks::{self, abort_handler};
+use super::{SELECTS, TLS, from_thread_pointer, thread_pointer};
 use crate::abi::{Descriptor, Rseq};
 use crate::sys;
-use crate::thread::{FAST, Fast, Located, OWN_AREA, ThreadBlock, spare_area};
+use crate::thread::{Located, OWN_AREA, ThreadBlock};
 
-/// Where the thread-local storage of the executable is, seen from the thread pointer, by the
-/// machine's ABI: linkers compute with it.
-#[allow(dead_code, reason = "each machine has one of the two")]
-pub(super) enum Tls {
-    /// Above it, behind so many bytes; the thread pointer is so many bytes too high.
-    Above { gap: usize, displacement: usize },
-    /// Below it.
-    Below,
-}
-
-impl Tls {
-    /// The distance of storage of this length and alignment, for which a linker chose this address.
-    const fn distance(&self, address: usize, length: usize, alignment: usize) -> isize {
-        let mask = alignment - 1;
-        let distance = match *self {
-            Self::Above { gap, displacement } => (gap + (address.wrapping_sub(gap) & mask)).wrapping_sub(displacement),
-            Self::Below => {
-                let end = length.wrapping_add(address.wrapping_add(length).wrapping_neg() & mask);
-                end.wrapping_neg()
-            }
-        };
-        distance.cast_signed()
-    }
-
-    /// The bytes to keep free ahead of the block. Its distance must not be 0.
-    pub(super) const fn room(&self) -> usize {
-        match self {
-            Self::Above { gap: 0, displacement: 0 } => align_of::<ThreadBlock>(),
-            _ => 0,
-        }
-    }
-}
-
-/// Defines the thread block of this image, with the lines of a signature, an instruction that
-/// traps, and those of the descriptor's start, length 0 and abort, `22b`.
-///
-/// Thread-local storage by asm, not `thread_local!`: it is there before the first access, and needs
-/// no call. No symbol refers to it, so it is retained (`R`). Hidden, so that each image (the
-/// executable, every shared object) has its own: an image that is unloaded must not leave an abort
-/// address behind in a descriptor that others go on using.
-macro_rules! define_thread_block {
-    ($($signature:literal)*, $trap:literal, $($address:literal)*) => {
-        core::arch::global_asm!(
-            ".pushsection .text.unlikely.rseq_dsl, \"ax\"",
-            ".balign 4",
-            $($signature,)*         // the signature
-            concat!(".globl ", abort_handler_symbol!()),
-            concat!(".hidden ", abort_handler_symbol!()),
-            concat!(abort_handler_symbol!(), ":"),
-            concat!("22: ", $trap), // abort handler of a thread that published no window yet: never gone to
-            ".popsection",
-            ".pushsection .tdata.rseq_dsl, \"awTR\"",
-            ".balign {align}",
-            ".zero {room}",                   // lest it be where the thread pointer is
-            concat!(".globl ", thread_block_symbol!()),
-            concat!(".hidden ", thread_block_symbol!()),
-            concat!(".type ", thread_block_symbol!(), ", STT_TLS"),
-            concat!(".size ", thread_block_symbol!(), ", {block}"),
-            concat!(thread_block_symbol!(), ":"),
-            ".long 0, 0",                     // descriptor: version, flags
-            $($address,)*                     // descriptor: start, length 0, abort
-            ".zero {own_area} - 32",          // a gap: areas are aligned
-            ".long 0, -1",                    // own area: cpu_id_start, cpu_id = uninitialised
-            ".zero {block} - {own_area} - 8", // own area: nothing registered, no descriptor in force
-            ".popsection",
-            $crate::arch::any::image_note!(),
-            signature = const SIGNATURE,
-            align = const align_of::<$crate::thread::ThreadBlock>(),
-            room = const TLS.room(),
-            own_area = const core::mem::offset_of!($crate::thread::ThreadBlock, own_area),
-            block = const size_of::<$crate::thread::ThreadBlock>(),
-            fast = sym $crate::thread::FAST,
-            words = const $crate::thread::WORDS,
-            decision = sym $crate::mode::DECISION,
-            possible = sym $crate::cpu::POSSIBLE,
-        );
-    };
-}
-pub(super) use define_thread_block;
-
-/// See [`image`](super::image).
+/// See [`image`](crate::image).
 macro_rules! define_image {
     ($asm:ident, $begins:path, $($option:tt)*) => {
-        $crate::arch::image::image! { $asm, "{begins}", [], [begins = sym $begins, $($option)*] }
+        image! { $asm, "{begins}", [], [begins = sym $begins, $($option)*] }
     };
 }
-pub(super) use define_image;
+pub(crate) use define_image;
 
-/// Nothing: windows find it out.
-pub(crate) fn find_areas(_words: &Fast, _anchor: isize) {}
+/// Windows find them out.
+pub(crate) const AREAS_ARE_CONSTANT: bool = false;
 
 /// The lower word of 64 bits that the kernel reads at any time. The upper one, if there is one,
 /// stays 0.
@@ -165,7 +86,7 @@ pub(crate) fn locate() -> Located {
     let thread = locate_quickly();
     match distance {
         _ if !thread.area.is_null() => thread,
-        0 => Located { area: spare_area(), ..thread },
+        0 => Located { area: FAST.spare_area(), ..thread },
         distance => Located { area: block_at(distance).cast(), ..thread },
     }
 }
@@ -182,7 +103,7 @@ pub(crate) fn of_block(block: *mut ThreadBlock) -> Located {
 #[cold]
 pub(crate) fn thread_block() -> Option<*mut ThreadBlock> {
     match anchor() {
-        0 => blocks::of_this_thread(),
+        0 => blocks::of_thread(thread_pointer()),
         distance => Some(block_at(distance)),
     }
 }
@@ -193,7 +114,7 @@ pub(crate) fn some_block() -> *mut ThreadBlock {
     let (block, area) = match thread_block() {
         Some(block) => (block, locate().area),
         // Others use that block as well.
-        None => (blocks::spare(), spare_area()),
+        None => (blocks::spare(), FAST.spare_area()),
     };
     // SAFETY: a block, of whose fields this one is an atomic.
     let offset = unsafe { &(*block).area_offset };
@@ -268,26 +189,20 @@ pub(crate) fn own_distance(of_libc: Option<isize>) -> Option<isize> {
     }
 }
 
-/// The address of the abort handler that thread descriptors have at first: of this image's.
-#[inline(never)]
-pub(super) fn abort_handler() -> usize {
-    unsafe extern "C" {
-        #[link_name = abort_handler_symbol!()]
-        static HANDLER: u8;
-    }
-    (&raw const HANDLER).expose_provenance()
-}
-
 /// What windows that arm by themselves address the calling thread's area by: its address. It is
 /// another one before the mode is decided.
 #[inline(always)]
 pub(crate) fn area_for_windows() -> usize {
     let distance = FAST.area.load(Relaxed);
     if !SELECTS && distance == 0 {
-        return spare_area().expose_provenance();
+        return FAST.spare_area().expose_provenance();
     }
     // Without a jump the compiler can't write a window twice, one for each.
-    core::hint::select_unpredictable(distance != 0, from_thread_pointer(distance), spare_area().expose_provenance())
+    core::hint::select_unpredictable(
+        distance != 0,
+        from_thread_pointer(distance),
+        FAST.spare_area().expose_provenance(),
+    )
 }
 
 /// The same.
@@ -354,9 +269,7 @@ fn block_elsewhere() -> *mut ThreadBlock {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
-
-    use super::{Tls, abort_handler, anchor, block_at, blocks_are_known};
+    use super::{abort_handler, anchor, block_at, blocks_are_known};
 
     /// By whichever linker made this one, and in threads that come later.
     #[test]
@@ -370,15 +283,5 @@ mod tests {
         };
         check();
         std::thread::spawn(check).join().expect("it finds its own");
-    }
-
-    #[test]
-    fn distances_are_those_of_linkers() {
-        let (below, arm64) = (Tls::Below, Tls::Above { gap: 16, displacement: 0 });
-        let (riscv, power) = (Tls::Above { gap: 0, displacement: 0 }, Tls::Above { gap: 0, displacement: 0x7000 });
-        assert_eq!([below.distance(0x1000, 0x90, 64), below.distance(0x1020, 0x90, 64)], [-0xc0, -0xa0]);
-        assert_eq!([arm64.distance(0x1000, 0x90, 64), arm64.distance(0x1020, 0x90, 64)], [64, 32]);
-        assert_eq!([riscv.distance(0x1000, 0x90, 64), riscv.distance(0x1020, 0x90, 64)], [0, 32]);
-        assert_eq!(power.distance(0x1000, 0x90, 64), -0x7000);
     }
 }

@@ -5,9 +5,6 @@
 //! One thread makes the values, another finds them made and lets windows use them, a third is in a
 //! window. A barrier that the kernel puts into that one is a message to it, which it answers behind
 //! a barrier of its own, at any place of its window.
-
-extern crate std;
-
 use std::format;
 use std::process::Command;
 use std::string::{String, ToString};

@@ -25,48 +25,6 @@ macro_rules! emitter {
     };
 }
 
-/// A symbol of what each image has for itself. The version is part of it, because two versions of
-/// this crate may be linked into one program.
-#[allow(unused_macros, reason = "where no area is addressed there is none")]
-macro_rules! symbol {
-    ($name:literal) => {
-        concat!(
-            "__rseq_dsl_",
-            $name,
-            "_",
-            env!("CARGO_PKG_VERSION_MAJOR"),
-            "_",
-            env!("CARGO_PKG_VERSION_MINOR"),
-            "_",
-            env!("CARGO_PKG_VERSION_PATCH")
-        )
-    };
-}
-
-/// The symbol of this image's thread block.
-#[allow(unused_macros, reason = "where no area is addressed there is none")]
-macro_rules! thread_block_symbol {
-    () => {
-        symbol!("thread")
-    };
-}
-
-/// The symbol of this image's [`FAST`](crate::thread::FAST).
-#[allow(unused_macros, reason = "where no area is addressed there is none")]
-macro_rules! fast_symbol {
-    () => {
-        symbol!("fast")
-    };
-}
-
-/// The symbol of the abort handler of thread descriptors that no window was published in yet.
-#[allow(unused_macros, reason = "where no area is addressed there is none")]
-macro_rules! abort_handler_symbol {
-    () => {
-        concat!(thread_block_symbol!(), "_aborted")
-    };
-}
-
 /// A row of the table below: an architecture whose windows publish by several stores, with its
 /// emitter and what else that is told in debug builds. Its sections aren't audited.
 #[allow(unused_macros, reason = "not every architecture is such a one")]
@@ -75,19 +33,12 @@ macro_rules! by_stores {
         mod any;
         mod blocks;
         mod by_stores;
-        mod image;
+        mod machine;
         mod $name;
-        pub use image::FAST;
-        pub(crate) use image::is_of_image;
-        use by_stores::define_image;
-        pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, leaves, linked_libc_symbols, starts_again, valued};
-        use by_stores::abort_handler;
-        pub(crate) use by_stores::{
-            anchor, area_for_attempts, area_for_windows, arm, arm as arm_slowly, blocks_are_known, disarm, find_areas, is_distance, locate, locate_quickly, of_block, own_distance, some_block, thread_block,
-        };
+        pub use any::FAST;
+        pub(crate) use any::*;
+        pub(crate) use by_stores::{arm as arm_slowly, *};
         pub(crate) use $name::*;
-        #[path = "../audit/none.rs"]
-        pub(crate) mod audit;
         #[cfg(debug_assertions)]
         emitter!(($) $name $($debug)?);
         #[cfg(not(debug_assertions))]
@@ -102,8 +53,6 @@ macro_rules! without_emitter {
         mod none;
         pub use none::FAST;
         pub(crate) use none::*;
-        #[path = "../audit/none.rs"]
-        pub(crate) mod audit;
         #[cfg(debug_assertions)]
         emitter!(($) none checked);
         #[cfg(not(debug_assertions))]
@@ -121,24 +70,17 @@ cfg_select! {
     all(target_arch = "x86_64", target_pointer_width = "64") => {
         mod any;
         mod blocks;
-        mod image;
         mod x86_64;
-        pub use image::FAST;
-        pub(crate) use image::is_of_image;
-        use x86_64::define_image;
-        pub(crate) use any::{SUPPORTED, WORDS_MAY_HAVE_GAPS, is_zero, leaves, linked_libc_symbols, starts_again, valued};
-        pub(crate) use x86_64::*;
-        pub(crate) use x86_64::locate as locate_quickly;
-        #[cfg_attr(feature = "audit", path = "../audit/mod.rs")]
-        #[cfg_attr(not(feature = "audit"), path = "../audit/none.rs")]
-        pub(crate) mod audit;
-        #[cfg(all(debug_assertions, feature = "audit"))]
+        pub use any::FAST;
+        pub(crate) use any::*;
+        pub(crate) use x86_64::{locate as locate_quickly, *};
+        #[cfg(all(debug_assertions, rseq_audited))]
         emitter!(($) x86_64 checked audit);
-        #[cfg(all(debug_assertions, not(feature = "audit")))]
+        #[cfg(all(debug_assertions, not(rseq_audited)))]
         emitter!(($) x86_64 checked);
-        #[cfg(all(not(debug_assertions), feature = "audit"))]
+        #[cfg(all(not(debug_assertions), rseq_audited))]
         emitter!(($) x86_64 audit);
-        #[cfg(not(any(debug_assertions, feature = "audit")))]
+        #[cfg(not(any(debug_assertions, rseq_audited)))]
         emitter!(($) x86_64);
     }
     all(target_arch = "aarch64", target_pointer_width = "64", target_endian = "little") => {

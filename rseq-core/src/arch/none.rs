@@ -19,9 +19,15 @@ pub(crate) const LOADS_IN_ORDER: bool = true;
 // SAFETY: atomics, of which 0 is a value.
 pub static FAST: Fast = unsafe { core::mem::zeroed() };
 
-/// All images have the same.
-#[inline(always)]
-pub(crate) fn is_of_image() {}
+/// All images have the same, and nothing for themselves.
+macro_rules! define_image {
+    ($($nothing:tt)*) => {};
+}
+/// Debuggers have nothing to find.
+macro_rules! define_note {
+    ($decision:path, $possible:path) => {};
+}
+pub(crate) use {define_image, define_note};
 
 /// Nothing is addressed from it.
 pub(crate) fn thread_pointer() -> usize {
@@ -61,7 +67,7 @@ pub(crate) fn is_distance(_anchor: isize) -> bool {
 }
 
 /// There are none.
-pub(crate) fn find_areas(_words: &Fast, _anchor: isize) {}
+pub(crate) const AREAS_ARE_CONSTANT: bool = false;
 
 /// No area is registered.
 pub(crate) fn own_distance(_of_libc: Option<isize>) -> Option<isize> {

@@ -1,7 +1,5 @@
 //! Nothing is audited.
 
-use crate::thread::Located;
-
 /// Threads remember nothing of their sections.
 pub(crate) struct State;
 
@@ -15,13 +13,9 @@ impl Attempt {
 
     /// Everything is prepared.
     #[inline(always)]
-    pub(crate) fn prepared(self, _thread: Located) {}
+    pub(crate) fn prepared<T>(self, _thread: T) {}
 
     /// It was left early.
     #[inline(always)]
-    pub(crate) fn left(self, _thread: Located) {}
+    pub(crate) fn left<T>(self, _thread: T) {}
 }
-
-/// Sections have none.
-#[cfg(feature = "audit")]
-pub mod expansion {}

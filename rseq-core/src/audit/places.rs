@@ -14,7 +14,7 @@ use core::sync::atomic::{
     Ordering::Release,
 };
 
-use super::Location;
+use super::location::Location;
 use crate::owner::Owner;
 
 /// How often somebody stopped to hold places.

@@ -1,14 +1,74 @@
-//! What a report says. It takes no memory, because a section may be found in the middle of an
+//! What is found out about a section, and its report. That takes no memory, because a section may be found in the middle of an
 //! allocation.
 
 use core::fmt::{self, Display, Formatter, Write};
 
+use super::location::{Kind, Location};
 use super::places::Commit;
-use super::{Finding, Location, linux};
+use super::{linux, settings};
+use crate::arch;
 use crate::owner::Owner;
 
+/// What is found out about a section.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Finding<'f> {
+    /// `prepare` makes the system call of this number.
+    Call(usize),
+    /// `prepare` runs this section.
+    Nested(&'static Location),
+    /// `prepare` slept in the kernel, in so many attempts in a row.
+    Slept(u32),
+    /// Its frame is gone, but it never ended.
+    Abandoned,
+    /// The thread went on on another stack.
+    Suspended,
+    /// It began on another thread.
+    Moved,
+    /// It aborted so often in a row.
+    Livelock(u32),
+    /// A section of the first index stored to a slot of the second.
+    Foreign(&'f [Owner; 2]),
+    /// Its commit, which is the first, and that of another thread were to one place at once.
+    Shared(&'f [Commit; 2]),
+    /// It runs in a child that shares its parent's memory, and goes by the parent's area.
+    Borrowed,
+}
+
+impl Finding<'_> {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Call(_) | Self::Slept(_) => Kind::Call,
+            Self::Nested(_) => Kind::Nested,
+            Self::Abandoned | Self::Suspended | Self::Moved => Kind::Left,
+            Self::Livelock(_) => Kind::Livelock,
+            Self::Foreign(..) | Self::Shared(..) => Kind::Place,
+            Self::Borrowed => Kind::Borrowed,
+        }
+    }
+}
+
+/// Says what was found, once for each section and kind. Returns only if it was said before, or if
+/// the program is to go on.
+#[cold]
+pub(super) fn report(section: &Location, finding: Finding<'_>) {
+    // The system calls of the report aren't the section's.
+    disarm();
+    if section.is_new(finding.kind()) {
+        write(section, finding);
+        if !settings::goes_on() {
+            linux::abort();
+        }
+    }
+}
+
+/// Takes the thread's descriptor out of force.
+pub(super) fn disarm() {
+    // SAFETY: the calling thread's area.
+    unsafe { arch::disarm(arch::locate().area) };
+}
+
 /// Writes it to the standard error, in one piece.
-pub(super) fn write(section: &Location, finding: Finding<'_>) {
+fn write(section: &Location, finding: Finding<'_>) {
     let mut text = Text { bytes: [0; 1024], length: 0 };
     let _what_doesnt_fit_is_left_out = writeln!(text, "rseq audit: {section}: {finding}");
     linux::write_error(&text.bytes[..text.length]);

@@ -31,10 +31,11 @@ const DECIDED: u32 = 2;
 const DISPATCH: u32 = 4;
 const GOES_ON: u32 = 8;
 
-/// How system calls are noticed; decides it for the first that asks.
-pub(super) fn oracle() -> Oracle {
+/// How system calls are noticed; decides it for the first that asks, by whether they can be
+/// dispatched.
+pub(super) fn oracle(dispatches: impl FnOnce() -> bool) -> Oracle {
     let settings = match SETTINGS.load(Acquire) {
-        0 => decide(),
+        0 => decide(dispatches),
         settings => settings,
     };
     match settings {
@@ -52,7 +53,7 @@ pub(super) fn goes_on() -> bool {
 /// Others, on whatever thread or in a handler on top of this, don't wait for it: they aren't
 /// watched yet.
 #[cold]
-fn decide() -> u32 {
+fn decide(dispatches: impl FnOnce() -> bool) -> u32 {
     if let Err(settings) = SETTINGS.compare_exchange(0, DECIDING, Acquire, Acquire) {
         return settings;
     }
@@ -60,7 +61,7 @@ fn decide() -> u32 {
     if sys::environment_says(VARIABLE, c"report") {
         settings |= GOES_ON;
     }
-    if !sys::environment_says(ORACLE, c"sleeps") && linux::can_dispatch() && reserve() && linux::install_handler() {
+    if !sys::environment_says(ORACLE, c"sleeps") && dispatches() {
         settings |= DISPATCH;
     }
     SETTINGS.store(settings, Release);
@@ -74,7 +75,7 @@ static USED: AtomicUsize = AtomicUsize::new(0);
 const BYTES: usize = 64 << 20;
 
 /// Reserves it. Another image may have been there before.
-fn reserve() -> bool {
+pub(super) fn reserve() -> bool {
     const PLACES: usize = 256;
     let places = arch::BLOCKING.step_by(arch::BLOCKING.len() / PLACES);
     let memory = places.into_iter().find_map(|place| linux::memory_at(place, BYTES));

@@ -19,7 +19,7 @@ use core::alloc::Layout;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
-use super::AllocError;
+use super::error::AllocError;
 use super::spans::Spans;
 use crate::arch;
 use crate::cpu::slots;
@@ -296,8 +296,6 @@ unsafe fn unmap(memory: NonNull<u8>, length: usize) {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
-
     use core::alloc::Layout;
     use core::ptr::NonNull;
     use std::string::ToString;

@@ -5,7 +5,7 @@ use alloc::alloc::{alloc_zeroed, dealloc};
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::AllocError;
+use super::error::AllocError;
 use crate::cpu::slots;
 
 /// Two lines, because processors fetch them in pairs.

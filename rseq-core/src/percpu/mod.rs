@@ -1,23 +1,30 @@
 //! One value per slot.
 
-use core::alloc::Layout;
 use core::fmt;
 use core::marker::PhantomData;
-use core::mem::ManuallyDrop;
 use core::ops::Index;
 use core::panic::UnwindSafe;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
+pub use self::error::AllocError;
+pub use self::iter::Slots;
+pub(crate) use self::values::slot_at;
+use self::values::{TOO_LARGE_TO_MAKE, Values, can_be_made, slot};
+pub use self::values::{slot_bytes, slot_power};
 use crate::cpu::{CpuId, IndexKind, slots};
-use crate::{fence, section};
+use crate::fence;
 
 #[cfg(all(unix, not(miri)))]
 mod arena;
+mod error;
 #[cfg(not(all(unix, not(miri))))]
 mod heap;
+mod iter;
 #[cfg(all(unix, not(miri)))]
 mod spans;
+#[cfg(test)]
+mod tests;
 // Where the loader unloads, and there is asm.
 #[cfg(all(
     target_os = "linux",
@@ -36,13 +43,10 @@ mod spans;
     )
 ))]
 mod unload;
+mod values;
 // A model without unsafe code, which tells Miri nothing.
 #[cfg(all(test, not(miri)))]
 mod weak;
-#[cfg(all(unix, not(miri)))]
-use arena as memory;
-#[cfg(not(all(unix, not(miri))))]
-use heap as memory;
 
 /// A value for every CPU, for sections to update without locks or atomic instructions.
 ///
@@ -114,62 +118,6 @@ pub struct PerCpu<T, I = CpuId> {
     arena: usize,
     owns: PhantomData<T>,
     index: PhantomData<fn(I)>,
-}
-
-/// There is no memory for the slots of a [`PerCpu`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct AllocError {
-    bytes: usize,
-}
-
-impl AllocError {
-    /// The bytes that were asked for, of address space; `usize::MAX` if there can't be as many.
-    ///
-    /// Async-signal-safe.
-    #[must_use]
-    pub fn bytes(self) -> usize {
-        self.bytes
-    }
-}
-
-impl fmt::Display for AllocError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no memory for slots of {} bytes", self.bytes)
-    }
-}
-
-impl core::error::Error for AllocError {}
-
-/// Where the slots of each kind of index lie: [`IndexKind::ARENA`].
-static ARENAS: [memory::Arena; 2] = [const { memory::Arena::new() }; 2];
-
-/// The slot that this address lies in: its arena and index. `None` if it lies in none, or where
-/// nobody knows. Takes no lock, and may be asked in a handler.
-pub(crate) fn slot_at(address: usize) -> Option<(usize, usize)> {
-    ARENAS.iter().enumerate().find_map(|(arena, memory)| Some((arena, memory.index_of(address)?)))
-}
-
-/// The distance in bytes from one slot to the next.
-#[must_use]
-pub const fn slot_bytes<T>() -> usize {
-    memory::stride::<T>()
-}
-
-/// The same as a power of two, for windows: wherever there are any, the distance is one.
-#[must_use]
-pub const fn slot_power<T>() -> u32 {
-    assert!(slot_bytes::<T>().is_power_of_two());
-    slot_bytes::<T>().trailing_zeros()
-}
-
-/// Values of so many bytes are made of zeroes alone: others are made on the stack, and no thread
-/// has one for them, nor has every machine code for it.
-const TOO_LARGE_TO_MAKE: usize = 1 << 30;
-
-/// Refuses such values where they aren't of zeroes.
-#[track_caller]
-const fn can_be_made<T>() {
-    assert!(size_of::<T>() < TOO_LARGE_TO_MAKE, "values of 1 GiB and more are made of zeroes alone: `PerCpu::zeroed`");
 }
 
 // SAFETY: hands out `&T` to every thread, and drops, in the dropping thread, values that another
@@ -377,7 +325,7 @@ impl<T, I> PerCpu<T, I> {
     #[cold]
     #[inline(never)]
     fn first_use(&self) -> Result<NonNull<T>, AllocError> {
-        section::disarm_this_thread();
+        fence::disarm_this_thread();
         let values = match self.make {
             // What can't be made has no code for it.
             Some(make) if const { size_of::<T>() < TOO_LARGE_TO_MAKE } => Values::make(self.arena, make)?,
@@ -450,16 +398,6 @@ impl<T, I: IndexKind> Index<I> for PerCpu<T, I> {
     }
 }
 
-/// The slot of this index.
-///
-/// # Safety
-/// `first` is the slot 0, and the index is below [`slots`].
-#[inline(always)]
-unsafe fn slot<T>(first: NonNull<T>, index: usize) -> NonNull<T> {
-    // SAFETY: the caller's.
-    unsafe { first.byte_add(index * slot_bytes::<T>()) }
-}
-
 impl<T, I> Drop for PerCpu<T, I> {
     fn drop(&mut self) {
         if let Some(first) = NonNull::new(*self.first.get_mut()) {
@@ -483,317 +421,8 @@ impl<'a, T, I> IntoIterator for &'a PerCpu<T, I> {
     }
 }
 
-/// The slots of a [`PerCpu`]: see [`PerCpu::iter`].
-pub struct Slots<'a, T> {
-    first: NonNull<T>,
-    indices: core::ops::Range<usize>,
-    slots: PhantomData<&'a T>,
-}
-
-// SAFETY: as the references that it gives.
-unsafe impl<T: Sync> Send for Slots<'_, T> {}
-// SAFETY: as above.
-unsafe impl<T: Sync> Sync for Slots<'_, T> {}
-
-impl<T> Slots<'_, T> {
-    fn of(first: NonNull<T>) -> Self {
-        Self { first, indices: 0..slots(), slots: PhantomData }
-    }
-}
-
-// Not derived: that would ask for values that can be cloned.
-impl<T> Clone for Slots<'_, T> {
-    fn clone(&self) -> Self {
-        Self { indices: self.indices.clone(), ..*self }
-    }
-}
-
-impl<'a, T> Iterator for Slots<'a, T> {
-    type Item = &'a T;
-
-    fn next(&mut self) -> Option<&'a T> {
-        // SAFETY: the values live as long as the `PerCpu` is borrowed; the indices are those of
-        // slots.
-        self.indices.next().map(|index| unsafe { slot(self.first, index).as_ref() })
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.indices.size_hint()
-    }
-}
-
-impl<T> ExactSizeIterator for Slots<'_, T> {}
-
-impl<T: fmt::Debug> fmt::Debug for Slots<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.clone()).finish()
-    }
-}
-
-/// Memory for all slots, of which the first `made` hold a value. Drops them.
-struct Values<T> {
-    arena: usize,
-    first: NonNull<T>,
-    made: usize,
-}
-
-impl<T> Values<T> {
-    /// Memory of zeroes.
-    fn memory(arena: usize) -> Result<Self, AllocError> {
-        const { assert!(align_of::<T>() <= 4096, "a PerCpu holds no type aligned to more than a page") };
-        let first = ARENAS[arena].allocate(Layout::new::<T>())?.cast();
-        Ok(Self { arena, first, made: 0 })
-    }
-
-    /// # Safety
-    /// A `T` may consist of zeroes alone.
-    unsafe fn zeroed(arena: usize) -> Result<Self, AllocError> {
-        let mut values = Self::memory(arena)?;
-        values.made = slots();
-        Ok(values)
-    }
-
-    /// Values are made on the stack. Those of zeroes alone, which may be large, aren't, so this
-    /// mustn't become a part of a function that has the choice.
-    #[inline(never)]
-    fn make(arena: usize, mut make: impl FnMut(usize) -> T) -> Result<Self, AllocError> {
-        let mut values = Self::memory(arena)?;
-        while values.made < slots() {
-            let value = ManuallyDrop::new(make(values.made));
-            // SAFETY: a slot's memory, which is zero; the value is used no more. A panic in `make`
-            // drops those before.
-            unsafe { memory::put(slot(values.first, values.made), &raw const *value) };
-            values.made += 1;
-        }
-        Ok(values)
-    }
-
-    fn keep(self) -> NonNull<T> {
-        let first = self.first;
-        core::mem::forget(self);
-        first
-    }
-}
-
-impl<T> Drop for Values<T> {
-    /// If the drop of a value panics, the others are dropped on the way out, as of a slice.
-    fn drop(&mut self) {
-        let memory = Memory { arena: self.arena, first: self.first };
-        let mut rest = Rest(self.first, 0..self.made);
-        rest.drop_each();
-        drop(rest);
-        drop(memory);
-    }
-}
-
-/// Values that are to be dropped: those of these slots.
-struct Rest<T>(NonNull<T>, core::ops::Range<usize>);
-
-impl<T> Rest<T> {
-    fn drop_each(&mut self) {
-        for index in self.1.by_ref() {
-            // SAFETY: its maker's: the slot holds a value, and nobody else refers to it.
-            unsafe { slot(self.0, index).drop_in_place() };
-        }
-    }
-}
-
-impl<T> Drop for Rest<T> {
-    fn drop(&mut self) {
-        self.drop_each();
-    }
-}
-
-/// Memory that is to be given back.
-struct Memory<T> {
-    arena: usize,
-    first: NonNull<T>,
-}
-
-impl<T> Drop for Memory<T> {
-    fn drop(&mut self) {
-        // SAFETY: its maker's: it was allocated for a type of this layout, and is in use no more.
-        unsafe { memory::free(&ARENAS[self.arena], self.first.cast(), Layout::new::<T>()) };
-    }
-}
-
 const _: () = {
     // Windows find the two words there, whatever the type of the values.
     assert!(core::mem::offset_of!(PerCpu<u8>, first) == 0);
     assert!(core::mem::offset_of!(PerCpu<u8>, limit) == size_of::<usize>());
 };
-
-/// Of either memory.
-#[cfg(test)]
-mod tests {
-    extern crate std;
-
-    use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
-    use std::boxed::Box;
-    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-    use std::vec::Vec;
-
-    #[cfg(all(unix, not(miri)))]
-    use super::slot_at;
-    use super::{Opening, PerCpu, slot_bytes};
-    use crate::cpu::{CpuId, IndexKind, MmCid, slots};
-
-    #[repr(align(4096))]
-    struct Page(AtomicU8);
-
-    /// Values that may be zero lie apart, aligned, as zeroes, a slot's bytes from each other.
-    #[test]
-    fn values_of_every_size_lie_apart() {
-        fn lie_apart<T>() {
-            for _ in 0..2 {
-                // SAFETY: the types below may be zero.
-                let (one, other): (PerCpu<T>, PerCpu<T, MmCid>) = unsafe { (PerCpu::zeroed(), PerCpu::zeroed()) };
-                let mut places: Vec<usize> =
-                    one.iter().chain(&other).map(|value| core::ptr::from_ref(value).addr()).collect();
-                assert!(places[..slots()].windows(2).all(|pair| pair[1] - pair[0] == slot_bytes::<T>()));
-                places.sort_unstable();
-                assert!(places.iter().all(|place| place.is_multiple_of(align_of::<T>())));
-                assert!(places.windows(2).all(|pair| pair[0] / 64 < pair[1] / 64 || size_of::<T>() == 0));
-                assert!(places.windows(2).all(|pair| pair[0] + size_of::<T>() <= pair[1]));
-                for value in one.iter().chain(&other) {
-                    // SAFETY: the bytes of a value, which are all atomic.
-                    let bytes =
-                        unsafe { core::slice::from_raw_parts(core::ptr::from_ref(value).cast(), size_of::<T>()) };
-                    assert!(bytes.iter().all(|byte: &AtomicU8| byte.swap(1, Relaxed) == 0));
-                }
-            }
-        }
-        lie_apart::<()>();
-        lie_apart::<AtomicU8>();
-        lie_apart::<[AtomicU8; 24]>();
-        lie_apart::<[AtomicU8; 129]>();
-        lie_apart::<[AtomicU8; 1000]>();
-        lie_apart::<[Page; 0]>();
-    }
-
-    #[test]
-    fn values_aligned_to_a_page() {
-        let pages = PerCpu::<Page>::with(|index| Page(AtomicU8::new(index as u8)));
-        for (index, page) in pages.iter().enumerate() {
-            assert!(core::ptr::from_ref(page).addr().is_multiple_of(4096));
-            assert_eq!(page.0.load(Relaxed), index as u8);
-        }
-    }
-
-    /// Every byte of a slot is known as its index's, whatever its size; the bytes around all slots,
-    /// and those of slots that are gone, are nobody's.
-    #[cfg(all(unix, not(miri)))]
-    #[test]
-    fn addresses_tell_their_slots() {
-        fn tell<T>() {
-            // SAFETY: the types below may be zero.
-            let (one, other): (PerCpu<T>, PerCpu<T, MmCid>) = unsafe { (PerCpu::zeroed(), PerCpu::zeroed()) };
-            for (arena, slots) in [one.iter(), other.iter()].into_iter().enumerate() {
-                for (index, value) in slots.enumerate() {
-                    let first = core::ptr::from_ref(value).addr();
-                    let last = first + size_of::<T>() - 1;
-                    assert_eq!([first, last].map(slot_at), [Some((arena, index)); 2]);
-                }
-            }
-        }
-        tell::<u8>();
-        tell::<[u64; 64]>();
-        tell::<[u64; 65]>();
-        tell::<[u8; 64 << 10]>();
-        tell::<[u8; 100_000]>();
-        // SAFETY: bytes may be zero.
-        let large: PerCpu<[u8; 1 << 20]> = unsafe { PerCpu::zeroed() };
-        let first = core::ptr::from_ref(large.iter().next().unwrap()).addr();
-        assert_eq!(slot_at(first), Some((0, 0)));
-        drop(large);
-        assert_eq!(slot_at(first), None);
-        let local = 0_u64;
-        static SHARED: AtomicUsize = AtomicUsize::new(0);
-        assert_eq!([core::ptr::from_ref(&local).addr(), SHARED.as_ptr().addr(), 0, usize::MAX].map(slot_at), [None; 4]);
-    }
-
-    /// What was made before a panic is dropped, and only that.
-    #[test]
-    fn a_panic_drops_what_was_made() {
-        struct Noted<'n>(&'n AtomicUsize, #[allow(dead_code)] Box<u8>);
-        impl Drop for Noted<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_add(1, Relaxed);
-            }
-        }
-        for panics_at in 0..slots().min(4) {
-            let dropped = AtomicUsize::new(0);
-            let made = catch_unwind(AssertUnwindSafe(|| {
-                PerCpu::<Noted>::try_with(|index| {
-                    if index == panics_at {
-                        resume_unwind(Box::new(index));
-                    }
-                    Noted(&dropped, Box::new(0))
-                })
-                .map(drop)
-            }));
-            assert_eq!(made.unwrap_err().downcast_ref(), Some(&panics_at));
-            assert_eq!(dropped.into_inner(), panics_at);
-        }
-    }
-
-    /// Whoever opens slots, the first time or again, stores the limit behind a fence, ahead of
-    /// which the first slot was there. Without a fence windows can't use them.
-    #[test]
-    fn windows_find_the_first_slot_before_the_limit() {
-        let _restartable_or_not = crate::status();
-        let limit = CpuId::limit() * slot_bytes::<AtomicUsize>();
-        let found =
-            |slots: &PerCpu<AtomicUsize>| [!slots.first.load(Relaxed).is_null(), slots.limit.load(Relaxed) != 0];
-        let open = |slots: &PerCpu<AtomicUsize>, succeeds| {
-            let mut fences = 0;
-            let opening = slots.open_by(|| {
-                assert_eq!(found(slots), [true, false]);
-                fences += 1;
-                succeeds
-            });
-            (opening, fences)
-        };
-        let (slots, made) = (PerCpu::new(), PerCpu::with(|_| AtomicUsize::new(0)));
-        if limit == 0 {
-            // No window ever uses them.
-            assert_eq!([open(&slots, true), open(&slots, true)], [(Opening::Now, 0), (Opening::Before, 0)]);
-            return;
-        }
-        for slots in [&slots, &made] {
-            assert_eq!([open(slots, false), open(slots, false)], [(Opening::Refused, 1); 2]);
-            assert_eq!(found(slots), [true, false]);
-            assert_eq!([open(slots, true), open(slots, true)], [(Opening::Now, 1), (Opening::Before, 0)]);
-            assert_eq!(slots.limit.load(Relaxed), limit);
-        }
-    }
-
-    /// If the drop of one panics, the others are dropped all the same, and the memory is given back
-    /// (as Miri would say).
-    #[test]
-    fn a_drop_that_panics_leaves_out_no_other() {
-        struct Noted<'n>(&'n AtomicUsize, usize, #[allow(dead_code)] Box<u8>);
-        impl Drop for Noted<'_> {
-            fn drop(&mut self) {
-                if self.0.fetch_add(1, Relaxed) == 0 {
-                    resume_unwind(Box::new(self.1));
-                }
-            }
-        }
-        let dropped = AtomicUsize::new(0);
-        let values = PerCpu::<Noted>::with(|index| Noted(&dropped, index, Box::new(0)));
-        let panic = catch_unwind(AssertUnwindSafe(|| drop(values))).unwrap_err();
-        assert_eq!((panic.downcast_ref(), dropped.into_inner()), (Some(&0_usize), slots()));
-    }
-
-    /// Padding has no value, and isn't taken for one.
-    #[test]
-    fn values_with_padding() {
-        let pairs = PerCpu::<(u8, u64)>::with(|index| (index as u8, 7));
-        assert!(pairs.iter().copied().eq((0..slots()).map(|index| (index as u8, 7))));
-        let zeroes = PerCpu::<(u8, u64)>::new();
-        assert!(zeroes.made().is_none());
-        assert_eq!(zeroes[CpuId::new(0).unwrap()], (0, 0));
-        assert!(zeroes.iter().all(|pair| *pair == (0, 0)));
-    }
-}

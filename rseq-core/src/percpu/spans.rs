@@ -115,8 +115,6 @@ fn words<'a>(first: *mut Page) -> impl Iterator<Item = &'a AtomicUsize> {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
-
     use core::ptr::{NonNull, without_provenance_mut};
     use std::vec::Vec;
 

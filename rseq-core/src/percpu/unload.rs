@@ -2,8 +2,8 @@
 
 use core::arch::global_asm;
 
-use super::ARENAS;
-use super::memory::Arena;
+use super::arena::Arena;
+use super::values::ARENAS;
 use crate::sys;
 
 /// Behind all other destructors of the image, which may use slots: the array runs backwards.

@@ -5,9 +5,6 @@
 //! What stands for [`PerCpu::open`](super::PerCpu::open) here are its stores and its fence, in the
 //! order that `tests::windows_find_the_first_slot_before_the_limit` holds it to; for a window its
 //! loads, which the goldens show.
-
-extern crate std;
-
 use std::collections::HashSet;
 use std::vec::Vec;
 

@@ -19,12 +19,12 @@ mod lock;
 // The same on every machine, and slow on emulators.
 #[cfg(all(test, target_arch = "x86_64", not(miri)))]
 mod model;
-mod nesting;
+mod watch;
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use self::lock::Lock;
-use self::nesting::Watch;
+use self::watch::{Watch, spread};
 use crate::cpu;
 use crate::mode::{self, Mode, Reason};
 use crate::sys;
@@ -186,8 +186,6 @@ pub(crate) fn enter_shared() -> usize {
 
 fn enter_slot(slot: usize, this: usize) -> usize {
     Slot::of(slot).begin(this);
-    #[cfg(all(debug_assertions, not(feature = "audit")))]
-    crate::nesting::holds_slot();
     slot
 }
 
@@ -214,8 +212,6 @@ pub(crate) fn commit<R>(slot: usize, window: impl FnOnce() -> R) -> Option<R> {
 
 /// Ends the section that began last, which works on this slot.
 pub(crate) fn leave(slot: usize) {
-    #[cfg(all(debug_assertions, not(feature = "audit")))]
-    crate::nesting::gives_slot_back();
     Slot::of(slot).end();
 }
 
@@ -228,12 +224,6 @@ pub(crate) fn fence(slot: Option<usize>) {
         // Portable mode uses no such slot.
         Some(_) => {}
     }
-}
-
-/// Threads' ids are often addresses at regular distances: a multiplication by 2^64 / golden ratio
-/// spreads them over the upper bits.
-fn spread(thread: usize) -> usize {
-    (thread as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(32) as usize
 }
 
 /// Sees to it that a child of `fork` frees the slots that other threads held: they don't exist in
@@ -255,8 +245,6 @@ pub(crate) fn prepare_for_forks() {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
-
     use core::cell::UnsafeCell;
     use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
     use std::boxed::Box;

@@ -3,15 +3,15 @@
 use core::ffi::CStr;
 use core::ptr::NonNull;
 
-use super::{Errno, Rseq};
-use crate::abi::FLAG_UNREGISTER;
+use super::Errno;
+use crate::abi::{FLAG_UNREGISTER, Rseq};
 
 /// Address space counts as memory only where it is touched.
 pub(super) const RESERVED: libc::c_int = libc::MAP_NORESERVE;
 
 /// Does it with the calling thread's `errno` as it was at the end: a handler may have interrupted
 /// somebody who is about to look at it.
-pub(super) fn keeping_errno<R>(work: impl FnOnce() -> R) -> R {
+fn keeping_errno<R>(work: impl FnOnce() -> R) -> R {
     // SAFETY: has no precondition.
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: points to the calling thread's errno, as it does below.
@@ -298,9 +298,9 @@ impl<'s> Search<'s> {
     }
 }
 
-/// More CPU ids than these the kernel can't report.
-pub(super) fn counted_cpus() -> u32 {
-    listed_cpus().or_else(cpus_of_masks).unwrap_or(1)
+/// One more than the highest CPU id that the kernel can report; at least 1.
+pub(crate) fn possible_cpus() -> u32 {
+    keeping_errno(|| listed_cpus().or_else(cpus_of_masks)).unwrap_or(1)
 }
 
 /// One more than the highest possible CPU id, as the kernel lists them.

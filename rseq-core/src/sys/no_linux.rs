@@ -1,6 +1,7 @@
 //! What only Linux has, where there is no Linux (or Miri stands in for it).
 
-use super::{Errno, Rseq};
+use super::Errno;
+use crate::abi::Rseq;
 
 pub(crate) const NO_SUCH_CALL: Errno = 38;
 pub(crate) const INVALID: Errno = 22;
@@ -37,11 +38,6 @@ pub(crate) fn auxiliary(_entry: u32) -> usize {
     0
 }
 
-/// Sections are Rust here; there is nothing to keep.
-pub(super) fn keeping_errno<R>(work: impl FnOnce() -> R) -> R {
-    work()
-}
-
 /// Whatever it says, sections are portable here.
 #[cfg(all(unix, not(miri)))]
 pub(crate) fn environment_says(_name: &core::ffi::CStr, _value: &core::ffi::CStr) -> bool {
@@ -74,10 +70,6 @@ pub(super) fn lock_what_is_touched(_memory: core::ptr::NonNull<u8>, _length: usi
 /// Nothing to refuse.
 #[cfg(all(unix, not(miri)))]
 pub(super) fn refuse_huge_pages(_memory: core::ptr::NonNull<u8>, _length: usize) {}
-
-pub(super) fn counted_cpus() -> u32 {
-    super::configured_cpus()
-}
 
 /// Unknown.
 #[cfg(all(unix, not(miri)))]

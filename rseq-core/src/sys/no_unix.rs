@@ -2,7 +2,6 @@
 
 use core::ffi::{CStr, c_void};
 use core::ptr::null;
-use core::time::Duration;
 
 use super::{Errno, NO_SUCH_CALL};
 
@@ -33,7 +32,7 @@ pub(crate) fn environment_says(_name: &CStr, _value: &CStr) -> bool {
 }
 
 /// As many slots as threads are likely to run at once.
-pub(super) fn configured_cpus() -> u32 {
+pub(crate) fn possible_cpus() -> u32 {
     16
 }
 
@@ -74,7 +73,7 @@ pub(crate) fn yield_now() {
     core::hint::spin_loop();
 }
 
-pub(super) fn sleep(_time: Duration) {
+pub(crate) fn wait(_round: u32) {
     core::hint::spin_loop();
 }
 

@@ -2,11 +2,11 @@
 
 use core::ffi::{CStr, c_char, c_void};
 use core::mem::MaybeUninit;
-use core::ptr::{NonNull, null_mut};
+use core::ptr::null_mut;
 use core::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
 use core::time::Duration;
 
-use super::{Errno, RESERVED, executable_base, lock_what_is_touched, refuse_huge_pages, roots, unmap};
+use super::{Errno, executable_base};
 
 /// The address of a dynamic symbol of the whole program, null if there is none.
 pub(crate) fn symbol(name: &CStr) -> *const c_void {
@@ -79,7 +79,7 @@ pub(crate) fn keep_loaded(address: *const c_void) -> Result<(), Errno> {
 
 /// The number of CPUs that the C library knows of; at least 1.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn configured_cpus() -> u32 {
+pub(crate) fn possible_cpus() -> u32 {
     // SAFETY: has no precondition.
     unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) }.clamp(1, (1 << 16) - 2) as u32
 }
@@ -122,8 +122,18 @@ pub(crate) fn yield_now() {
     unsafe { libc::sched_yield() };
 }
 
+/// Waits in round `round` of a loop: first busily, then by giving the processor away, then asleep,
+/// so that a thread of any priority lets the one that it waits for run.
+pub(crate) fn wait(round: u32) {
+    match round {
+        0..64 => core::hint::spin_loop(),
+        64..128 => yield_now(),
+        _ => sleep(Duration::from_micros(50)),
+    }
+}
+
 /// Sleeps for less than a second, or until a signal comes.
-pub(super) fn sleep(time: Duration) {
+fn sleep(time: Duration) {
     let time = libc::timespec { tv_sec: 0, tv_nsec: time.subsec_nanos() as _ };
     // SAFETY: reads one structure, writes nothing.
     unsafe { libc::nanosleep(&time, null_mut()) };
@@ -170,43 +180,8 @@ pub(crate) fn at_fork_in_child(handler: unsafe extern "C" fn()) {
     unsafe { libc::pthread_atfork(None, None, Some(handler)) };
 }
 
-/// Address space, of zeroes, which has memory behind it only where it is touched; `None` if the
-/// system refuses. It isn't from an allocator, which may be the caller.
-pub(crate) fn reserve(length: usize) -> Option<NonNull<u8>> {
-    let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | RESERVED;
-    // As long as nobody can access it, no page of it is made for being locked.
-    // SAFETY: new memory wherever the kernel likes.
-    let memory = unsafe { libc::mmap(null_mut(), length, libc::PROT_NONE, kind, -1, 0) };
-    let memory = NonNull::new(memory.cast::<u8>()).filter(|_| memory != libc::MAP_FAILED)?;
-    lock_what_is_touched(memory, length);
-    refuse_huge_pages(memory, length);
-    // SAFETY: mapped above, and nobody else knows of it.
-    unsafe {
-        if libc::mprotect(memory.as_ptr().cast(), length, libc::PROT_READ | libc::PROT_WRITE) != 0 {
-            unmap(memory, length);
-            return None;
-        }
-    }
-    roots::add(memory, length);
-    Some(memory)
-}
-
-/// Gives address space back.
-///
-/// # Safety
-/// It is [`reserve`]'s, of the same length, and in use no more.
-pub(crate) unsafe fn unreserve(memory: NonNull<u8>, length: usize) {
-    // SAFETY: the caller's.
-    unsafe {
-        roots::remove(memory, length);
-        unmap(memory, length);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    extern crate std;
-
     use core::mem::zeroed;
     use core::ptr::null;
     use std::boxed::Box;

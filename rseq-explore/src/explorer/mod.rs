@@ -1,5 +1,6 @@
 //! Interrupts a section at every instruction.
 
+mod plan;
 mod report;
 // Not by `cfg_select!`, into which rustfmt doesn't look for modules.
 #[cfg(all(target_os = "linux", target_arch = "x86_64", target_pointer_width = "64"))]
@@ -9,6 +10,8 @@ use std::sync::{Mutex, PoisonError};
 
 use rseq::Mode;
 
+pub use self::plan::{Event, Ran, Run};
+use self::plan::{Plan, Work};
 pub use self::report::{Failure, Phase, Report};
 
 /// Interrupts a section at each of its instructions and panics if that goes wrong anywhere.
@@ -42,77 +45,6 @@ pub fn explore<R: Send + Sync, Q: Send + Sync>(
     Explorer::new(&section, &conflict, &check).run()
 }
 
-/// Something that comes in between two instructions of a section.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Event {
-    /// The thread loses its CPU to another one, which runs the conflicting operation there to its
-    /// end.
-    Preemption,
-    /// The thread goes on on another CPU, and the conflicting operation runs on the one that it
-    /// left.
-    Migration,
-    /// A signal, whose handler runs the same section.
-    Signal,
-    /// A signal, whose handler runs the conflicting operation.
-    SignalOfConflict,
-    /// A [fence](rseq::fence::cpu), made from another CPU.
-    Fence,
-}
-
-impl Event {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Preemption, Self::Migration, Self::Signal, Self::SignalOfConflict, Self::Fence];
-}
-
-/// An operation that has run, or a section that has.
-#[derive(Debug)]
-pub struct Run<'r, T> {
-    /// What it returned.
-    pub value: &'r T,
-    /// The CPU that it ran on, for a section the one that it committed on.
-    pub cpu: usize,
-}
-
-// Not derived: that would ask for values that can be copied.
-impl<T> Clone for Run<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<T> Copy for Run<'_, T> {}
-
-/// What has run so far. An attempt that was aborted hasn't.
-#[derive(Debug)]
-pub struct Ran<'r, R, Q> {
-    /// The section, in the thread that is explored or in a handler.
-    pub sections: Vec<Run<'r, R>>,
-    /// The conflicting operation.
-    pub conflicts: Vec<Run<'r, Q>>,
-}
-
-impl<R, Q> Ran<'_, R, Q> {
-    /// How many of both.
-    #[must_use]
-    pub fn total(&self) -> usize {
-        self.sections.len() + self.conflicts.len()
-    }
-
-    /// How many of both on this CPU.
-    #[must_use]
-    pub fn on(&self, cpu: usize) -> usize {
-        let sections = self.sections.iter().filter(|run| run.cpu == cpu).count();
-        sections + self.conflicts.iter().filter(|run| run.cpu == cpu).count()
-    }
-}
-
-/// What children are to do.
-struct Work<'w, R, Q> {
-    section: &'w (dyn Fn() -> R + Sync),
-    conflict: &'w (dyn Fn() -> Q + Sync),
-    check: &'w (dyn Fn(&Ran<'_, R, Q>) + Sync),
-    setup: &'w (dyn Fn() + Sync),
-}
-
 /// An exploration: one section, interrupted at every instruction in every way.
 ///
 /// 1. The instructions are found by running the section under `ptrace(2)`: from the one that arms
@@ -124,17 +56,20 @@ struct Work<'w, R, Q> {
 ///    then: of those the model knows more.)
 /// 3. For each instruction and each [`Event`] a child is forked, stopped there for the first time
 ///    that it comes by, and the event happens.
-///    - Before the commit the explorer demands that nothing was published: `check` must hold with the section not counted. In the window the next
-///      instruction must be the abort handler's; in `prepare` the attempt must end without a commit.
-///    - Behind the commit, that it isn't repeated: `check` must hold in the end with the section counted once.
-///    - At every stop the descriptor in force must be one that the kernel accepts and cover one window, whole; at the end there must be none.
+///    - Before the commit the explorer demands that nothing was published: `check` must hold with
+///      the section not counted. In the window the next instruction must be the abort handler's; in
+///      `prepare` the attempt must end without a commit.
+///    - Behind the commit, that it isn't repeated: `check` must hold in the end with the section
+///      counted once.
+///    - At every stop the descriptor in force must be one that the kernel accepts and cover one
+///      window, whole; at the end there must be none.
 /// 4. A [`Report`] says what was covered.
 ///
 /// The closures run in a copy of the process that has just the calling thread: they must not wait
 /// for others, nor start any (the standard library takes a lock for that, which another thread may
 /// have held). Each child begins with the memory as it is now, with `setup`, and with one run of
 /// the section that nothing interrupts, because the first use of slots makes a section start again.
-/// What a child changes is gone with it.
+/// The changes that a child makes are gone with it.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -176,7 +111,8 @@ struct Work<'w, R, Q> {
 ///     }
 /// }
 ///
-/// // Each child begins with three items on each CPU, of which nothing is lost while one pops and others push.
+/// // Each child begins with three items on each CPU, of which nothing is lost while one pops and
+/// // others push.
 /// let cpus = AtomicUsize::new(0);
 /// let fill = || {
 ///     cpus.fetch_add(1, Relaxed);
@@ -195,10 +131,7 @@ struct Work<'w, R, Q> {
 /// On x86-64 Linux, if sections are restartable there and a process may trace its children.
 /// Elsewhere it does nothing, and its report says why.
 pub struct Explorer<'w, R, Q> {
-    work: Work<'w, R, Q>,
-    events: Vec<Event>,
-    name: String,
-    to_the_end: bool,
+    plan: Plan<'w, R, Q>,
 }
 
 impl<'w, R: Send + Sync, Q: Send + Sync> Explorer<'w, R, Q> {
@@ -209,35 +142,35 @@ impl<'w, R: Send + Sync, Q: Send + Sync> Explorer<'w, R, Q> {
         check: &'w (dyn Fn(&Ran<'_, R, Q>) + Sync),
     ) -> Self {
         let work = Work { section, conflict, check, setup: &|| {} };
-        Self { work, events: Event::ALL.to_vec(), name: String::new(), to_the_end: true }
+        Self { plan: Plan { work, events: Event::ALL.to_vec(), name: String::new(), to_the_end: true } }
     }
 
     /// Runs first in every child, once on each CPU that the section may use: it can fill their
     /// slots.
     #[must_use]
     pub fn setup(mut self, setup: &'w (dyn Fn() + Sync)) -> Self {
-        self.work.setup = setup;
+        self.plan.work.setup = setup;
         self
     }
 
-    /// What the report calls the section.
+    /// The section's name in the report.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
+        self.plan.name = name.into();
         self
     }
 
     /// Only these events.
     #[must_use]
     pub fn events(mut self, events: &[Event]) -> Self {
-        self.events = events.to_vec();
+        self.plan.events = events.to_vec();
         self
     }
 
     /// Stops at the first case that goes wrong: for negative controls.
     #[must_use]
     pub fn until_failure(mut self) -> Self {
-        self.to_the_end = false;
+        self.plan.to_the_end = false;
         self
     }
 
@@ -258,13 +191,13 @@ impl<'w, R: Send + Sync, Q: Send + Sync> Explorer<'w, R, Q> {
     pub fn try_run(self) -> Report {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut report = Report::new(&self.name);
+        let mut report = Report::new(&self.plan.name);
         if let Mode::Portable(reason) = rseq::status().mode() {
             report.skip(format!("sections aren't restartable here: {reason}"));
             return report;
         }
         cfg_select! {
-            all(target_os = "linux", target_arch = "x86_64", target_pointer_width = "64") => trace::explore(&self, &mut report),
+            all(target_os = "linux", target_arch = "x86_64", target_pointer_width = "64") => trace::explore(&self.plan, &mut report),
             _ => report.skip("the explorer doesn't know this system or architecture".into()),
         }
         report

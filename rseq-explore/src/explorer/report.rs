@@ -1,9 +1,9 @@
-//! What was covered, and what went wrong.
+//! The report: what was covered, and what went wrong.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::Event;
+use super::plan::Event;
 
 /// How far a section is that is about to execute an instruction.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -20,26 +20,26 @@ pub enum Phase {
     Disarmed,
 }
 
-/// What came of it.
+/// The outcome of an event.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Passed,
     /// The section didn't come by.
     NotReached,
-    /// What went wrong.
+    /// The mistake.
     Failed(String),
 }
 
 /// Where something went wrong, and what.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// What came in between; `None` if it was wrong without that.
+    /// The event that came in between; `None` if it was wrong without that.
     pub event: Option<Event>,
     /// How far the section was.
     pub phase: Option<Phase>,
     /// The instruction that it was about to execute, for people.
     pub instruction: String,
-    /// What went wrong, in words.
+    /// The mistake, in words.
     pub what: String,
 }
 
@@ -66,7 +66,7 @@ struct Count {
     not_reached: usize,
 }
 
-/// What an exploration covered, and what went wrong.
+/// The points that an exploration covered, and what went wrong.
 ///
 /// Its `Display` is a table of the phases and events, with the number of instructions that were
 /// explored; the alternate form (`{:#}`) lists the instructions too.
@@ -107,7 +107,7 @@ impl Report {
         self.failures.push(failure);
     }
 
-    /// What came of an event at the point of this number.
+    /// Adds the outcome of an event at the point of this number.
     pub(super) fn add(&mut self, point: usize, event: Event, outcome: Outcome) {
         let (phase, instruction) = &self.points[point];
         let count = self.counts.entry((*phase, event)).or_default();
@@ -122,7 +122,7 @@ impl Report {
         }
     }
 
-    /// What went wrong.
+    /// The mistakes.
     #[must_use]
     pub fn failures(&self) -> &[Failure] {
         &self.failures

@@ -7,7 +7,7 @@ use std::ptr;
 pub struct Code {
     /// Where the section stands in the source.
     pub section: &'static str,
-    /// What the steps do, in the order in which a thread goes through them.
+    /// The steps, in the order in which a thread goes through them.
     pub steps: &'static [CodeStep],
     /// The first step of the window.
     pub start: usize,
@@ -18,7 +18,7 @@ pub struct Code {
 /// A step of a section.
 #[derive(Debug)]
 pub struct CodeStep {
-    /// What it does.
+    /// Its text.
     pub text: &'static str,
     /// How many half statements of `critical` and `commit` are done before it.
     pub progress: usize,
@@ -36,13 +36,13 @@ impl Address {
         &self.code.steps[self.step]
     }
 
-    /// Whether it is in the window of this section.
+    /// True if it is in the window of this section.
     pub(super) fn is_in(self, window: &'static Code) -> bool {
         ptr::eq(self.code, window) && (window.start..window.post).contains(&self.step)
     }
 }
 
-/// What a section does outside of the code that the macro writes for it.
+/// A section's steps outside of the code that the macro writes for it.
 macro_rules! own_code {
     ($($name:ident: $text:literal;)*) => {$(
         pub(super) static $name: Code =

@@ -1,15 +1,18 @@
-//! What the kernel does with the threads of a model, by the rules of `docs/soundness.md`: an event
+//! The kernel, as it treats the threads of a model by the rules of `docs/soundness.md`: an event
 //! with the thread inside the window that is in force leads to the abort handler; outside of it, it
 //! takes the descriptor out of force.
 //!
 //! It also checks what a user of the protocol may rely on. Each of these rules has a mutant that
-//! breaks it, see `tests/model.rs`.
+//! breaks it, see `tests/protocol/model`.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
 use super::code::{Address, Code};
+
+/// How many CPUs the machine has.
+pub const CPUS: usize = 2;
 
 /// A thread of the model.
 #[derive(Debug)]
@@ -28,7 +31,7 @@ pub struct Thread {
     pub(super) attempt: Cell<Attempt>,
     /// How often something interrupted it.
     interruptions: Cell<u64>,
-    /// What all threads have committed.
+    /// The commits of all threads.
     commits: Commits,
     /// How many attempts it made.
     pub(super) attempts: Cell<usize>,
@@ -36,7 +39,7 @@ pub struct Thread {
     broken: Cell<Option<Broken>>,
 }
 
-/// What a thread shares with the kernel.
+/// The words that a thread shares with the kernel.
 #[derive(Debug, Default)]
 pub(super) struct Area {
     pub(super) in_force: Cell<Option<Descriptor>>,
@@ -44,7 +47,7 @@ pub(super) struct Area {
     pub(super) cid: Cell<usize>,
 }
 
-/// What `rseq_cs` may point to.
+/// The descriptor that `rseq_cs` may point to.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Descriptor {
     /// The thread's own, which covers what it published.
@@ -138,7 +141,7 @@ impl Thread {
         !self.aborted.take()
     }
 
-    /// What is in force covers this window.
+    /// The window that the descriptor in force covers.
     fn window_in_force(&self) -> Option<&'static Code> {
         match self.area.in_force.get()? {
             Descriptor::OfThread => self.published.get(),
@@ -146,7 +149,7 @@ impl Thread {
         }
     }
 
-    /// Whether an event would make a difference.
+    /// True if an event would make a difference.
     pub(super) fn is_armed(&self) -> bool {
         self.area.in_force.get().is_some()
     }

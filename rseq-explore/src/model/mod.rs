@@ -41,11 +41,13 @@
 //! ```
 
 mod code;
+mod event;
+#[doc(hidden)]
+pub mod expansion;
 mod kernel;
+mod path;
 mod running;
 mod schedule;
-mod section;
-mod window;
 mod world;
 
 use std::cell::RefCell;
@@ -55,14 +57,13 @@ use std::rc::Rc;
 pub use rseq::{CpuId, MmCid};
 
 use self::code::Address;
-pub use self::kernel::Broken;
+pub use self::event::Wrong;
+#[doc(hidden)]
+pub use self::expansion as __private;
+pub use self::kernel::{Broken, CPUS};
 use self::kernel::{Commits, Thread};
+pub use self::path::Bounds;
 use self::running::{Events, Running};
-use self::schedule::{Path, Stacks};
-pub use self::world::Wrong;
-
-/// How many CPUs the machine has.
-pub const CPUS: usize = 2;
 
 /// A section as `rseq::rseq!` has it, for a [`Model`] to interrupt. Outside of one it runs as if
 /// alone on CPU 0.
@@ -85,37 +86,7 @@ macro_rules! model {
     };
 }
 
-/// What expansions use: that of `rseq`, with the model's sections and windows in the place of the
-/// machine's.
-#[doc(hidden)]
-pub mod __private {
-    pub use rseq::__private::*;
-
-    pub use super::code::{Code, CodeStep};
-    pub use super::section::area_for_windows as area_for_attempts;
-    pub use super::section::{Prepared, Section, area_for_windows, passes, window_aborted, window_repeated};
-    pub use super::window::{ModelWindow, compare, compute, element_address};
-}
-
-/// How far the model goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Bounds {
-    /// How many events a schedule has at most.
-    pub events: usize,
-    /// Whether the model checks its own rules (see [`Broken`]), or leaves it to the check to notice
-    /// what follows from breaking them.
-    pub rules: bool,
-}
-
-impl Bounds {
-    /// So many events at most, and all rules.
-    #[must_use]
-    pub const fn events(events: usize) -> Self {
-        Self { events, rules: true }
-    }
-}
-
-/// What came to its end in a run.
+/// The threads and handlers that came to their ends in a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Done {
     /// Threads.
@@ -132,7 +103,7 @@ impl Done {
     }
 }
 
-/// What was run.
+/// The schedules that were run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Report {
     /// How many schedules.
@@ -150,7 +121,7 @@ impl fmt::Display for Report {
 /// A schedule by which something goes wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
-    /// What goes wrong.
+    /// The mistake.
     pub wrong: Wrong,
     /// The steps up to there, and what happened in front of them.
     pub steps: Vec<String>,
@@ -200,53 +171,23 @@ impl<S: 'static> Model<S> {
         self
     }
 
-    /// What the handler of a signal does, which may come to every thread at every step.
+    /// Adds a signal's handler, which may come to every thread at every step.
     #[must_use]
     pub fn handler(mut self, handler: impl Fn(&S) + 'static) -> Self {
         self.handler = Some(Rc::new(handler));
         self
     }
 
-    /// What must hold in the end: else it panics.
+    /// Adds a check of the end, which panics unless all is as it must be.
     #[must_use]
     pub fn check(mut self, check: impl Fn(&S, Done) + 'static) -> Self {
         self.check = Box::new(check);
         self
     }
-
-    /// Runs every schedule within the bounds.
-    ///
-    /// # Errors
-    /// The first schedule by which something goes wrong.
-    ///
-    /// # Panics
-    /// If the sections don't do the same each time.
-    pub fn search(&self, bounds: Bounds) -> Result<Report, Box<Failure>> {
-        let (mut report, mut stacks) = (Report { schedules: 0, steps: 0 }, Stacks::default());
-        let mut path = Some(Path::default());
-        while let Some(next) = path {
-            let run = schedule::run(self, bounds, next, &mut stacks);
-            report.schedules += 1;
-            report.steps = report.steps.max(run.steps);
-            if let Some((wrong, steps)) = run.wrong {
-                return Err(Box::new(Failure { wrong, steps, schedule: report.schedules }));
-            }
-            path = run.path.next();
-        }
-        Ok(report)
-    }
-
-    /// Runs every schedule within the bounds: nothing may go wrong.
-    ///
-    /// # Panics
-    /// If something does; the message lists the schedule.
-    pub fn explore(&self, bounds: Bounds) -> Report {
-        self.search(bounds).unwrap_or_else(|failure| panic!("{failure}"))
-    }
 }
 
-/// What `rseq::fence::all()` is to the machine's sections: when it returns, no section of the
-/// model's other threads that began before can still commit.
+/// A fence, which is to the model what `rseq::fence::all()` is to the machine's sections: when it
+/// returns, no section of the model's other threads that began before can still commit.
 pub fn fence() {
     running::fence();
 }
@@ -256,12 +197,12 @@ pub fn fence() {
 pub struct Place {
     /// How many attempts there were before this one.
     pub attempt: usize,
-    /// What the step does.
+    /// The step's text.
     pub step: &'static str,
     /// How much of `critical` and `commit` is done, in half statements: the number is odd in the
     /// middle of a `copy`.
     pub progress: usize,
-    /// Whether a descriptor is in force. If so, and unless the section has committed, an
+    /// True if a descriptor is in force. If so, and unless the section has committed, an
     /// interruption aborts it.
     pub armed: bool,
 }
@@ -298,7 +239,7 @@ pub fn alone<R>(interrupts: impl FnMut(Place) -> bool + 'static, body: impl FnOn
     result
 }
 
-/// What happens to a thread that is alone.
+/// The fate of a thread that is alone.
 struct Alone(RefCell<Box<dyn FnMut(Place) -> bool>>);
 
 impl Events for Alone {

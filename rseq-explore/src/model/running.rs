@@ -21,7 +21,10 @@ pub(super) struct Running {
 }
 
 thread_local! {
-    static RUNNING: RefCell<Running> = RefCell::new(Running { thread: Rc::new(Thread::new(0, Commits::default())), events: None });
+    static RUNNING: RefCell<Running> = {
+        let thread = Rc::new(Thread::new(0, Commits::default()));
+        RefCell::new(Running { thread, events: None })
+    };
 }
 
 /// The thread that runs.

@@ -12,62 +12,68 @@ use std::rc::Rc;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult};
 
+use super::event::{Passed, Wrong};
+use super::kernel::CPUS;
+use super::path::{Bounds, Path};
 use super::running::{self, Running};
-use super::world::{Passed, World, Wrong};
-use super::{Body, Bounds, CPUS, Done, Model};
+use super::world::World;
+use super::{Body, Done, Failure, Model, Report};
 
-/// The choices of a run: each with the number of those that there were.
-#[derive(Default)]
-pub(super) struct Path {
-    choices: Vec<(usize, usize)>,
-    made: usize,
-}
-
-impl Path {
-    /// The choice among so many.
-    pub(super) fn choose(&mut self, of: usize) -> usize {
-        if of == 1 {
-            return 0;
-        }
-        if self.made == self.choices.len() {
-            self.choices.push((0, of));
-        }
-        let (choice, before) = self.choices[self.made];
-        assert_eq!(of, before, "the sections do the same each time: what `setup` makes, and no other memory, decides");
-        self.made += 1;
-        choice
-    }
-
-    /// On to the next run. `None` if that was the last.
-    pub(super) fn next(mut self) -> Option<Self> {
-        while let Some((choice, of)) = self.choices.pop() {
-            if choice + 1 < of {
-                self.choices.push((choice + 1, of));
-                return Some(Self { choices: self.choices, made: 0 });
+impl<S: 'static> Model<S> {
+    /// Runs every schedule within the bounds.
+    ///
+    /// # Errors
+    /// The first schedule by which something goes wrong.
+    ///
+    /// # Panics
+    /// If the sections don't do the same each time.
+    pub fn search(&self, bounds: Bounds) -> Result<Report, Box<Failure>> {
+        let (mut report, mut stacks) = (Report { schedules: 0, steps: 0 }, Stacks::default());
+        let mut path = Some(Path::default());
+        while let Some(next) = path {
+            let run = run(self, bounds, next, &mut stacks);
+            report.schedules += 1;
+            report.steps = report.steps.max(run.steps);
+            if let Some((wrong, steps)) = run.wrong {
+                return Err(Box::new(Failure { wrong, steps, schedule: report.schedules }));
             }
+            path = run.path.next();
         }
-        None
+        Ok(report)
+    }
+
+    /// Runs every schedule within the bounds: nothing may go wrong.
+    ///
+    /// # Panics
+    /// If something does; the message lists the schedule.
+    pub fn explore(&self, bounds: Bounds) -> Report {
+        self.search(bounds).unwrap_or_else(|failure| panic!("{failure}"))
     }
 }
 
-/// What the model gives to a thread's coroutine: nothing but the word to go on.
+/// A thread's coroutine, to which the model gives nothing but the word to go on.
 type Fiber = Coroutine<(), (), ()>;
 
-/// What came of a run.
-pub(super) struct Run {
-    pub(super) path: Path,
-    pub(super) steps: usize,
-    pub(super) wrong: Option<(Wrong, Vec<String>)>,
+/// The outcome of a run.
+struct Run {
+    path: Path,
+    steps: usize,
+    wrong: Option<(Wrong, Vec<String>)>,
 }
 
 /// Stacks of threads that have ended, for the next ones.
 #[derive(Default)]
-pub(super) struct Stacks(Vec<DefaultStack>);
+struct Stacks(Vec<DefaultStack>);
 
 /// Runs the model once.
-pub(super) fn run<S: 'static>(model: &Model<S>, bounds: Bounds, path: Path, stacks: &mut Stacks) -> Run {
+fn run<S: 'static>(model: &Model<S>, bounds: Bounds, path: Path, stacks: &mut Stacks) -> Run {
     let state = Rc::new((model.setup)());
-    let world = Rc::new(World::new(model, &state, bounds, path));
+    let cpus: Vec<usize> = model.threads.iter().map(|(cpu, _)| *cpu).collect();
+    let handler = model.handler.clone().map(|handler| {
+        let state = state.clone();
+        Box::new(move || handler(&state)) as Box<dyn Fn()>
+    });
+    let world = Rc::new(World::new(&cpus, handler, bounds, path));
     let fibers = fibers(model, &state, &world, stacks);
     let threads = running::aside(|| go(&world, fibers, stacks));
     if !world.has_failed() {

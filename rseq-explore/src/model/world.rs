@@ -2,84 +2,19 @@
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
-use std::fmt;
 use std::ptr;
 use std::rc::Rc;
 
 use corosensei::Yielder;
 
 use super::code::Address;
-use super::kernel::{Broken, Commits, Thread};
+use super::event::{Event, Passed, Wrong};
+use super::kernel::{CPUS, Commits, Thread};
+use super::path::{Bounds, Path};
 use super::running::Events;
-use super::schedule::Path;
-use super::{Bounds, CPUS, Model};
 
 /// A run with more steps doesn't end.
 const MOST_STEPS: usize = 10_000;
-
-/// What may happen to a thread in front of a step.
-#[derive(Clone, Copy, Debug)]
-enum Event {
-    /// Another thread of its CPU takes its place.
-    Preempted(usize),
-    /// It is moved to another CPU, where it takes the place of the thread that runs there.
-    Moved(usize),
-    /// A signal comes, whose handler runs to its end.
-    Signalled,
-    /// A fence, or any interruption that leaves everything else as it was.
-    Fenced,
-    /// Nothing, but the thread on another CPU comes first.
-    Overtaken(usize),
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Preempted(by) => write!(f, "preempted by thread {by}"),
-            Self::Moved(cpu) => write!(f, "moved to CPU {cpu}"),
-            Self::Signalled => f.write_str("signalled"),
-            Self::Fenced => f.write_str("fenced"),
-            Self::Overtaken(cpu) => write!(f, "overtaken by CPU {cpu}"),
-        }
-    }
-}
-
-/// A step that a thread came to, and what happened there.
-pub(super) struct Passed {
-    thread: usize,
-    at: Address,
-    event: Option<Event>,
-    in_handler: bool,
-}
-
-impl fmt::Display for Passed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let handler = if self.in_handler { ", handler" } else { "" };
-        write!(f, "thread {}{handler}: {}", self.thread, self.at.step().text)?;
-        self.event.map_or(Ok(()), |event| write!(f, "   <-- {event}"))
-    }
-}
-
-/// What was wrong with a run.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Wrong {
-    /// A rule of the protocol was broken.
-    Rule(Broken),
-    /// A thread, a handler or the check panicked, with this message.
-    Panicked(String),
-    /// It had more steps than any run that ends.
-    Endless,
-}
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rule(rule) => rule.fmt(f),
-            Self::Panicked(message) => f.write_str(message),
-            Self::Endless => f.write_str("the threads don't come to an end"),
-        }
-    }
-}
 
 /// A CPU of the model.
 #[derive(Default)]
@@ -106,12 +41,9 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new<S: 'static>(model: &Model<S>, state: &Rc<S>, bounds: Bounds, path: Path) -> Self {
-        let count = model.threads.len();
-        let handler = model.handler.clone().map(|handler| {
-            let state = state.clone();
-            Box::new(move || handler(&state)) as Box<dyn Fn()>
-        });
+    /// Threads that wait for these CPUs, and the handler of signals.
+    pub(super) fn new(cpus: &[usize], handler: Option<Box<dyn Fn()>>, bounds: Bounds, path: Path) -> Self {
+        let count = cpus.len();
         let commits = Commits::default();
         let world = Self {
             threads: (0..count).map(|number| Rc::new(Thread::new(number, commits.clone()))).collect(),
@@ -127,7 +59,7 @@ impl World {
             wrong: RefCell::new(None),
             rules: bounds.rules,
         };
-        for (number, (cpu, _)) in model.threads.iter().enumerate() {
+        for (number, cpu) in cpus.iter().enumerate() {
             world.cpus.borrow_mut()[*cpu].waiting.push_back(number);
         }
         world
@@ -137,7 +69,7 @@ impl World {
         self.path.borrow_mut().choose(of)
     }
 
-    /// What may happen to a thread that runs.
+    /// The events that may happen to a thread that runs.
     fn events(&self, thread: &Thread) -> Vec<Event> {
         let (number, here) = (thread.number, thread.area.cpu.get());
         let cpus = self.cpus.borrow();
@@ -274,7 +206,7 @@ impl World {
         Ref::map(self.passed.borrow(), Vec::as_slice)
     }
 
-    /// What is wrong, if anything.
+    /// The mistake, if there is one.
     pub(super) fn wrong(&self) -> Option<Wrong> {
         self.wrong.borrow().clone()
     }
@@ -323,7 +255,7 @@ impl World {
 
 impl Events for World {
     fn in_front_of(&self, thread: &Thread, at: Address) {
-        // What runs while a thread unwinds is left alone: it can't be suspended.
+        // A thread that unwinds is left alone: it can't be suspended.
         if std::thread::panicking() || self.has_failed() {
             return;
         }

@@ -2,11 +2,23 @@
 //! their order.
 
 use super::arch::Machine;
-use super::{Ways, note};
+use super::note;
+use super::tokens::exit_number;
 use crate::allocate::Allocation;
-use crate::ir::{Operand, Program, Register, Step, TypeId};
+use crate::ids::{ExitId, MachineRegister, Register, TypeId};
+use crate::ir::{Operand, Program, Step};
 
-/// The asm of a window. Its operands: `s0`, `s1` .. the slots of the allocation, `b0` .. the sizes
+/// How a window says that it was left.
+#[derive(Clone, Copy)]
+pub enum Ways {
+    /// It goes to a label of Rust's for each way: the shortest, but then rustc lets it return
+    /// nothing.
+    Labels,
+    /// It leaves a number in this register and ends as if it had committed.
+    Number(MachineRegister),
+}
+
+/// The asm of a window. Its operands: `s0`, `s1` .. the registers of the allocation, `b0` .. the sizes
 /// of types and `signed0` .. whether they are signed, `p0` .. the sizes of slots and elements, or
 /// `n0` .. those of slots as powers of two, `fast` and `cpus_offset` the number of CPUs; `aborted`,
 /// `exit0` .. where it goes, if these are labels; and what the machine calls its scratch registers.
@@ -14,7 +26,7 @@ pub fn window(machine: &dyn Machine, program: &Program, allocation: &Allocation,
     let writer = Writer { machine, program, allocation, ways };
     let mut lines = writer.sections();
     lines.extend(note::of_window(program));
-    let mut steps = program.in_window().peekable();
+    let mut steps = program.steps.iter().peekable();
     while let Some(step) = steps.next() {
         lines.extend(writer.step(step));
         if (step.is_check() || matches!(step, Step::Start)) && !steps.peek().is_some_and(|next| next.is_check()) {
@@ -68,10 +80,10 @@ impl Writer<'_> {
     fn stubs(&self) -> (Vec<String>, Vec<String>) {
         let [enter, leave] = self.machine.cold();
         let (mut lines, mut exits) = (vec![enter.into()], Vec::new());
-        let disarms = self.program.in_window().any(|step| matches!(step, Step::Disarm { .. }));
-        for step in self.program.in_window() {
+        let disarms = self.program.steps.iter().any(|step| matches!(step, Step::Disarm { .. }));
+        for step in &self.program.steps {
             if let Step::Exit { exit, area, .. } = step {
-                lines.push(format!("{}:", 30 + exit));
+                lines.push(format!("{}:", 30 + exit.0));
                 if disarms {
                     lines.extend(self.program.fetches_area().into_iter().flat_map(|fetch| self.step(fetch))); // area, if it isn't there
                     lines.extend(self.machine.disarm(self, *area)); // area->rseq_cs = NULL
@@ -105,8 +117,8 @@ impl Writer<'_> {
     }
 
     /// Where to go to leave by an exit.
-    pub fn exit(&self, exit: usize) -> String {
-        format!("{}b", 30 + exit)
+    pub fn exit(&self, exit: ExitId) -> String {
+        format!("{}b", 30 + exit.0)
     }
 
     /// What the abort handler does: start again.
@@ -115,15 +127,15 @@ impl Writer<'_> {
     }
 
     /// What follows when an exit has disarmed.
-    fn leave(&self, exit: usize) -> Vec<String> {
-        self.end(super::exit_number(exit), format!("{{exit{exit}}}"))
+    fn leave(&self, exit: ExitId) -> Vec<String> {
+        self.end(exit_number(exit), format!("{{exit{exit}}}"))
     }
 
     fn end(&self, number: usize, label: String) -> Vec<String> {
         match self.ways {
             Ways::Labels => vec![self.machine.jump(&label)],
-            Ways::Number(slot) => {
-                let mut lines = self.machine.set_number(&format!("s{slot}"), number); // how it ended
+            Ways::Number(register) => {
+                let mut lines = self.machine.set_number(&format!("s{register}"), number); // how it ended
                 lines.push(self.machine.jump("29f"));
                 lines
             }
@@ -132,18 +144,18 @@ impl Writer<'_> {
 
     /// The name of a register's operand, without braces.
     pub fn operand(&self, register: Register) -> String {
-        format!("s{}", self.allocation.slots[register])
+        format!("s{}", self.allocation.of[register])
     }
 
     /// Whether both are in the same register of the machine.
     pub fn is_same(&self, one: Register, other: Register) -> bool {
-        self.allocation.slots[one] == self.allocation.slots[other]
+        self.allocation.of[one] == self.allocation.of[other]
     }
 
     /// Operands that are none of these registers, without braces.
     pub fn others(&self, registers: &[Register]) -> impl Iterator<Item = String> {
-        let taken: Vec<usize> = registers.iter().map(|register| self.allocation.slots[*register]).collect();
-        (0..self.allocation.contents.len()).filter(move |slot| !taken.contains(slot)).map(|slot| format!("s{slot}"))
+        let taken: Vec<_> = registers.iter().map(|register| self.allocation.of[*register]).collect();
+        self.allocation.contents.ids().filter(move |other| !taken.contains(other)).map(|other| format!("s{other}"))
     }
 
     fn step(&self, step: &Step) -> Vec<String> {
@@ -151,7 +163,6 @@ impl Writer<'_> {
             Step::Start => vec!["23:".into()],
             Step::Post => vec!["24:".into()],
             Step::Disarm { area } => self.machine.disarm(self, *area),
-            Step::Guard | Step::Arm | Step::Index { .. } | Step::Prepare(_) | Step::Outside => Vec::new(),
             step => self.machine.step(self, step),
         }
     }
@@ -190,13 +201,13 @@ pub fn uses(lines: &[String], operand: &str) -> bool {
 
 /// Whether some step of the window copies bytes.
 pub fn copies(program: &Program) -> bool {
-    program.in_window().any(|step| matches!(step, Step::Copy { .. }))
+    program.steps.iter().any(|step| matches!(step, Step::Copy { .. }))
 }
 
 /// Whether some step of the window shifts by what is in a register.
 pub fn shifts_by_register(program: &Program) -> bool {
     let by_register = |step: &Step| matches!(step, Step::Compute { operation, right: Operand::Register(_), .. } if operation.is_shift());
-    program.in_window().any(by_register)
+    program.steps.iter().any(by_register)
 }
 
 /// A number as so many bits have it, with their sign. (`rustc` refuses a literal that doesn't fit,

@@ -7,22 +7,15 @@
 
 use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
 
-use super::{Context, hidden};
+use super::tokens::hidden;
 use crate::error::Errors;
 use crate::syntax::ast::Keyword;
-
-/// Whether it is rust-analyzer that runs this macro. It has macros built as for the compiler, and
-/// sets its `cfg(rust_analyzer)` for the crates of a workspace but not for those that they depend
-/// on, where the shell of a section is: so only the name of the program tells.
-pub fn asks() -> bool {
-    let program = std::env::current_exe().unwrap_or_default();
-    program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("rust-analyzer"))
-}
+use crate::target::Target;
 
 /// The user's code as it was written, clause after clause, for the names and types in it alone:
 /// nothing runs in an editor.
-pub fn editor(clauses: Vec<(Keyword, TokenStream)>, context: &Context, errors: Errors) -> TokenStream {
-    let (facade, private) = (&context.facade, context.private());
+pub fn editor(clauses: Vec<(Keyword, TokenStream)>, target: &Target, errors: Errors) -> TokenStream {
+    let (facade, private) = (&target.facade, target.private());
     let mut value = hidden!(());
     let mut code = TokenStream::new();
     for (keyword, clause) in clauses {

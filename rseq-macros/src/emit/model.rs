@@ -3,21 +3,27 @@
 //! model in rseq-explore whether something interrupts the thread there.
 //!
 //! The steps have numbers, which are the machine's addresses. What a step means is in
-//! rseq-explore's `model/window.rs`.
+//! rseq-explore's `model/expansion/window.rs`.
+
+#![warn(clippy::wildcard_enum_match_arm)]
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident};
 use syn::{Block, Ident};
 
-use super::{hidden, index_kind, needs_end};
-use crate::ir::{Address, Index, Operand, Program, Register, Step, TypeId, text};
+use super::tokens::{exit_number, hidden, index_kind, needs_end, reachable};
+use crate::ids::{PointeeId, Register, TypeId};
+use crate::ir::{Address, Before, Index, Operand, Program, Step};
+use crate::syntax::text;
 
 /// What a section looks like to the model: a step of the protocol may be several of the machine's.
 pub struct Listing<'p> {
     program: &'p Program,
     entries: Vec<Entry>,
-    /// The number of the first entry of each step of the program.
-    first: Vec<usize>,
+    /// The number of the first entry of each step before the window.
+    before: Vec<usize>,
+    /// The number of the first entry of each step of the window.
+    window: Vec<usize>,
     /// The number of the first exit's entry.
     exits: usize,
 }
@@ -31,17 +37,27 @@ struct Entry {
 
 impl<'p> Listing<'p> {
     pub fn of(program: &'p Program) -> Self {
-        let mut listing = Self { program, entries: Vec::new(), first: Vec::new(), exits: 0 };
+        let mut listing = Self { program, entries: Vec::new(), before: Vec::new(), window: Vec::new(), exits: 0 };
+        for step in &program.before {
+            listing.before.push(listing.entries.len());
+            listing.entries.extend(texts(program, step).into_iter().map(|text| Entry { text, progress: 0 }));
+        }
         let mut progress = 0;
         for step in &program.steps {
-            listing.first.push(listing.entries.len());
-            for (number, text) in texts(program, step).into_iter().enumerate() {
-                listing.entries.push(Entry { text, progress: progress + number * usize::from(step.is_in_window()) });
+            listing.window.push(listing.entries.len());
+            let (kind, text) = (Kind::of(step), program.text(step));
+            if kind != Kind::Label {
+                listing.entries.push(Entry { text: text.clone(), progress });
             }
-            progress += 2 * usize::from(is_statement(step));
+            if kind == Kind::Halves {
+                listing.entries.push(Entry { text: format!("{text}, in the middle of it"), progress: progress + 1 });
+            }
+            if matches!(kind, Kind::Statement | Kind::Halves) {
+                progress += 2;
+            }
         }
         listing.exits = listing.entries.len();
-        for exit in 0..program.exits() {
+        for exit in program.exits() {
             listing.entries.push(Entry { text: format!("exit {exit}: disarm"), progress });
         }
         listing
@@ -56,7 +72,7 @@ impl<'p> Listing<'p> {
             .map(|Entry { text, progress }| hidden!(#private::CodeStep { text: #text, progress: #progress }));
         let (count, location) = (self.entries.len(), self.program.location.to_string());
         let label = |wanted: fn(&Step) -> bool| {
-            self.program.steps.iter().position(wanted).map_or(0, |position| self.first[position])
+            self.program.steps.iter().position(wanted).map_or(0, |position| self.window[position])
         };
         let start = label(|step| matches!(step, Step::Start));
         let post = label(|step| matches!(step, Step::Post));
@@ -68,17 +84,17 @@ impl<'p> Listing<'p> {
 
     /// A step in front of the window, and where it may be interrupted, if it isn't the same as
     /// everywhere.
-    pub fn before(&self, number: usize, step: &Step, private: &TokenStream) -> Option<TokenStream> {
+    pub fn before(&self, number: usize, step: &Before, private: &TokenStream) -> Option<TokenStream> {
         match step {
-            Step::Prepare(body) => Some(self.prepare(self.first[number], body, private)),
-            _ => None,
+            Before::Prepare(body) => Some(self.prepare(self.before[number], body, private)),
+            Before::Guard | Before::Arm | Before::Index { .. } | Before::Outside => None,
         }
     }
 
     /// The point in front of the expressions that the window works on.
     pub fn before_window(&self, private: &TokenStream) -> TokenStream {
-        let outside = self.program.steps.iter().position(|step| matches!(step, Step::Outside));
-        point(self.first[outside.expect("every section evaluates what its window works on")], private)
+        let outside = self.program.before.iter().position(|step| matches!(step, Before::Outside));
+        point(self.before[outside.expect("every section evaluates what its window works on")], private)
     }
 
     /// The user's code may be interrupted before each of its statements.
@@ -97,7 +113,7 @@ impl<'p> Listing<'p> {
         let program = self.program;
         let (_, code) = names();
         let (registers, watched) = (program.registers.len(), !program.arms_in_window());
-        let inputs = (0..registers).map(|register| match program.registers[register].input {
+        let inputs = program.registers.ids().map(|register| match program.registers[register].input {
             Some(_) => input(register).into_token_stream(),
             None => hidden!(0),
         });
@@ -115,25 +131,19 @@ impl<'p> Listing<'p> {
     /// A step of the window, with the places in front of it.
     fn in_window(&self, number: usize, private: &TokenStream) -> TokenStream {
         let step = &self.program.steps[number];
-        if !step.is_in_window() {
-            return TokenStream::new();
-        }
-        let first = self.first[number];
-        let last = self.first.get(number + 1).copied().unwrap_or(self.exits);
+        let first = self.window[number];
+        let last = self.window.get(number + 1).copied().unwrap_or(self.exits);
         let points =
             (first..last).map(|at| hidden!(if __rseq_window.is_aborted(#at) { return #private::Outcome::ABORTED; }));
-        let statement = self.step(step, private);
-        let aborts_by_itself = matches!(
-            step,
-            Step::CheckArmed { .. } | Step::CheckIndex { .. } | Step::CheckRegistered { .. } | Step::Slot { .. }
-        );
-        let statement =
-            if aborts_by_itself { hidden!(if !(#statement) { return #private::Outcome::ABORTED; }) } else { statement };
+        let statement = self.step(*step, private);
         // The half of a copy comes between its two points. SAFETY of the expansion: the bytes are
         // those of the half before it, which the user wrote `unsafe` for.
-        match (step, points.collect::<Vec<_>>().as_slice()) {
-            (Step::Copy { .. }, [first, second]) => {
+        match (Kind::of(step), points.collect::<Vec<_>>().as_slice()) {
+            (Kind::Halves, [first, second]) => {
                 hidden!(#first let __rseq_half = #statement; #second unsafe { __rseq_half.finish() };)
+            }
+            (Kind::Check, points) => {
+                hidden!(#(#points)* if !(#statement) { return #private::Outcome::ABORTED; })
             }
             (_, points) => hidden!(#(#points)* #statement),
         }
@@ -142,38 +152,38 @@ impl<'p> Listing<'p> {
     /// What a step does; for one that may lead to the abort handler, whether it doesn't.
     // SAFETY of the expansion: places are references to atomics, or what the user wrote `unsafe`
     // for; they are computed as for the asm.
-    fn step(&self, step: &Step, private: &TokenStream) -> TokenStream {
+    fn step(&self, step: Step, private: &TokenStream) -> TokenStream {
         match step {
             Step::Publish { descriptor } => {
-                let descriptor = register(*descriptor);
+                let descriptor = register(descriptor);
                 hidden!(__rseq_window.publish(#descriptor);)
             }
             Step::ArmWindow { area, .. } => {
-                let area = register(*area);
+                let area = register(area);
                 hidden!(__rseq_window.arm(#area);)
             }
             Step::CheckArmed { area, descriptor } => {
-                let (area, descriptor) = (register(*area), register(*descriptor));
+                let (area, descriptor) = (register(area), register(descriptor));
                 hidden!(__rseq_window.check_armed(#area, #descriptor))
             }
             Step::CheckIndex { area, index } => {
-                let (area, index) = (register(*area), register(*index));
+                let (area, index) = (register(area), register(index));
                 hidden!(__rseq_window.check_index(#area, #index))
             }
             Step::CheckRegistered { area, .. } => {
-                let area = register(*area);
+                let area = register(area);
                 hidden!(__rseq_window.check_registered(#area))
             }
             Step::ReadIndex { to, area } => {
-                let area = register(*area);
-                hidden!(__rseq_window.registers[#to] = __rseq_window.read_index(#area);)
+                let (to, area) = (register(to), register(area));
+                hidden!(#to = __rseq_window.read_index(#area);)
             }
             Step::Slot { to, slots, index, pointee } => {
-                let (slots, pointee) = (register(*slots), pointee_name(*pointee));
+                let (to, slots, pointee) = (to.0, register(slots), pointee_name(pointee));
                 let index = match index {
-                    Index::Read(index) => register(*index),
+                    Index::Read(index) => register(index),
                     Index::InArea(area) => {
-                        let area = register(*area);
+                        let area = register(area);
                         hidden!(__rseq_window.read_index(#area))
                     }
                 };
@@ -184,39 +194,40 @@ impl<'p> Listing<'p> {
                 })
             }
             Step::Element { to, base, index, pointee } => {
-                let (base, index, pointee) = (register(*base), operand(*index), pointee_name(*pointee));
-                hidden!(__rseq_window.registers[#to] = #private::element_address(#base, #index, #private::bytes_of::<#pointee>());)
+                let (to, base, index) = (register(to), register(base), operand(index));
+                let pointee = pointee_name(pointee);
+                hidden!(#to = #private::element_address(#base, #index, #private::bytes_of::<#pointee>());)
             }
             Step::Field { to, at } => {
-                let at = address(*at);
-                hidden!(__rseq_window.registers[#to] = #at;)
+                let (to, at) = (register(to), address(at));
+                hidden!(#to = #at;)
             }
             Step::Load { to, at, ty } => {
-                let (at, ty) = (address(*at), type_name(*ty));
+                let (to, at, ty) = (register(to), address(at), type_name(ty));
                 // SAFETY of the expansion: as above.
-                hidden!(__rseq_window.registers[#to] = unsafe { __rseq_window.load::<#ty>(#at) };)
+                hidden!(#to = unsafe { __rseq_window.load::<#ty>(#at) };)
             }
             Step::Compute { to, left, operation, right, ty } => {
-                let (left, right, ty) = (operand(*left), operand(*right), type_name(*ty));
-                let operation = operation.symbol();
-                hidden!(__rseq_window.registers[#to] = #private::compute::<#ty>(#left, #operation, #right);)
+                let (left, right, ty) = (operand(left), operand(right), type_name(ty));
+                let (to, operation) = (register(to), operation.symbol());
+                hidden!(#to = #private::compute::<#ty>(#left, #operation, #right);)
             }
             Step::Store { at, value, ty } => {
-                let (at, value, ty) = (address(*at), operand(*value), type_name(*ty));
+                let (at, value, ty) = (address(at), operand(value), type_name(ty));
                 // SAFETY of the expansion: as above.
                 hidden!(unsafe { __rseq_window.store::<#ty>(#at, #value) };)
             }
             Step::Copy { from, to, length } => {
-                let (from, to, length) = (address(*from), address(*to), operand(*length));
+                let (from, to, length) = (address(from), address(to), operand(length));
                 // SAFETY of the expansion: as above.
                 hidden!(unsafe { __rseq_window.copy_half(#from, #to, #length) })
             }
             Step::Exit { left, comparison, right, ty, exit, area } => {
-                let (left, right, ty) = (operand(*left), operand(*right), type_name(*ty));
+                let (left, right, ty) = (operand(left), operand(right), type_name(ty));
                 let (comparison, values) = (comparison.symbol(), self.values());
-                let (at, number) = (self.exits + exit, super::exit_number(*exit));
-                let disarms = self.program.in_window().any(|step| matches!(step, Step::Disarm { .. }));
-                let area = register(*area);
+                let (at, number) = (self.exits + exit.0, exit_number(exit));
+                let disarms = self.program.steps.iter().any(|step| matches!(step, Step::Disarm { .. }));
+                let area = register(area);
                 let disarm = disarms.then(|| hidden!(__rseq_window.disarm(#area);));
                 hidden! {
                     if #private::compare::<#ty>(#left, #comparison, #right) {
@@ -227,12 +238,12 @@ impl<'p> Listing<'p> {
                 }
             }
             Step::CommitStore { at, value, ty, .. } => {
-                let (at, value, ty) = (address(*at), operand(*value), type_name(*ty));
+                let (at, value, ty) = (address(at), operand(value), type_name(ty));
                 // SAFETY of the expansion: as above.
                 hidden!(unsafe { __rseq_window.commit::<#ty>(#at, #value) };)
             }
             Step::CommitUpdate { at, operation, value, ty } => {
-                let (at, value, ty) = (address(*at), operand(*value), type_name(*ty));
+                let (at, value, ty) = (address(at), operand(value), type_name(ty));
                 let operation = operation.symbol();
                 // SAFETY of the expansion: as above.
                 hidden! {
@@ -242,19 +253,11 @@ impl<'p> Listing<'p> {
                 }
             }
             Step::Disarm { area } => {
-                let area = register(*area);
+                let area = register(area);
                 hidden!(__rseq_window.disarm(#area);)
             }
-            // A label is an address, no instruction; the rest is ordinary Rust.
-            Step::Start
-            | Step::Post
-            | Step::Guard
-            | Step::Arm
-            | Step::Index { .. }
-            | Step::Prepare(_)
-            | Step::Outside
-            // The model has as many registers as it takes.
-            | Step::Fetch { .. } => TokenStream::new(),
+            // A label is an address, no instruction; and the model has as many registers as it takes.
+            Step::Start | Step::Post | Step::Fetch { .. } => TokenStream::new(),
         }
     }
 
@@ -271,55 +274,63 @@ fn names() -> (Ident, Ident) {
     (name("__RSEQ_STEPS"), name("__RSEQ_CODE"))
 }
 
-/// How the entries of a step read: none for what is no instruction.
-fn texts(program: &Program, step: &Step) -> Vec<String> {
+/// How the entries of a step before the window read: none for what is no instruction.
+fn texts(program: &Program, step: &Before) -> Vec<String> {
     match step {
-        Step::Guard | Step::Arm | Step::Index { .. } | Step::Start | Step::Post => Vec::new(),
-        Step::Prepare(body) => body.stmts.iter().map(|statement| format!("prepare: {}", text(statement))).collect(),
-        Step::Copy { .. } => vec![program.text(step), format!("{}, in the middle of it", program.text(step))],
-        _ => vec![program.text(step)],
+        Before::Guard | Before::Arm | Before::Index { .. } => Vec::new(),
+        Before::Prepare(body) => body.stmts.iter().map(|statement| format!("prepare: {}", text(statement))).collect(),
+        Before::Outside => vec![program.lines(step).join("\n    ")],
     }
 }
 
-/// What the section's author wrote as one, the commit included.
-fn is_statement(step: &Step) -> bool {
-    match step {
-        Step::Load { .. }
-        | Step::Compute { .. }
-        | Step::Store { .. }
-        | Step::Copy { .. }
-        | Step::Exit { .. }
-        | Step::CommitStore { .. }
-        | Step::CommitUpdate { .. } => true,
-        Step::Guard
-        | Step::Arm
-        | Step::Index { .. }
-        | Step::Prepare(_)
-        | Step::Outside
-        | Step::Publish { .. }
-        | Step::ArmWindow { .. }
-        | Step::Start
-        | Step::CheckArmed { .. }
-        | Step::CheckIndex { .. }
-        | Step::Fetch { .. }
-        | Step::CheckRegistered { .. }
-        | Step::ReadIndex { .. }
-        | Step::Slot { .. }
-        | Step::Element { .. }
-        | Step::Field { .. }
-        | Step::Post
-        | Step::Disarm { .. } => false,
+/// What a step of the window is to the model.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// An address, and no instruction.
+    Label,
+    /// Part of the protocol, or of what the section's author wrote.
+    Part,
+    /// The same, and it may lead to the abort handler by itself.
+    Check,
+    /// What the section's author wrote as one, the commit included.
+    Statement,
+    /// The same, with a place in the middle of it.
+    Halves,
+}
+
+impl Kind {
+    fn of(step: &Step) -> Self {
+        match step {
+            Step::Start | Step::Post => Self::Label,
+            Step::CheckArmed { .. } | Step::CheckIndex { .. } | Step::CheckRegistered { .. } | Step::Slot { .. } => {
+                Self::Check
+            }
+            Step::Publish { .. }
+            | Step::ArmWindow { .. }
+            | Step::Fetch { .. }
+            | Step::ReadIndex { .. }
+            | Step::Element { .. }
+            | Step::Field { .. }
+            | Step::Disarm { .. } => Self::Part,
+            Step::Load { .. }
+            | Step::Compute { .. }
+            | Step::Store { .. }
+            | Step::Exit { .. }
+            | Step::CommitStore { .. }
+            | Step::CommitUpdate { .. } => Self::Statement,
+            Step::Copy { .. } => Self::Halves,
+        }
     }
 }
 
 /// A place outside of the window: nothing but itself goes elsewhere from there.
 fn point(at: usize, private: &TokenStream) -> TokenStream {
     let (_, code) = names();
-    let reachable = super::reachable();
+    let reachable = reachable();
     hidden!(#reachable #private::passes(&#code, #at);)
 }
 
-fn register(register: Register) -> TokenStream {
+fn register(Register(register): Register) -> TokenStream {
     hidden!(__rseq_window.registers[#register])
 }
 
@@ -342,9 +353,9 @@ fn address(Address { base, offset }: Address) -> TokenStream {
 }
 
 fn type_name(ty: TypeId) -> Ident {
-    format_ident!("T{ty}")
+    format_ident!("T{}", ty.0)
 }
 
-fn pointee_name(pointee: usize) -> Ident {
-    format_ident!("P{pointee}")
+fn pointee_name(pointee: PointeeId) -> Ident {
+    format_ident!("P{}", pointee.0)
 }

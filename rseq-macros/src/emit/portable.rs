@@ -5,18 +5,22 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote_spanned};
 use syn::{Expr, ExprLit, Ident, Lit, Member};
 
-use super::{allow_unsafe, exit_number, hidden, index_kind, located, operands, outside, own_at, typed, unsafety};
+use super::tokens::{
+    allow_unsafe, exit_number, hidden, index_kind, located, operands, outside, own_at, typed, unsafety,
+};
+use crate::ids::{ExitId, TypeId, ValueId};
 use crate::ir::Program;
-use crate::resolve::{Inside, Operand, Place, Root, Statement, ValueId};
+use crate::resolve::{Inside, Operand, Place, Root, Statement};
 use crate::syntax::ast::{Form, Order};
 
 /// `portable`: runs the window's statements and says how it ended. A window that reads its index by
 /// itself takes one here.
 pub fn closure(program: &Program, private: &TokenStream) -> TokenStream {
-    let mut portable = Portable { program, private, bound: usize::from(program.window.index.is_some()), exits: 0 };
+    let mut portable =
+        Portable { program, private, bound: usize::from(program.window.index.is_some()), exit: ExitId(0) };
     let mut body = TokenStream::new();
-    for (id, statement) in program.window.statements.iter().enumerate() {
-        body.extend(portable.statement(id, statement));
+    for (ty, statement) in program.window.types().zip(&program.window.statements) {
+        body.extend(portable.statement(ty, statement));
     }
     body.extend(portable.commit());
     let values = portable.values();
@@ -35,9 +39,9 @@ struct Portable<'p> {
     program: &'p Program,
     private: &'p TokenStream,
     /// How many values are bound so far.
-    bound: ValueId,
-    /// How many exits there were so far.
-    exits: usize,
+    bound: usize,
+    /// The next exit.
+    exit: ExitId,
 }
 
 /// The name of a value.
@@ -46,8 +50,8 @@ fn value(id: ValueId, span: Span) -> Ident {
 }
 
 impl Portable<'_> {
-    fn statement(&mut self, id: usize, statement: &Statement) -> TokenStream {
-        let (private, typed, allow) = (self.private, typed(id), allow_unsafe());
+    fn statement(&mut self, ty: TypeId, statement: &Statement) -> TokenStream {
+        let (private, typed, allow) = (self.private, typed(ty), allow_unsafe());
         match statement {
             Statement::Load { to, ty, place } => {
                 let (target, name) = (self.target(place), self.bind(*to));
@@ -90,8 +94,8 @@ impl Portable<'_> {
             Statement::Exit { left, comparison, right, .. } => {
                 let function = format_ident!("{}", comparison.name(), span = Span::mixed_site());
                 let (left, right) = (self.operand(left), self.operand(right));
-                let (number, values) = (exit_number(self.exits), self.values());
-                self.exits += 1;
+                let (number, values) = (exit_number(self.exit), self.values());
+                self.exit.0 += 1;
                 hidden! {
                     if #private::#function(#typed.is(#left), #right) {
                         return #private::Outcome { end: #number, values: #values };
@@ -103,7 +107,7 @@ impl Portable<'_> {
 
     fn commit(&self) -> TokenStream {
         let commit = &self.program.window.commit;
-        let (private, typed, allow) = (self.private, typed(self.program.window.statements.len()), allow_unsafe());
+        let (private, typed, allow) = (self.private, typed(self.program.window.commit_type()), allow_unsafe());
         let (target, value) = (self.target(&commit.place), self.operand(&commit.value));
         let release = commit.form == Form::Store(Order::Release);
         let order = if release { hidden!(Release) } else { hidden!(Relaxed) };
@@ -134,14 +138,14 @@ impl Portable<'_> {
                 return hidden!(#private::index_bits(__rseq_index));
             }
             let name = self.name(*id);
-            if *id < self.bound { hidden!(unsafe { #private::bits(#name) }) } else { hidden!(0) }
+            if id.0 < self.bound { hidden!(unsafe { #private::bits(#name) }) } else { hidden!(0) }
         });
         hidden!([#(#values),*])
     }
 
     /// The name of a value that comes to be.
     fn bind(&mut self, id: ValueId) -> Ident {
-        self.bound = id + 1;
+        self.bound = id.0 + 1;
         self.name(id)
     }
 

@@ -6,26 +6,31 @@ use quote::format_ident;
 use syn::Ident;
 
 use super::arch::Machine;
+use super::asm::{self, Ways};
 use super::portable::with_fields;
-use super::{
-    Context, Registers, Ways, allow_unsafe, asm, audit_abort, exit_number, hidden, model, outside, own, typed,
-    types_count,
-};
-use crate::allocate::{Allocation, Slot};
-use crate::ir::{Input, PointeeSource, Program, Register, TypeId};
-use crate::resolve::{Inside, InsideId, Place};
+use super::tokens::{allow_unsafe, exit_number, hidden, outside, own, typed};
+use super::{audit, model};
+use crate::allocate::{Allocation, Contents};
+use crate::ids::{Id, InsideId, MachineRegister, OutsideId, Register, TypeId};
+use crate::ir::{Input, PointeeSource, Program};
+use crate::resolve::{Inside, Place};
+use crate::target::{Emitter, Target};
+
+/// What a window is written as asm with: a machine, and its registers for the program. None: it is
+/// Rust alone, for the model or for nobody.
+pub type Asm<'a> = Option<(&'a dyn Machine, &'a Allocation)>;
 
 /// `outcome`: how the window ended; and, if the section repeats by itself, what runs the window
-/// once more. Without registers there is no asm, and it ends at once.
+/// once more. Where there is neither asm nor the model, it ends at once.
 ///
 /// What runs it once more is made where it is needed, because what a closure captures is put into
 /// memory.
-pub fn outcome(program: &Program, registers: &Registers, context: &Context) -> (TokenStream, TokenStream) {
-    let private = &context.private();
-    let (function, arguments) = match registers {
-        Registers::Machine(machine, allocation) => call_asm(program, *machine, allocation, private),
-        Registers::Virtual => call_model(program, private),
-        Registers::None => return without_window(program, private),
+pub fn outcome(program: &Program, asm: Asm<'_>, target: &Target) -> (TokenStream, TokenStream) {
+    let private = &target.private();
+    let (function, arguments) = match (asm, &target.emitter) {
+        (Some((machine, allocation)), _) => call_asm(program, machine, allocation, private),
+        (None, Emitter::Model) => call_model(program, private),
+        (None, Emitter::Machine(_) | Emitter::Editor) => return without_window(program, private),
     };
     let (allow, offsets) = (allow_unsafe(), offsets(program, private));
     // SAFETY of the expansion: the descriptor and the area are the calling thread's; the places are
@@ -42,7 +47,7 @@ pub fn outcome(program: &Program, registers: &Registers, context: &Context) -> (
         };
         return (outcome, TokenStream::new());
     }
-    let audit = audit_abort(context);
+    let audit = audit::aborted(target);
     let outcome = hidden! {
         #offsets
         #allow
@@ -90,7 +95,7 @@ fn distances(program: &Program, inside: &Inside, private: &TokenStream) -> Token
     if !inside.has_offset() && inside.element.is_none() {
         return TokenStream::new();
     }
-    let root = pointee(program, &inside.root.pointee(), private);
+    let root = pointee(program, &PointeeSource::of(&inside.root), private);
     let allow = allow_unsafe();
     let first = distance(&root, &inside.fields, private);
     let Some((_, fields)) = &inside.element else {
@@ -134,7 +139,7 @@ fn pointee(program: &Program, source: &PointeeSource, private: &TokenStream) -> 
             hidden!(#name.pointee())
         }
         PointeeSource::Behind(value) => {
-            let typed = typed(program.window.values[*value].statement.expect("an index is no pointer"));
+            let typed = typed(program.window.values[*value].ty.expect("an index is no pointer"));
             hidden!(#private::pointee(#typed))
         }
         PointeeSource::ElementOf(number) => {
@@ -179,7 +184,7 @@ fn input(program: &Program, register: Register, private: &TokenStream) -> TokenS
 }
 
 /// The address of a place, as an operand.
-fn place_operand(id: usize) -> TokenStream {
+fn place_operand(id: OutsideId) -> TokenStream {
     let name = outside(id);
     hidden!(#name.operand())
 }
@@ -191,17 +196,17 @@ fn call_asm(
     allocation: &Allocation,
     private: &TokenStream,
 ) -> (TokenStream, TokenStream) {
-    let ways = if program.outputs.is_empty() { Ways::Labels } else { Ways::Number(allocation.slots[program.area]) };
+    let ways = if program.outputs.is_empty() { Ways::Labels } else { Ways::Number(allocation.of[program.area]) };
     let lines = asm::window(machine, program, allocation, ways);
-    let slots = allocation.contents.iter().enumerate();
-    let inputs = slots.filter_map(|(slot, contents)| Some((name(slot), contents.input?))).collect();
+    let contents = &allocation.contents;
+    let inputs = contents.ids().filter_map(|id| Some((name(id), contents[id].input?))).collect();
     let block = block(program, machine, allocation, ways, &lines, private);
     call(program, inputs, |ty| asm::uses(&lines, &format!("signed{ty}")), &block, private)
 }
 
 /// The function with the window for the model, and its arguments.
 fn call_model(program: &Program, private: &TokenStream) -> (TokenStream, TokenStream) {
-    let inputs = (0..program.registers.len()).filter(|register| program.registers[*register].input.is_some());
+    let inputs = program.registers.ids().filter(|register| program.registers[*register].input.is_some());
     let inputs = inputs.map(|register| (name(register), register)).collect();
     let body = model::Listing::of(program).window(name, private);
     call(program, inputs, |_| true, &body, private)
@@ -217,10 +222,10 @@ fn call(
     private: &TokenStream,
 ) -> (TokenStream, TokenStream) {
     let word = hidden!(#private::core::primitive::usize);
-    let types: Vec<Ident> = (0..types_count(program)).map(|id| format_ident!("T{id}")).collect();
-    let bounds = (0..types_count(program)).map(|id| is_word(id).then(|| hidden!(#private::Word)));
+    let types: Vec<Ident> = program.window.types().map(|ty| format_ident!("T{}", ty.0)).collect();
+    let bounds = program.window.types().map(|id| is_word(id).then(|| hidden!(#private::Word)));
     let pointees: Vec<Ident> = (0..program.pointees.len()).map(|id| format_ident!("P{id}")).collect();
-    let type_values = (0..types_count(program)).map(typed);
+    let type_values = program.window.types().map(typed);
     let pointee_values = program.pointees.iter().map(|source| pointee(program, source, private));
     let parameters = inputs.iter().map(|(name, _)| name);
     let values = inputs.iter().map(|(_, register)| input(program, *register, private));
@@ -239,14 +244,14 @@ fn call(
     (function, hidden!(#(#type_values,)* #(#pointee_values,)* #(#values),*))
 }
 
-/// The name of a slot as an operand of the asm.
-fn operand_name(slot: usize) -> Ident {
-    format_ident!("s{slot}", span = Span::mixed_site())
+/// The name of a register as an operand of the asm.
+fn operand_name(register: MachineRegister) -> Ident {
+    format_ident!("s{}", register.0, span = Span::mixed_site())
 }
 
-/// What Rust puts into a slot.
-fn name(slot: usize) -> Ident {
-    own(format_args!("s{slot}"))
+/// The name of the value that Rust puts into a register.
+fn name(register: impl Id) -> Ident {
+    own(format_args!("s{}", register.number()))
 }
 
 /// The body of the function.
@@ -259,19 +264,19 @@ fn block(
     private: &TokenStream,
 ) -> TokenStream {
     let (scratch, options) = (machine.scratch(program, lines), machine.options());
-    let operands = allocation.contents.iter().enumerate();
-    let operands = operands.map(|(slot, contents)| {
-        let class = machine.class_of(&operand_name(slot).to_string(), lines);
+    let operands = allocation.contents.ids().map(|register| {
+        let contents = &allocation.contents[register];
+        let class = machine.class_of(&operand_name(register).to_string(), lines);
         let is_changed = changes(program, contents) || machine.borrows(program);
-        operand(slot, &class, contents, is_changed, ways)
+        operand(register, &class, contents, is_changed, ways)
     });
     let constants = constants(machine, program, lines, private);
     let word = hidden!(#private::core::primitive::usize);
-    if let Ways::Number(way_slot) = ways {
-        let results = allocation.contents.iter().enumerate().filter(|(_, contents)| contents.output.is_some());
-        let results = results.map(|(slot, _)| result(slot));
-        let values = program.outputs.iter().map(|(_, register)| result(allocation.slots[*register]));
-        let end = result(way_slot);
+    if let Ways::Number(way) = ways {
+        let contents = &allocation.contents;
+        let results = contents.ids().filter(|register| contents[*register].output.is_some()).map(result);
+        let values = program.outputs.iter().map(|(_, register)| result(allocation.of[*register]));
+        let end = result(way);
         return hidden! {
             #(let #results: #word;)*
             let #end: #word;
@@ -279,8 +284,8 @@ fn block(
             #private::Outcome { end: #end, values: [#(#values),*] }
         };
     }
-    let exits = (0..program.exits()).map(|exit| {
-        let (label, number) = (format_ident!("exit{exit}"), exit_number(exit));
+    let exits = program.exits().map(|exit| {
+        let (label, number) = (format_ident!("exit{}", exit.0), exit_number(exit));
         hidden!(#label = label { return #private::Outcome { end: #number, values: [] } },)
     });
     hidden! {
@@ -299,20 +304,26 @@ fn block(
     }
 }
 
-/// Whether the compiler is told that the window changes what is in a slot. (For a negative control
+/// Whether the compiler is told that the window changes what is in a register. (For a negative control
 /// it isn't, where it should be.)
-fn changes(program: &Program, contents: &Slot) -> bool {
+fn changes(program: &Program, contents: &Contents) -> bool {
     contents.written && !(contents.input.is_some() && program.has_flaw("clobbered_retry"))
 }
 
-/// Where a slot is found behind the window.
-fn result(slot: usize) -> Ident {
-    own(format_args!("r{slot}"))
+/// Where a register is found behind the window.
+fn result(register: MachineRegister) -> Ident {
+    own(format_args!("r{register}"))
 }
 
-fn operand(slot: usize, class: &TokenStream, contents: &Slot, changed: bool, ways: Ways) -> TokenStream {
-    let (name, input, output) = (operand_name(slot), name(slot), result(slot));
-    let is_output = contents.output.is_some() || matches!(ways, Ways::Number(way_slot) if way_slot == slot);
+fn operand(
+    register: MachineRegister,
+    class: &TokenStream,
+    contents: &Contents,
+    changed: bool,
+    ways: Ways,
+) -> TokenStream {
+    let (name, input, output) = (operand_name(register), name(register), result(register));
+    let is_output = contents.output.is_some() || matches!(ways, Ways::Number(way) if way == register);
     match (contents.input.is_some(), is_output, changed) {
         (true, true, _) => hidden!(#name = inout(#class) #input => #output),
         (true, false, true) => hidden!(#name = inout(#class) #input => _),
@@ -327,7 +338,7 @@ fn operand(slot: usize, class: &TokenStream, contents: &Slot, changed: bool, way
 fn constants(machine: &dyn Machine, program: &Program, lines: &[String], private: &TokenStream) -> TokenStream {
     let needs = |name: &str| asm::uses(lines, name);
     let mut tokens = TokenStream::new();
-    for id in 0..types_count(program) {
+    for TypeId(id) in program.window.types() {
         let (ty, bytes, sign) = (format_ident!("T{id}"), format_ident!("b{id}"), format_ident!("signed{id}"));
         if needs(&bytes.to_string()) {
             tokens.extend(hidden!(#bytes = const #private::bytes_of::<#ty>(),));

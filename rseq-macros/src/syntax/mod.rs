@@ -2,7 +2,10 @@
 
 pub mod ast;
 mod parse;
+mod parts;
 mod step;
+mod text;
 
 pub use parse::{parse, split};
 pub use step::is_load;
+pub use text::text;

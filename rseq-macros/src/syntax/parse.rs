@@ -4,13 +4,13 @@
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
-use syn::punctuated::Punctuated;
 use syn::{Block, Expr, Ident, Result, Token, parenthesized, token};
 
 use super::ast::{Abort, Clause, ClauseKind, Commit, Form, Index, Keyword, Operation, Order};
+use super::parts::{arguments, braces, name};
 use super::step;
+use super::text::{found, on_one_line};
 use crate::error::{self, Errors};
-use crate::ir::on_one_line;
 
 /// The clauses in the order in which they stand.
 pub fn parse(tokens: TokenStream, errors: &mut Errors) -> Vec<Clause> {
@@ -36,8 +36,7 @@ fn clauses(input: ParseStream<'_>, errors: &mut Errors) -> Vec<Clause> {
                 if input.peek(Token![;]) || input.peek(Token![,]) {
                     errors.at(keyword, error::SEPARATOR);
                 } else {
-                    let found = input.fork().parse::<TokenTree>().map(|token| token.to_string());
-                    errors.at(keyword, error::no_clause(&summary(&found.unwrap_or_default())));
+                    errors.at(keyword, error::no_clause(&found(input)));
                     clauses.push(Clause { keyword, kind: ClauseKind::Unknown });
                 }
                 skip_to_clause(input);
@@ -134,11 +133,6 @@ fn count(input: ParseStream<'_>) -> Result<Option<Ident>> {
     between_bars(input)?.map(|inside| at_own_tokens(name, inside, error::COUNT)).transpose()
 }
 
-/// A name or `_`.
-pub fn name(input: ParseStream<'_>) -> Result<Ident> {
-    if input.peek(Token![_]) { input.call(Ident::parse_any) } else { input.parse() }
-}
-
 /// The opening bar's span and the tokens up to the closing one.
 fn between_bars(input: ParseStream<'_>) -> Result<Option<(Span, TokenStream)>> {
     let open = input.span();
@@ -187,20 +181,6 @@ fn body(keyword: Keyword, span: Span, input: ParseStream<'_>) -> Result<Group> {
     braces(input)
 }
 
-/// The braces that come next, also if a macro of the user's put them there.
-pub fn braces(input: ParseStream<'_>) -> Result<Group> {
-    let mut token = input.parse::<TokenTree>()?;
-    loop {
-        match token {
-            TokenTree::Group(group) if group.delimiter() == Delimiter::None => {
-                token = group.stream().into_iter().next().ok_or_else(|| input.error(error::EMPTY))?;
-            }
-            TokenTree::Group(group) => return Ok(group),
-            other => return Err(syn::Error::new(other.span(), error::EMPTY)),
-        }
-    }
-}
-
 fn commit(clause: Span, input: ParseStream<'_>) -> Result<Commit> {
     if !input.peek(Ident::peek_any) {
         let at = if input.is_empty() { clause } else { input.span() };
@@ -227,22 +207,6 @@ fn commit(clause: Span, input: ParseStream<'_>) -> Result<Commit> {
 fn source(input: ParseStream<'_>) -> String {
     let Some((token, _)) = input.cursor().token_tree() else { return String::new() };
     on_one_line(&token.span().source_text().unwrap_or_else(|| token.to_string()))
-}
-
-/// So many arguments in parentheses behind `name`; `message` says how many that should be.
-pub fn arguments<const N: usize>(name: &Ident, input: ParseStream<'_>, message: &str) -> Result<[Expr; N]> {
-    if !input.peek(token::Paren) {
-        return Err(syn::Error::new(name.span(), message));
-    }
-    let inside;
-    let parenthesis = parenthesized!(inside in input);
-    let arguments: Vec<Expr> = Punctuated::<Expr, Token![,]>::parse_terminated(&inside)?.into_iter().collect();
-    arguments.try_into().map_err(|arguments: Vec<Expr>| match (arguments.get(N), arguments.last()) {
-        // The first that is too many, or else what is there.
-        (Some(beyond), _) => syn::Error::new_spanned(beyond, message),
-        (None, Some(last)) => syn::Error::new_spanned(last, message),
-        (None, None) => syn::Error::new(parenthesis.span.join(), message),
-    })
 }
 
 /// The expression after `=>`: everything up to an `abort` clause, or whatever else starts a clause.
@@ -283,13 +247,4 @@ fn starts_clause_after_expression(input: ParseStream<'_>) -> bool {
         Some(_) => ahead.peek(Token![|]) || ahead.peek(Token![||]) || ahead.peek(token::Brace),
         None => false,
     }
-}
-
-/// The start of a token's text, for a message.
-pub fn summary(text: &str) -> String {
-    const LENGTH: usize = 20;
-    if text.chars().count() <= LENGTH {
-        return text.to_owned();
-    }
-    text.chars().take(LENGTH).chain("..".chars()).collect()
 }

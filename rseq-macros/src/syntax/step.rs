@@ -7,7 +7,8 @@ use syn::spanned::Spanned;
 use syn::{BinOp, Expr, Ident, Result, Token, braced, token};
 
 use super::ast::{Comparison, Operation, Step};
-use super::parse::{arguments, braces, name, summary};
+use super::parts::{arguments, braces, name};
+use super::text::found;
 use crate::error::{self, Errors};
 
 /// The steps in the braces, and whether all of them could be read.
@@ -82,8 +83,7 @@ fn step(input: ParseStream<'_>) -> Result<Step> {
 }
 
 fn no_step(input: ParseStream<'_>) -> syn::Error {
-    let found = input.fork().parse::<TokenTree>().map(|token| token.to_string()).unwrap_or_default();
-    input.error(error::no_step(&summary(&found)))
+    input.error(error::no_step(&found(input)))
 }
 
 fn semicolon(input: ParseStream<'_>) -> Result<()> {

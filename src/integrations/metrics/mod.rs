@@ -165,16 +165,16 @@ pub struct Reading {
     pub key: Key,
     /// How all metrics of the name were described last, if they were.
     pub description: Option<Description>,
-    /// What it was.
+    /// Its value.
     pub value: Value,
 }
 
-/// What `describe_counter!` and its like said.
+/// The description by `describe_counter!` and its like.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Description {
     /// The unit of the values, if it was said.
     pub unit: Option<Unit>,
-    /// What the metric means, for people.
+    /// The metric's meaning, for people.
     pub text: SharedString,
 }
 
@@ -183,7 +183,7 @@ pub struct Description {
 pub enum Value {
     /// All that was added.
     Counter(u64),
-    /// What was set last, and added and subtracted since.
+    /// The value that was set last, with what was added and subtracted since.
     Gauge(f64),
     /// The values.
     Histogram {
@@ -251,7 +251,7 @@ impl Storage<Key> for Slots {
 #[derive(Default)]
 struct Total {
     added: Counter,
-    /// What was missing to values that it was raised to, besides what was added.
+    /// The sum of what was missing to values that it was raised to, besides what was added.
     raised: AtomicU64,
 }
 
@@ -310,7 +310,7 @@ fn whole(value: f64, per_unit: f64) -> u64 {
     (value * per_unit).round() as u64
 }
 
-/// What is behind these locks is right after a panic too.
+/// The data behind these locks are right after a panic too.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

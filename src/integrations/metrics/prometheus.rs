@@ -117,7 +117,7 @@ fn family(reading: &Reading) -> (String, Kind) {
     (identifier(name, |character| character == ':'), kind)
 }
 
-/// What it was described as, or else the name that it has in the program.
+/// Its description, or else the name that it has in the program.
 fn help(reading: &Reading) -> &str {
     reading.description.as_ref().map_or(reading.key.name(), |description| &description.text)
 }

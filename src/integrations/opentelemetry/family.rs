@@ -28,7 +28,9 @@ const LIMIT: usize = 2000;
 ///
 /// static REQUESTS: Family<Counter> = Family::new();
 ///
-/// let of = |route: &'static str, status: i64| REQUESTS.get(&[KeyValue::new("route", route), KeyValue::new("status", status)]);
+/// let of = |route: &'static str, status: i64| {
+///     REQUESTS.get(&[KeyValue::new("route", route), KeyValue::new("status", status)])
+/// };
 /// of("/", 200).inc();
 /// of("/", 404).inc();
 /// of("/", 200).inc();
@@ -88,7 +90,7 @@ impl<M> Family<M> {
         self.len.load(Relaxed)
     }
 
-    /// Whether there are none.
+    /// `true` if there are none.
     ///
     /// Async-signal-safe.
     #[must_use]
@@ -104,7 +106,9 @@ impl<M> Family<M> {
     /// # use opentelemetry::KeyValue;
     /// let requests = rseq::opentelemetry::Family::<rseq::Counter>::new();
     /// requests.get(&[KeyValue::new("route", "/")]).add(7);
-    /// requests.each(|counter, attributes| assert_eq!((counter.sum(), &*attributes[0].value.as_str()), (7, "/")));
+    /// requests.each(|counter, attributes| {
+    ///     assert_eq!((counter.sum(), &*attributes[0].value.as_str()), (7, "/"));
+    /// });
     /// ```
     pub fn each(&self, mut visit: impl FnMut(&M, &[KeyValue])) {
         for list in &self.lists {

@@ -100,7 +100,7 @@ pub struct HistogramBuilder<'m> {
 }
 
 impl HistogramBuilder<'_> {
-    /// What they mean, for people.
+    /// Their meaning, for people.
     ///
     /// Not async-signal-safe: it allocates.
     pub fn with_description(self, description: impl Into<Cow<'static, str>>) -> Self {

@@ -23,19 +23,21 @@
 //! histogram(&meter, "size", &SIZES).with_unit("By").with_bounds(powers_of_two(9..=10)).build();
 //!
 //! STARTS.inc();
-//! let home = REQUESTS.get(&[KeyValue::new("route", "/")]);     // to be kept: then an addition is one on the CPU's own part
+//! // A member is to be kept: then an addition is one on the CPU's own part.
+//! let home = REQUESTS.get(&[KeyValue::new("route", "/")]);
 //! home.inc();
 //! SIZES.record(600);
 //!
 //! provider.force_flush()?;
 //! let exported = exporter.get_finished_metrics()?;
-//! let names: Vec<&str> = exported[0].scope_metrics().flat_map(|scope| scope.metrics()).map(|metric| metric.name()).collect();
+//! let metrics = exported[0].scope_metrics().flat_map(|scope| scope.metrics());
+//! let names: Vec<&str> = metrics.map(|metric| metric.name()).collect();
 //! assert_eq!(names, ["starts", "requests", "size.bucket", "size.sum"]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What an instrument reads is a [`Series`]: a counter or histogram without attributes, one with
-//! some, or a [`Family`] of them.
+//! An instrument reads a [`Series`]: a counter or histogram without attributes, one with some, or a
+//! [`Family`] of them.
 //!
 //! # Histograms
 //!
@@ -180,7 +182,8 @@ impl Number for f64 {
 /// static OPEN: Counter = Counter::new();
 ///
 /// let meter = global::meter("cache");
-/// let lookups = vec![(&HITS, [KeyValue::new("found", true)]), (&MISSES, [KeyValue::new("found", false)])];
+/// let found = |found: bool| [KeyValue::new("found", found)];
+/// let lookups = vec![(&HITS, found(true)), (&MISSES, found(false))];
 /// meter.u64_observable_counter("lookups").with_callback(sums(lookups)).build();
 /// // It goes up and down.
 /// meter.i64_observable_up_down_counter("open").with_callback(sums(&OPEN)).build();

@@ -29,7 +29,12 @@ use super::histogram::{BOUND, INFINITY};
 /// # #[derive(Debug)]
 /// # struct Client;
 /// # impl HttpClient for Client {
-/// #     fn send_bytes<'a, 'f>(&'a self, _: Request<Bytes>) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'f>>
+/// #     fn send_bytes<'a, 'f>(
+/// #         &'a self,
+/// #         _: Request<Bytes>,
+/// #     ) -> std::pin::Pin<
+/// #         Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'f>,
+/// #     >
 /// #     where 'a: 'f {
 /// #         Box::pin(async { Ok(Response::new(Bytes::new())) })
 /// #     }
@@ -37,7 +42,8 @@ use super::histogram::{BOUND, INFINITY};
 /// # let client = Client;
 ///
 /// // Whatever client: `reqwest::blocking::Client::new()`, for instance.
-/// let exporter = MetricExporter::builder().with_http().with_http_client(WithHistograms::new(client)).build()?;
+/// let client = WithHistograms::new(client);
+/// let exporter = MetricExporter::builder().with_http().with_http_client(client).build()?;
 /// # Ok::<(), opentelemetry_otlp::ExporterBuildError>(())
 /// ```
 ///
@@ -162,7 +168,7 @@ fn histograms(buckets: &mut Vec<NumberDataPoint>, sums: &mut Vec<NumberDataPoint
     histograms
 }
 
-/// What tells attributes from others, whatever the bound among them.
+/// The bytes that tell attributes from others, whatever the bound among them.
 fn identity(attributes: &[KeyValue]) -> Vec<u8> {
     let others = attributes.iter().filter(|attribute| attribute.key != BOUND);
     others.flat_map(KeyValue::encode_length_delimited_to_vec).collect()

@@ -76,7 +76,7 @@ struct Draft {
     visible: Vec<ValueId>,
 }
 
-/// What a step does.
+/// The kind of a step.
 #[derive(Clone, Copy)]
 enum Kind {
     Load,
@@ -381,7 +381,7 @@ impl Draft {
         self.section.steps.iter().filter_map(stored).filter(|(_, field)| is(field.ty)).collect()
     }
 
-    /// What ordinary Rust reads from memory.
+    /// An operand that ordinary Rust reads from memory.
     fn any_before(&self, ty: Ty, genes: &mut Genes) -> Operand {
         let fields: Vec<&'static Field> = FIELDS.iter().filter(|field| field.ty == ty).collect();
         let mut param = Param::Node(genes.below(3));

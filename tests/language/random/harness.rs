@@ -12,6 +12,7 @@ mod sections;
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::mem::offset_of;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -33,7 +34,7 @@ static CID_BIG: PerCpu<Big, MmCid> = PerCpu::new();
 /// A section: three nodes, and numbers that nobody knows at compile time.
 type Section = fn(*mut Node, *mut Node, *mut Node, [u64; ARGUMENTS]) -> Outcome;
 
-/// What a section returns.
+/// The result of a section.
 #[derive(PartialEq)]
 struct Outcome {
     exit: u64,
@@ -101,7 +102,7 @@ impl<T> Bits for Option<NonNull<T>> {
 /// The bytes of an image with its pointers turned to or from this process's.
 fn turned(mut image: Vec<u8>, turn: impl Fn(u64) -> u64) -> Vec<u8> {
     let nodes = (0..=NODES).map(|node| node * size_of::<Node>());
-    let fields = [std::mem::offset_of!(Node, node), std::mem::offset_of!(Node, words), std::mem::offset_of!(Node, option)];
+    let fields = [offset_of!(Node, node), offset_of!(Node, words), offset_of!(Node, option)];
     for at in nodes.flat_map(|node| fields.map(|field| node + field)) {
         let pointer = u64::from_le_bytes(image[at..at + 8].try_into().unwrap());
         image[at..at + 8].copy_from_slice(&turn(pointer).to_le_bytes());
@@ -116,9 +117,9 @@ struct Slots {
 
 /// How much of the three kinds of slots may change, and where the image has it.
 const PARTS: [(usize, usize); 3] = [
-    (std::mem::offset_of!(Image, slot), std::mem::offset_of!(Node, option)),
-    (std::mem::offset_of!(Image, hits), 8),
-    (std::mem::offset_of!(Image, big), 4),
+    (offset_of!(Image, slot), offset_of!(Node, option)),
+    (offset_of!(Image, hits), 8),
+    (offset_of!(Image, big), 4),
 ];
 
 impl Slots {
@@ -138,7 +139,7 @@ impl Slots {
         }
     }
 
-    /// Whether any differs from the image.
+    /// `true` if any differs from the image.
     fn changed(&self, image: &[u8]) -> bool {
         let mut read = image.to_vec();
         self.read(&mut read, None);
@@ -184,7 +185,8 @@ impl Memory {
     fn run(&self, request: &[u8]) -> (Outcome, Fault, Vec<u8>) {
         let number = |at| number(request, at);
         let (section, kind) = sections::SECTIONS[number(0) as usize];
-        let mut image = turned(request[8 + 8 * ARGUMENTS + 8 * ABORTS..].to_vec(), |pointer| from_image(pointer) as u64);
+        let image = request[8 + 8 * ARGUMENTS + 8 * ABORTS..].to_vec();
+        let mut image = turned(image, |pointer| from_image(pointer) as u64);
         let nodes_bytes = size_of::<[Node; NODES]>();
         // SAFETY: the image has as many nodes as there are.
         unsafe { ptr::copy_nonoverlapping(image.as_ptr(), self.nodes.cast::<u8>(), nodes_bytes) };

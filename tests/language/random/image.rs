@@ -7,7 +7,7 @@ use super::interpret::interesting;
 use super::memory::{ARGUMENTS, BASE, BYTES, ELEMENTS, Image, NODES, Node, TARGETS};
 use super::section::{ARRAYS, BIG, FIELDS, HITS, SLOT, Ty};
 
-/// What a section is given: its argument and its memory.
+/// A section's input: its argument and its memory.
 #[derive(Clone)]
 pub struct Input {
     pub arguments: [u64; ARGUMENTS],
@@ -85,7 +85,7 @@ fn places() -> Vec<Word> {
     words
 }
 
-/// What is in a node. In a slot, what is no atomic stays as it was made.
+/// The words of a node. In a slot, what is no atomic stays as it was made.
 fn in_node(node: &str, at: usize, everything: bool) -> Vec<Word> {
     let word = |name: String, offset: usize, ty| Word { name: format!("{node}.{name}"), at: at + offset, ty };
     let fields = FIELDS.iter().filter(|field| everything || field.ty != Ty::Option);

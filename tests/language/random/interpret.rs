@@ -1,4 +1,4 @@
-//! What a section does by its description alone: a third opinion, beside the asm and the portable
+//! The meaning of a section by its description alone: a third opinion, beside asm and the portable
 //! mode.
 //!
 //! Values are mathematical integers, made to fit their type after each operation. With a [`Flaw`],
@@ -101,7 +101,7 @@ impl Flaw {
         Self::OutsideOnce,
     ];
 
-    /// Whether it shows only where a section is aborted.
+    /// `true` if it shows only where a section is aborted.
     pub fn is_of_aborts(self) -> bool {
         matches!(
             self,

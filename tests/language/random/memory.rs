@@ -1,4 +1,4 @@
-//! What random sections work on, and what they return. A part both of the generated program, where
+//! The memory and the results of random sections. A part both of the generated program, where
 //! sections run, and of the test, which takes the layout from here.
 
 use std::ptr::NonNull;
@@ -36,7 +36,7 @@ pub struct Node {
     pub u8s: [AtomicU8; ELEMENTS],
     pub source: [AtomicU8; BYTES],
     pub target: [AtomicU8; BYTES],
-    /// What is no atomic comes last: in the slots, to which there are shared references, nobody
+    /// Fields that are no atomics come last: in slots, to which there are shared references, nobody
     /// changes it.
     pub option: Option<NonNull<Node>>,
     pub plain: [u32; ELEMENTS],
@@ -82,7 +82,7 @@ impl Default for Big {
 #[repr(C)]
 pub struct Image {
     pub nodes: [Node; NODES],
-    /// What is in each slot before the section, and afterwards in the section's own.
+    /// The contents of each slot before the section, and of the section's own afterwards.
     pub slot: Node,
     pub hits: AtomicU64,
     pub big: AtomicU64,
@@ -109,13 +109,13 @@ pub const ABORTS: usize = 2;
 /// In the place of an abort: none.
 pub const NEVER: u64 = u64::MAX;
 
-/// What a section gets: its number, its argument, where its attempts are aborted (as the model
+/// The request: a section's number, its argument, where its attempts are aborted (as the model
 /// counts: half statements), and its memory, as bytes.
 pub const REQUEST: usize = 8 + 8 * ARGUMENTS + 8 * ABORTS + size_of::<Image>();
-/// What comes back: a [`Fault`], the way out, the values and the memory.
+/// The reply: a [`Fault`], the way out, the values and the memory.
 pub const REPLY: usize = 16 + 8 * VALUES + size_of::<Image>();
 
-/// What no section may do, whatever it computes.
+/// Faults of any section, whatever it computes.
 #[repr(u64)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {

@@ -132,7 +132,7 @@ impl Case {
         Self { section, inputs, expected, aborted }
     }
 
-    /// Whether the section would do something else, were this wrong.
+    /// `true` if the section would do something else, were this wrong.
     fn shows(&self, flaw: Flaw) -> bool {
         let run = |input: &Input, aborts: &[usize]| {
             interpret::run(&self.section, &input.arguments, &input.image, aborts, Some(flaw))
@@ -196,7 +196,7 @@ impl<T> Batch<T> {
         self.seen.iter().all(|seen| *seen >= LEAST_SEEN)
     }
 
-    /// Whether the section shows something that hardly another one does.
+    /// `true` if the section shows something that hardly another one does.
     fn lacks(&self, case: &Case) -> bool {
         Flaw::ALL.iter().zip(&self.seen).any(|(flaw, seen)| *seen < LEAST_SEEN && case.shows(*flaw))
     }
@@ -318,7 +318,7 @@ fn outcome(outcome: &Outcome, before: &[u8]) -> String {
 /// Makes a failing section smaller for as long as it fails.
 fn shrink(tree: &mut impl ValueTree<Value = Section>, inputs: &[Input], first: &Failure) -> String {
     let mut smallest = first.text.clone();
-    // What changes may be a number that decides nothing: then the section is one that was tried
+    // A change may be of a number that decides nothing: then the section is one that was tried
     // before.
     let mut tried = BTreeMap::from([(print::function(&tree.current()), true)]);
     let mut rebuilds = 0;

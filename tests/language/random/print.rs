@@ -76,7 +76,7 @@ impl Printer<'_> {
         }
     }
 
-    /// What ordinary Rust calls the elements of an array.
+    /// The name that ordinary Rust has for the elements of an array.
     fn elements(&self, root: &Root, array: &str, through: Through) -> String {
         let Root::Param(Param::Node(node)) = root else { return format!("{}.{array}", self.root(root)) };
         match through {

@@ -46,11 +46,11 @@ pub struct Request<'i> {
     pub aborts: &'i [usize],
 }
 
-/// What one run of the program said.
+/// The answers of one run of the program.
 pub struct Replies {
     /// One for each request, unless the program was ended before.
     pub outcomes: Vec<(Outcome, Fault)>,
-    /// What it printed, or how it was ended.
+    /// Its output, or how it was ended.
     pub end: Result<String, String>,
 }
 
@@ -127,7 +127,7 @@ impl Program {
     }
 }
 
-/// What a process printed, if it succeeded; else how it ended.
+/// The output of a process, if it succeeded; else how it ended.
 fn ended(mut process: Child) -> Result<String, String> {
     let start = Instant::now();
     while process.try_wait().map_err(|error| error.to_string())?.is_none() {

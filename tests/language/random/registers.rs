@@ -6,7 +6,7 @@
 
 use super::section::{Index, Literal, Names, Operand, Place, Root, Section, Step, ValueId};
 
-/// Whether the window of this section fits into the machine's registers, with so many to spare.
+/// `true` if the window of this section fits into the machine's registers, with so many to spare.
 pub fn fits(section: &Section, spare: usize) -> bool {
     let mut window = Window::default();
     window.section(section);
@@ -39,7 +39,7 @@ fn available(section: &Section) -> usize {
     GENERAL - reserved
 }
 
-/// Whether an operand is part of the instruction.
+/// `true` if an operand is part of the instruction.
 fn is_immediate(operand: &Operand) -> bool {
     match operand {
         Operand::Literal(Literal { number, .. }) => i32::try_from(*number).is_ok(),
@@ -48,7 +48,7 @@ fn is_immediate(operand: &Operand) -> bool {
     }
 }
 
-/// Whether the steps of the window find this place, and not ordinary Rust before it.
+/// `true` if the steps of the window find this place, and not ordinary Rust before it.
 fn is_inside(place: &Place, prepare: bool) -> bool {
     match place {
         Place::Field { root, .. } => root_is_inside(root, prepare),
@@ -119,7 +119,7 @@ impl Window {
         self.end(section);
     }
 
-    /// What is used once the window is over is kept to its end.
+    /// Values that are used once the window is over are kept to its end.
     fn end(&mut self, section: &Section) {
         let exits = section.steps.iter().filter_map(|step| match step {
             Step::Exit { names, .. } => Some(names),

@@ -101,14 +101,14 @@ impl Ty {
 /// The number of a value of the window.
 pub type ValueId = usize;
 
-/// What `rseq!` compiles.
+/// A section, as `rseq!` compiles it.
 #[derive(Clone, Debug)]
 pub struct Section {
-    /// Whether there is a `prepare`. It changes the first argument, so that what comes later shows
-    /// whether it ran.
+    /// `true` if there is a `prepare`. It changes the first argument, so that what comes later
+    /// shows whether it ran.
     pub prepare: bool,
     pub index: Option<Index>,
-    /// Whether `critical` is written where it is empty.
+    /// `true` if `critical` is written where it is empty.
     pub empty_critical: bool,
     pub values: Vec<Value>,
     pub steps: Vec<Step>,
@@ -228,13 +228,13 @@ pub enum Outside {
     Masked(usize, u64),
     Min,
     Max,
-    /// What is in a field before the window.
+    /// The value of a field before the window.
     Field(Param, &'static Field),
     /// The address of a node, or of its `plain`.
     Address(usize),
 }
 
-/// What ordinary Rust can name.
+/// A value that ordinary Rust can name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Param {
     /// One of the three nodes.

@@ -1,4 +1,4 @@
-//! What the sections of `examples/push_pop` work on, made small.
+//! The memory of the sections of `examples/push_pop`, made small.
 
 use std::cell::Cell;
 use std::ptr;

@@ -1,4 +1,4 @@
-//! What the section of `examples/counter` works on, made small.
+//! The memory of the section of `examples/counter`, made small.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -1,8 +1,8 @@
 //! Sections in the model of rseq-explore: every schedule with a few events, in which nothing may go
 //! wrong; and the mutants of the protocol, each of which must.
 //!
-//! `tests/protocol/model/caught.tsv` says which section shows which mutation, and after how many events;
-//! `BLESS=1 cargo test --test model` writes it.
+//! `goldens/caught.tsv` says which section shows which mutation, and after how many events:
+//! `BLESS=1 cargo test --test protocol model` writes it.
 #![allow(clippy::duplicate_mod, reason = "once as they are, and once with each mutation")]
 
 use std::fmt::Write;
@@ -337,7 +337,7 @@ fn mutants_of_the_types_are_not() {
     println!("without a look whether a CPU is stopped: {hasty}");
 }
 
-/// What goes wrong in the operation of this name.
+/// The failure of the operation of this name.
 fn failure(mut searched: impl Iterator<Item = types::types::Searched>, name: &str) -> Box<Failure> {
     let searched = searched.find_map(|(searched, result)| (searched == name).then_some(result));
     searched.expect("it is searched").expect_err(name)
@@ -355,10 +355,10 @@ fn mutants_are_caught() {
         writeln!(table, "{name}\t{wrong}\t{}\t{}\t{rule}", by_results.section, by_results.events)
             .expect("a string takes everything");
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/protocol/model/caught.tsv");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/protocol/goldens/caught.tsv");
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&path, &table).expect("the folder is there");
     }
     let known = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(known, table, "read what changed, then BLESS=1 cargo test --test model");
+    assert_eq!(known, table, "read what changed, then BLESS=1 cargo test --test protocol model");
 }

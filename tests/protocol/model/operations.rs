@@ -1,4 +1,4 @@
-//! What the operations of `examples/operations` work on, which `super::librseq` and `super::slab`
+//! The memory of the operations of `examples/operations`, which `super::librseq` and `super::slab`
 //! have.
 
 use std::cell::{Cell, RefCell};

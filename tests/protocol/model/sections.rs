@@ -20,14 +20,14 @@ pub struct Stack {
     items: [AtomicU64; CAPACITY],
 }
 
-/// What the sections work on.
+/// The sections' memory.
 pub struct State {
     slots: Rc<Slots>,
     pushed: Cell<u64>,
     scratch: RefCell<[u8; 4]>,
     /// No section that sees this adds anything.
     stop: Cell<bool>,
-    /// What was counted when that was so.
+    /// The count when that was so.
     stopped_at: Cell<Option<u64>>,
 }
 
@@ -361,7 +361,7 @@ pub fn first_use() -> Model<PerCpu<AtomicU64>> {
     Model::new(PerCpu::new).thread(0, hit).thread(1, hit).handler(hit).check(check)
 }
 
-/// What `prepare` must not do: run a section.
+/// A `prepare` that does what it must not: it runs a section.
 pub fn nested() -> Model<State> {
     let outer = |state: &State| {
         section! {

@@ -17,7 +17,7 @@ const ROOM: usize = 6;
 /// An operation, with what came of it.
 pub type Searched = (&'static str, Result<Report, Box<Failure>>);
 
-/// What shows whether somebody waits for a thread that has stopped a shelf, or takes that for an
+/// A probe for somebody who waits for a thread that has stopped a shelf, or takes that for an
 /// answer.
 pub const TAKEN_FROM: &str = "stack, always with items and room, taken from";
 

@@ -2,11 +2,11 @@
 
 use rseq_explore::{Explorer, Ran, Report};
 
-/// What an exploration needs to know of a section.
+/// A section, as an exploration needs to know it.
 pub struct Explored<'e, R, Q> {
     /// For reports.
     pub name: &'e str,
-    /// What is interrupted.
+    /// The section that is interrupted.
     pub section: &'e (dyn Fn() -> R + Sync),
     /// An operation that must not get lost.
     pub conflict: &'e (dyn Fn() -> Q + Sync),

@@ -102,7 +102,7 @@ impl Fixture {
             if !sysroot().join("lib/rustlib/src/rust/library").exists() {
                 return Err(missing("there is no source of it (rustup component add rust-src)".to_owned()));
             }
-            // What that library depends on is no part of its source.
+            // Dependencies of that library are no part of its source.
             crates::fetch(&self.directory, &["--target", target, BUILD_STD]).map_err(missing)?;
             // Stable, but for cargo's option: the library is this compiler's own.
             cargo.env("RUSTC_BOOTSTRAP", "1").arg(BUILD_STD);
@@ -139,7 +139,7 @@ impl Fixture {
         self.directory.join("src").join(name)
     }
 
-    /// What the compiler says of it, which it refuses for this target.
+    /// The compiler's messages about it, which it refuses for this target.
     pub fn refusal_for(&self, target: &str) -> String {
         let _turn = turn();
         let (mut cargo, _) = self.cargo("check");
@@ -184,7 +184,7 @@ pub fn rustc(krate: &Path, target: &str, source: &Path) -> Command {
     rustc.args(["--edition=2024", "-O", "--target", target, "--cap-lints=allow"]).arg(source);
     rustc.arg("--extern").arg(format!("rseq={}", krate.display()));
     rustc.arg("-L").arg(format!("dependency={}", krate.parent().expect("it lies in a folder").display()));
-    // What runs in the compiler is built for this machine.
+    // Procedural macros run in the compiler, and are built for this machine.
     let of_this_machine = krate.ancestors().nth(4).expect("by cargo").join("release/deps");
     rustc.arg("-L").arg(format!("dependency={}", of_this_machine.display()));
     rustc
@@ -238,12 +238,12 @@ pub fn by_toolchain(toolchain: &str, program: &str) -> Command {
     command
 }
 
-/// Whether the standard library of a target is there.
+/// `true` if the standard library of a target is there.
 pub fn is_installed(target: &str) -> bool {
     sysroot().join("lib/rustlib").join(target).exists()
 }
 
-/// Whether the C compiler makes programs of 32 bits, and this machine runs them.
+/// `true` if the C compiler makes programs of 32 bits, and this machine runs them.
 pub fn runs_32_bits() -> bool {
     let folder = scratch().join("bits-32");
     std::fs::create_dir_all(&folder).expect("there is room for a folder");
@@ -264,7 +264,7 @@ pub fn sysroot() -> PathBuf {
     PathBuf::from(print_of(Command::new("rustc").args(["--print", "sysroot"])))
 }
 
-/// What a command prints; panics with all of it if it fails.
+/// The output of a command; panics with all of it if it fails.
 pub fn print_of(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = String::from_utf8_lossy(&output.stdout);
@@ -273,7 +273,7 @@ pub fn print_of(command: &mut Command) -> String {
     text.trim().to_owned()
 }
 
-/// Whether the libc of this machine registers threads.
+/// `true` if the libc of this machine registers threads.
 pub fn libc_registers() -> bool {
     rseq::status().libc().active_bytes > 0
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Few enough for controls, which duplicate items, not to overrun a slab.
 pub const ITEMS: usize = 24;
-/// What an item that isn't there once adds to the sum of a run: more than all that can be counted.
+/// An item's weight in the sum of a run, if it isn't there once: more than all that can be counted.
 pub const MISPLACED: u64 = 1 << 40;
 
 /// The sum of a run: what was counted, if every item is found once.

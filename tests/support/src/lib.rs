@@ -1,4 +1,4 @@
-//! What several tests need: threads that are disturbed in every way while they count, processes in
+//! Parts of several tests: threads that are disturbed in every way while they count, processes in
 //! other modes, sections at every instruction, and programs that are built for a test.
 
 use std::cell::{Cell, RefCell};
@@ -31,7 +31,7 @@ pub struct Count {
     pub aborts: fn() -> u64,
 }
 
-/// What happens to the threads while they count.
+/// Disturbances of threads while they count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Disturbance {
     /// More threads than CPUs.
@@ -48,7 +48,7 @@ pub enum Disturbance {
     Fences,
 }
 
-/// What a run should have counted and what it did.
+/// The count that a run should have, and the one that it has.
 #[derive(Debug)]
 pub struct Outcome {
     /// By what the threads and the handlers did.
@@ -91,7 +91,7 @@ impl Steps {
         }
     }
 
-    /// Whether nobody takes steps any more.
+    /// `true` if nobody takes steps any more.
     pub fn has_ended(&self) -> bool {
         self.end.load(Relaxed)
     }
@@ -135,7 +135,7 @@ pub fn threads() -> usize {
     (2 * thread::available_parallelism().map_or(2, usize::from)).max(8)
 }
 
-/// What the signal handler does; one run at a time uses it.
+/// The signal handler's work; one run at a time uses it.
 static HANDLER: AtomicPtr<fn()> = AtomicPtr::new(ptr::null_mut());
 /// Held while threads are disturbed, because signals are the process's. Whoever waits for something
 /// to happen to its threads begins to do so when it has this.
@@ -369,7 +369,7 @@ pub fn mode() -> rseq::Mode {
     mode
 }
 
-/// Whether this build, or this kernel, has no other mode.
+/// `true` if this build, or this kernel, has no other mode.
 fn is_the_only_one(mode: rseq::Mode, expected: &str) -> bool {
     match mode {
         rseq::Mode::Portable(rseq::Reason::NotBuilt) => true,
@@ -380,7 +380,7 @@ fn is_the_only_one(mode: rseq::Mode, expected: &str) -> bool {
 
 const EXPECTED_MODE: &str = "RSEQ_TEST_EXPECTS_MODE";
 
-/// Whether sections are restartable here; says so if they aren't and a test, or part of it, is
+/// `true` if sections are restartable here; says so if they aren't and a test, or part of it, is
 /// therefore skipped.
 pub fn restartable() -> bool {
     let mode = mode();
@@ -391,7 +391,7 @@ pub fn restartable() -> bool {
     restartable
 }
 
-/// Whether threads run at the same time here; says so if a test is therefore skipped. On one CPU
+/// `true` if threads run at the same time here; says so if a test is therefore skipped. On one CPU
 /// whoever else runs has interrupted the section, as a fence would.
 pub fn several_cpus() -> bool {
     let several = available_cpus().len() > 1;
@@ -485,7 +485,7 @@ pub fn in_child(check: impl FnOnce() -> bool) -> i32 {
     if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -1 }
 }
 
-/// Whether `check` holds in a thread that a child of `fork` starts. Not by the standard library,
+/// `true` if `check` holds in a thread that a child of `fork` starts. Not by the standard library,
 /// which takes a lock that another thread of the parent may have held when it forked.
 pub fn in_thread_of_child(check: fn() -> bool) -> bool {
     extern "C" fn run(check: *mut c_void) -> *mut c_void {

@@ -486,7 +486,7 @@ fn an_idle_object_of_another_cpu_is_taken_before_one_is_made() {
     assert_eq!((MADE.load(SeqCst), pool.idle()), (10, 10));
 }
 
-/// What handlers call: neither makes, drops nor allocates anything.
+/// Functions for handlers: neither makes, drops nor allocates anything.
 #[test]
 fn what_is_tried_makes_and_drops_nothing() {
     static ALIVE: AtomicUsize = AtomicUsize::new(0);

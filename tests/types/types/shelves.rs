@@ -119,7 +119,7 @@ thread_local! {
     static HAPPENS: Cell<Option<fn()>> = const { Cell::new(None) };
 }
 
-/// What happens to this thread now that it has stopped a CPU.
+/// The fate of this thread, now that it has stopped a CPU.
 pub fn happens() {
     HAPPENS.take().into_iter().for_each(|happens| happens());
 }
@@ -223,7 +223,7 @@ fn a_push_that_panics_drops_its_item() {
         let (stack, ring) = (Stack::<Box<Counted<0>>>::new(), Ring::<Box<Counted<0>>>::new());
         let (copies, ring_of_copies) = (Stack::<Counted<6>>::new(), Ring::<Counted<6>>::new());
         std::panic::set_hook(Box::new(|_| ()));
-        // What is freed here is there for boxes and messages: the allocator has it already.
+        // Memory that is freed here is there for boxes and messages: the allocator has it already.
         drop(vec![0_u8; 64 << 10]);
         let none = libc::rlimit { rlim_cur: 1, rlim_max: libc::RLIM_INFINITY };
         // SAFETY: a limit for the child, which ends.

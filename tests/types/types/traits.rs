@@ -1,5 +1,5 @@
-//! What the public types are to threads, pins and panics, and what they ask of `T` to be printed
-//! and cloned.
+//! The public types' traits, as to threads, pins and panics, and those they ask of `T` to be
+//! printed and cloned.
 
 use std::cell::Cell;
 use std::marker::{PhantomData, PhantomPinned};
@@ -15,7 +15,7 @@ use rseq::{
     Snapshot, Stack, Status, fence,
 };
 
-/// Whether a type has a trait: the constant of its own comes before that of a trait.
+/// `true` if a type has a trait: the constant of its own comes before that of a trait.
 macro_rules! has {
     ($type:ty, $trait:path) => {{
         #[allow(dead_code, reason = "one of both constants is used")]
@@ -54,7 +54,7 @@ type Inner = Cell<u8>;
 
 // Send, Sync, Unpin, UnwindSafe, RefUnwindSafe
 table! {
-    // What they are made of here.
+    // Their parts, in this test.
     AtomicU64:                      + + + + +
     Local:                          - - + + +
     Mutable:                        + + + - +
@@ -129,7 +129,7 @@ table! {
 /// Nothing at all can be done with it.
 struct Opaque;
 
-/// What is printed and cloned asks of its values what it uses: these don't print or clone any.
+/// Printing and cloning ask of values what they use: these don't print or clone any.
 #[test]
 fn values_need_not_be_printed_or_cloned() {
     let pool = Pool::<Opaque>::new(|| Opaque);

@@ -8,8 +8,7 @@
 //! exact 600 GLIBC_TUNABLES=glibc.pthread.rseq=0 /suites/exact --test-threads=1
 //! ```
 //!
-//! What it says of itself are lines that begin with `@guest `. The host's half is
-//! `xtask/src/guest.rs`.
+//! The lines that it says of itself begin with `@guest `. The host's half is `xtask/src/guest.rs`.
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;

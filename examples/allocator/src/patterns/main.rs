@@ -26,21 +26,26 @@ use choice::{Choice, NAMES, VARIABLE};
 #[global_allocator]
 static ALLOCATOR: Choice = Choice::new();
 
-/// What is allocated.
+/// The objects that are allocated.
+/// Enough objects for a time to mean something.
+fn objects() -> clap::builder::RangedU64ValueParser<usize> {
+    clap::builder::RangedU64ValueParser::new().range(5_000..)
+}
+
 #[derive(Args, Clone, Copy)]
 struct Plan {
     /// The bytes of an object
     #[arg(long, default_value_t = 64)]
     size: usize,
     /// How many objects are allocated, about
-    #[arg(long, default_value_t = 10_000_000, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(5_000..))]
+    #[arg(long, default_value_t = 10_000_000, value_parser = objects())]
     objects: usize,
 }
 
 /// A way to allocate and free.
 struct Pattern {
     name: &'static str,
-    /// What the numbers are.
+    /// The unit of the numbers.
     unit: &'static str,
     run: fn(Plan) -> Vec<f64>,
     /// Times are compared; bytes are told.

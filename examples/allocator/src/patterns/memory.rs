@@ -1,5 +1,5 @@
-//! What memory stays with the process when everything is freed: in megabytes, at most, afterwards,
-//! after `trim`, and after glibc's `malloc_trim` as well.
+//! The memory that stays with the process when everything is freed: in megabytes, at most,
+//! afterwards, after `trim`, and after glibc's `malloc_trim` as well.
 
 use std::alloc::Layout;
 use std::sync::Barrier;
@@ -66,7 +66,7 @@ pub fn threads(plan: Plan, at_once: usize) -> Vec<f64> {
     left(most)
 }
 
-/// What is in memory when all of them have allocated.
+/// The memory in use when all of them have allocated.
 fn group(plan: Plan, threads: usize) -> f64 {
     let all = Barrier::new(threads + 1);
     thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! What patterns take, in nanoseconds for each object that is allocated, written to and freed: by
+//! The time of patterns, in nanoseconds for each object that is allocated, written to and freed: by
 //! the clock, and of all processors' time, which tells more on a busy machine.
 
 use std::alloc::{Layout, alloc, dealloc};

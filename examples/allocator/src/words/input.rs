@@ -1,4 +1,4 @@
-//! What the job is done on: lines of JSON, from files of text or made up.
+//! The input of the job: lines of JSON, from files of text or made up.
 
 use std::error::Error;
 use std::fs;

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::input::{Input, Record};
 
-/// What is found in a record.
+/// The findings in a record.
 #[derive(Serialize)]
 struct Summary {
     number: usize,
@@ -23,13 +23,13 @@ struct Summary {
     words: BTreeMap<String, u32>,
 }
 
-/// What a thread made of a part of the input.
+/// The result of a thread for a part of the input.
 struct Part {
     lines: Vec<String>,
     words: HashMap<String, u64>,
 }
 
-/// What is found in all of the input, however many threads there are.
+/// The result for all of the input, however many threads there are.
 #[derive(Default)]
 pub struct Results {
     records: usize,

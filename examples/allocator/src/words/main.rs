@@ -58,7 +58,7 @@ enum Command {
     },
 }
 
-/// What the job is done on.
+/// The input of the job.
 #[derive(Args)]
 struct Texts {
     /// How many records are made up, if no file is named

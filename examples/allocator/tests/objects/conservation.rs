@@ -22,7 +22,7 @@ use support::{
     Count, Disturbance, forced_portable, in_child, in_processes, refused, restartable, seccomp, with_own_registration,
 };
 
-/// What all of them share.
+/// The names that all of them share.
 mod common {
     pub const VERSION: u64 = 1 << 16;
 
@@ -188,7 +188,7 @@ fn trimmed_meanwhile_unfenced() {
     }
 }
 
-/// What a thread kept stays with the CPU, for others.
+/// An object that a thread kept stays with the CPU, for others.
 #[test]
 fn threads_come_and_go() {
     static HEAP: Heap<PerCpuAlloc<Ledger>> = Heap::new(PerCpuAlloc::new(Ledger::new()));

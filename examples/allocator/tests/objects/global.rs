@@ -75,7 +75,7 @@ fn works_in_destructors_of_threads() {
     assert_eq!(ENDED.load(SeqCst), 160);
 }
 
-/// What one thread allocates another one frees.
+/// Objects that one thread allocates another one frees.
 #[test]
 fn works_from_thread_to_thread() {
     println!("mode: {:?}", support::mode());
@@ -126,7 +126,7 @@ fn works_in_forked_children() {
     assert!(work(2));
 }
 
-/// What other threads do with it isn't disturbed.
+/// Other threads that use it aren't disturbed.
 #[test]
 fn can_be_trimmed_at_any_time() {
     println!("mode: {:?}", support::mode());

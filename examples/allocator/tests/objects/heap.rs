@@ -14,7 +14,7 @@ pub struct Ledger {
     bytes: AtomicI64,
     /// All that were ever handed out.
     ever: AtomicU64,
-    /// What is freed is never used again: for front ends that hand things out twice.
+    /// True if freed memory is never used again: for front ends that hand things out twice.
     keeps: bool,
 }
 
@@ -163,7 +163,7 @@ impl Token {
         Layout::from_size_align(size, align).expect("the layouts are valid")
     }
 
-    /// What its bytes are to be.
+    /// The pattern of its bytes.
     fn pattern(self) -> u8 {
         (self.0 >> (ADDRESS_BITS + LAYOUT_BITS)) as u8
     }

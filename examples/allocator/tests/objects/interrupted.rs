@@ -41,7 +41,7 @@ fn keeps() -> bool {
     true
 }
 
-/// What an operation did, by the numbers of the objects.
+/// The objects of an operation, by their numbers.
 #[derive(Debug, Default)]
 struct Done {
     put: Vec<usize>,
@@ -113,7 +113,7 @@ macro_rules! operations {
                 let put = stack::push(&STACKS, object(number));
                 Done { put: put.then_some(number).into_iter().collect(), ..Done::default() }
             }
-            /// What was there is given away, and nothing is kept from then on.
+            /// Everything that was there is given away, and nothing is kept from then on.
             pub fn push_and_close() {
                 push();
                 let found = Found::default();
@@ -138,7 +138,7 @@ macro_rules! operations {
 operations!(stacks: whole);
 operations!(others: unarmed);
 
-/// What was given or put is there once, unless somebody took it.
+/// Each object that was given or put is there once, unless somebody took it.
 fn check(given: usize, found: Vec<usize>, ran: &Ran<'_, Done, Done>) {
     let done = || ran.sections.iter().chain(&ran.conflicts).map(|run| run.value);
     let mut expected: BTreeSet<usize> = (0..given).chain(done().flat_map(|done| done.put.clone())).collect();

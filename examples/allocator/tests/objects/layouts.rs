@@ -20,13 +20,13 @@ use rseq_allocator::PerCpuAlloc;
 
 use super::class::SIZES;
 
-/// What a class keeps at most, in bytes, on a CPU and for all of them, as the documentation has it;
+/// The bytes that a class keeps at most, on a CPU and for all of them, as the documentation has it;
 /// and so many objects are asked for at once.
 const CPU_BYTES: usize = 64 << 10;
 const TIER_BYTES: usize = 2 << 20;
 const BATCH: usize = 32;
 
-/// What is asked of the allocator. Objects are selected among those that are there.
+/// A request to the allocator. Objects are selected among those that are there.
 #[derive(Clone, Debug)]
 enum Request {
     Alloc(Layout),
@@ -174,7 +174,7 @@ proptest! {
 proptest! {
     #![proptest_config(Config { failure_persistence: None, cases: 20, ..Config::default() })]
 
-    /// What is kept is bounded in bytes, on each CPU and between them, at every moment.
+    /// The bytes that are kept are bounded, on each CPU and between them, at every moment.
     #[test]
     fn little_is_kept(layout in layout(), count in 0..40_000_usize) {
         let mut model = Model::new();
@@ -244,7 +244,7 @@ unsafe impl Send for Address {}
 // SAFETY: as above.
 unsafe impl Sync for Address {}
 
-/// What one CPU frees is what another one gets: the backend isn't asked again.
+/// An object that one CPU frees is one that another one gets: the backend isn't asked again.
 #[test]
 fn cpus_hand_on_what_they_free() {
     if skipped_where_nothing_is_kept() {
@@ -263,7 +263,7 @@ fn cpus_hand_on_what_they_free() {
         });
     };
     round();
-    // What the other CPU keeps for itself is missing once.
+    // The objects that the other CPU keeps for itself are missing once.
     round();
     let before = allocator.backend().ever();
     (0..20).for_each(|_| round());
@@ -326,7 +326,7 @@ fn resizing_within_a_class_stays_in_place() {
     }
 }
 
-/// What was freed last is used first.
+/// The object that was freed last is used first.
 #[test]
 fn freed_objects_are_used_again() {
     let allocator = PerCpuAlloc::new(Ledger::new());
@@ -486,7 +486,7 @@ fn works_without_memory_for_stacks() {
         let limited = unsafe { libc::setrlimit(libc::RLIMIT_AS, &none) } == 0;
         // SAFETY: bytes of zero.
         let slots = || unsafe { ManuallyDrop::new(PerCpu::<[u8; 1024]>::zeroed()) };
-        // What there was before is used up.
+        // All that there was before is used up.
         while slots().allocate().is_ok() {}
         // SAFETY: no size is zero.
         let objects: [*mut u8; 20] = array::from_fn(|_| unsafe { ALLOCATOR.alloc(layout) });

@@ -41,7 +41,7 @@ impl Client {
         Answer { status, text: String::from_utf8(body.into()).expect("answers are text") }
     }
 
-    /// What the service counted.
+    /// The counts of the service.
     pub async fn scrape(&mut self) -> Scrape {
         let answer = self.send(Method::GET, "/metrics", String::new()).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);

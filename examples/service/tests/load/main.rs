@@ -31,7 +31,7 @@ type Totals = BTreeMap<(&'static str, u16), u64>;
 
 const CLIENTS: u64 = 8;
 
-/// What a client sends over and over, with the route that it should be counted for.
+/// The requests that a client sends over and over, with the route that each should be counted for.
 const REQUESTS: [(Method, &str, &str, u16); 8] = [
     (Method::GET, "/", "/", 200),
     (Method::POST, "/hash", "/hash", 200),
@@ -134,7 +134,7 @@ fn h2load_and_the_service_agree() {
     }
 }
 
-/// What the tests above would say if updates were lost: requests do overlap under this load.
+/// The tests above would say so if updates were lost: requests do overlap under this load.
 #[test]
 fn lost_updates_are_seen() {
     const REQUESTS: u64 = 1000;

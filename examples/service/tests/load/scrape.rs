@@ -1,4 +1,4 @@
-//! What Prometheus would see.
+//! The metrics, as Prometheus would see them.
 
 use std::collections::BTreeMap;
 

@@ -32,7 +32,7 @@ impl Service {
         Self { process, address: address.parse().expect("an address"), out }
     }
 
-    /// What becomes of it with wrong options.
+    /// The result of a start with wrong options.
     pub fn refused(options: &[&str]) -> Output {
         Command::new(PROGRAM).args(options).output().expect("the service starts")
     }

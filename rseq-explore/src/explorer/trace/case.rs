@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use rseq::abi::Descriptor;
 
-use super::super::report::Outcome;
-use super::super::{Event, Phase, Work};
+use super::super::plan::{Event, Work};
+use super::super::report::{Outcome, Phase};
 use super::arch;
 use super::child::{Cpus, SIGNAL};
 use super::orders::{Operation, Order, Stage};
@@ -17,7 +17,7 @@ use super::windows::Windows;
 /// Why a case is over before its end.
 enum Broken {
     NotReached,
-    /// What went wrong.
+    /// The mistake.
     Wrong(String),
     Trouble(Trouble),
 }
@@ -32,7 +32,7 @@ fn wrong<T>(what: impl Into<String>) -> Result<T, Broken> {
     Err(Broken::Wrong(what.into()))
 }
 
-/// What all cases have in common.
+/// The things that all cases have in common.
 pub(super) struct Exploration<'w, R, Q> {
     pub work: &'w Work<'w, R, Q>,
     pub windows: &'w Windows,

@@ -11,7 +11,7 @@ use std::sync::{Mutex, Once, PoisonError};
 
 use rseq::CpuId;
 
-use super::super::{Ran, Run, Work};
+use super::super::plan::{Ran, Run, Work};
 use super::orders::{Operation, Order, Shared, Stage};
 use super::tracee::{be_traced, pin};
 
@@ -40,7 +40,7 @@ impl Cpus {
 /// The most runs of one operation in one child.
 const MOST_RUNS: usize = 4;
 
-/// What has run so far, written by whoever runs while the others stand still.
+/// The runs so far, written by one thread while the others stand still.
 struct Runs<T> {
     count: AtomicUsize,
     runs: [UnsafeCell<Option<(T, usize)>>; MOST_RUNS],
@@ -134,7 +134,7 @@ pub(super) fn note_panics_in_children() {
     });
 }
 
-/// What the last panic had to say, with its place.
+/// The message of the last panic, with its place.
 fn last_panic() -> impl std::ops::DerefMut<Target = String> {
     static LAST: Mutex<String> = Mutex::new(String::new());
     LAST.lock().unwrap_or_else(PoisonError::into_inner)
@@ -167,7 +167,7 @@ impl<R: Send + Sync, Q: Send + Sync> Child<'_, R, Q> {
 
     /// Has signals run what the explorer says.
     fn install_handler(&self) {
-        /// What the handler is to do; set before there are signals.
+        /// The handler's work; set before there are signals.
         static HANDLE: AtomicPtr<&(dyn Fn() + Sync)> = AtomicPtr::new(ptr::null_mut());
         extern "C" fn on_signal(_: libc::c_int) {
             // SAFETY: set below to what is never freed.
@@ -212,7 +212,7 @@ impl<R: Send + Sync, Q: Send + Sync> Child<'_, R, Q> {
         unsafe { libc::pthread_create(thread.as_mut_ptr(), ptr::null(), run::<R, Q>, child) }
     }
 
-    /// What the second thread does.
+    /// The second thread's work.
     fn carry_out_orders(&self) -> ! {
         self.shared.set_second_thread();
         loop {

@@ -22,16 +22,17 @@ use self::child::Cpus;
 use self::subject::Subject;
 use self::tracee::Trouble;
 use self::windows::Windows;
-use super::{Event, Explorer, Failure, Report};
+use super::plan::{Event, Plan};
+use super::report::{Failure, Report};
 
 /// Explores the section; what was covered and what went wrong goes into the report.
 ///
 /// # Panics
 /// If the system refuses to trace a child.
-pub(super) fn explore<R: Send + Sync, Q: Send + Sync>(explorer: &Explorer<'_, R, Q>, report: &mut Report) {
+pub(super) fn explore<R: Send + Sync, Q: Send + Sync>(plan: &Plan<'_, R, Q>, report: &mut Report) {
     let Some(cpus) = Cpus::available() else { return report.skip("the process may use no CPU".into()) };
     child::note_panics_in_children();
-    match every_case(explorer, cpus, report) {
+    match every_case(plan, cpus, report) {
         Ok(()) => {}
         Err(Trouble::System(error)) => panic!("a child can't be traced: {error}"),
         Err(Trouble::Died(how)) => report.fail(Failure::before(how)),
@@ -40,28 +41,28 @@ pub(super) fn explore<R: Send + Sync, Q: Send + Sync>(explorer: &Explorer<'_, R,
 }
 
 fn every_case<R: Send + Sync, Q: Send + Sync>(
-    explorer: &Explorer<'_, R, Q>,
+    plan: &Plan<'_, R, Q>,
     cpus: Cpus,
     report: &mut Report,
 ) -> Result<(), Trouble> {
-    let (work, windows, rseq_cs) = (&explorer.work, &Windows::of_this_process(), rseq_cs());
+    let (work, windows, rseq_cs) = (&plan.work, &Windows::of_this_process(), rseq_cs());
     let points = points::find(windows, rseq_cs, || Subject::begin(work, cpus))?;
     report.found(points.iter().map(|point| (point.phase, describe(point.address))).collect());
     let exploration = Exploration { work, windows, rseq_cs, cpus };
     places::look(&exploration, &points, report)?;
-    if !explorer.to_the_end && !report.failures().is_empty() {
+    if !plan.to_the_end && !report.failures().is_empty() {
         return Ok(());
     }
-    let bar = progress(&explorer.name, points.len() * explorer.events.len());
+    let bar = progress(&plan.name, points.len() * plan.events.len());
     'cases: for (number, point) in points.iter().enumerate() {
-        for &event in &explorer.events {
+        for &event in &plan.events {
             bar.inc(1);
             if cpus.second.is_none() && matches!(event, Event::Migration | Event::Fence) {
                 report.without_second_cpu();
                 continue;
             }
             report.add(number, event, exploration.case(point, event)?);
-            if !explorer.to_the_end && !report.failures().is_empty() {
+            if !plan.to_the_end && !report.failures().is_empty() {
                 break 'cases;
             }
         }

@@ -1,4 +1,4 @@
-//! What the explorer and the child that it explores tell each other: memory that both have.
+//! The memory by which the explorer and the child that it explores talk.
 
 use std::cell::UnsafeCell;
 use std::io;
@@ -8,7 +8,7 @@ use std::{ptr, thread};
 
 use super::tracee::PATIENCE;
 
-/// What the child's second thread is asked to do.
+/// An order to the child's second thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Order {
     /// Run the conflicting operation on this CPU.
@@ -23,7 +23,7 @@ pub(super) enum Order {
     Check { section: Option<usize> },
 }
 
-/// What a signal's handler is to run, or the second thread.
+/// The operation that a signal's handler is to run, or the second thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Operation {
     Section = 0,
@@ -51,7 +51,7 @@ pub(super) struct Shared {
     /// second thread.
     order: AtomicU32,
     arguments: [AtomicU64; 2],
-    /// What came of it: a futex of the explorer's. 0 until it is done.
+    /// The outcome: a futex of the explorer's. 0 until it is done.
     answer: AtomicU32,
     /// The second thread is about to wait for an order: a futex of the explorer's.
     ready: AtomicU32,
@@ -250,7 +250,7 @@ fn wait_while(number: &AtomicU32, value: u32, most: Option<Duration>) -> io::Res
     Ok(())
 }
 
-/// Whether a thread waits for the number to change: the kernel says how many it moved of those, to
+/// True if a thread waits for the number to change: the kernel says how many it moved of those, to
 /// where they are.
 fn waits(number: &AtomicU32) -> bool {
     let (futex, none_woken, one_moved, value) = (number.as_ptr(), 0, 1_usize, 0);

@@ -1,17 +1,16 @@
-//! Whether what a section commits to is its index's own: while one thread stands in front of its
-//! commit, another one, on another CPU, comes to its own. If both are about to store to one
-//! address, nothing keeps them apart.
+//! A section must commit to its index's own place: while one thread stands in front of its commit,
+//! another one, on another CPU, comes to its own. If both are about to store to one address,
+//! nothing keeps them apart.
 //!
-//! What two threads get from each other by turns (a lock, a drain) they don't have at once, so
-//! there is no false alarm in it.
+//! Two threads that get something from each other by turns (a lock, a drain) don't have it at once,
+//! so there is no false alarm in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 
 use rseq::abi::Rseq;
 
-use super::super::report::Phase;
-use super::super::{Failure, Report};
+use super::super::report::{Failure, Phase, Report};
 use super::arch;
 use super::case::{Exploration, describe};
 use super::orders::Operation;
@@ -135,7 +134,7 @@ impl Shared {
 }
 
 impl<R: Send + Sync, Q: Send + Sync> Exploration<'_, R, Q> {
-    /// What is wrong if the section, at this commit, and another thread's operation are about to
+    /// The mistake if the section, at this commit, and another thread's operation are about to
     /// store to one place.
     fn at_once(
         &self,

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::Phase;
+use super::super::report::Phase;
 use super::arch;
 use super::subject::Subject;
 use super::tracee::{Stop, Trouble};

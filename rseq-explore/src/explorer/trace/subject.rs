@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::super::Work;
+use super::super::plan::Work;
 use super::child::{self, Cpus};
 use super::orders::{Mapping, Operation, Order, Shared, Stage};
 use super::tracee::{Stop, Tracee, Trouble};
@@ -70,7 +70,7 @@ impl Subject {
     }
 }
 
-/// What ended a wait for the second thread.
+/// The end of a wait for the second thread, as a trouble.
 fn hung_or_refused(error: io::Error) -> Trouble {
     match error.kind() {
         io::ErrorKind::TimedOut => Trouble::Hung("in its second thread"),

@@ -12,13 +12,13 @@ use super::arch::{self, Registers};
 /// Nothing that a child does takes longer, unless it hangs.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What C libraries take the requests of `ptrace(2)` to be.
+/// The type of `ptrace(2)`'s requests in C libraries.
 #[cfg(not(target_env = "musl"))]
 type Request = libc::c_uint;
 #[cfg(target_env = "musl")]
 type Request = libc::c_int;
 
-/// What `ptrace(2)` reads and writes at once, at multiples of its size.
+/// The unit that `ptrace(2)` reads and writes at once, at multiples of its size.
 type Word = [u8; size_of::<usize>()];
 const WORD: u64 = size_of::<Word>() as u64;
 
@@ -33,7 +33,7 @@ pub(super) enum Stop {
     Marker,
 }
 
-/// What ends an exploration of one point.
+/// The end of an exploration of one point.
 #[derive(Debug)]
 pub(super) enum Trouble {
     /// The child came to a signal that kills, or ended.
@@ -53,7 +53,7 @@ impl From<io::Error> for Trouble {
 /// A thread of a child, which is traced. The child is killed when this is dropped.
 pub(super) struct Tracee {
     pid: libc::pid_t,
-    /// What stood where breakpoints are now.
+    /// The bytes that stood where breakpoints are now.
     planted: BTreeMap<u64, [u8; arch::BREAKPOINT.len()]>,
 }
 
@@ -143,7 +143,7 @@ impl Tracee {
         Ok(Stop::Step)
     }
 
-    /// Whether it was an instruction that stopped it, and not a step.
+    /// True if it was an instruction that stopped it, and not a step.
     fn is_breakpoint(&self) -> io::Result<bool> {
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
         self.request(libc::PTRACE_GETSIGINFO, 0, info.as_mut_ptr().expose_provenance())?;

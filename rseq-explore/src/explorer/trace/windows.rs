@@ -20,11 +20,11 @@ pub(super) struct Window {
     pub aborted: u64,
     /// Where the window may be left to without committing.
     pub exits: Vec<u64>,
-    /// What its note says, if it has one.
+    /// Its note, if it has one.
     pub note: Option<Note>,
 }
 
-/// What a window says of itself.
+/// The note of a window.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Note {
     /// Where the section stands in the source: file, line and column.
@@ -34,7 +34,7 @@ pub(super) struct Note {
 }
 
 impl Window {
-    /// Whether its section goes by concurrency ids, as far as is known.
+    /// True if its section goes by concurrency ids, as far as is known.
     pub fn by_cid(&self) -> bool {
         self.note.as_ref().is_some_and(|note| note.by_cid)
     }
@@ -73,7 +73,7 @@ impl Windows {
         self.0.get(&ip)
     }
 
-    /// Whether a descriptor covers one window, whole, or no code at all.
+    /// True if a descriptor covers one window, whole, or no code at all.
     pub fn covers_one(&self, descriptor: &Descriptor) -> bool {
         let length = descriptor.post_commit_offset;
         length == 0 || self.starting_at(descriptor.start_ip).is_some_and(|window| window.post == window.start + length)
@@ -138,7 +138,7 @@ fn notes(mut bytes: &[u8]) -> BTreeMap<u64, Note> {
     notes
 }
 
-/// Whether the first note is a window's, what it says, and the notes behind it.
+/// Says whether the first note is a window's; its description, and the notes behind it.
 fn split_note(bytes: &[u8]) -> Option<(bool, &[u8], &[u8])> {
     let (head, rest) = bytes.split_at_checked(12)?;
     let [name, length, ty] = [0, 4, 8].map(|at| number(head, at).unwrap_or_default());

@@ -18,7 +18,8 @@ use quote::quote_spanned;
 
 use super::Machine;
 use crate::emit::asm::{Writer, copies, unsigned, uses};
-use crate::ir::{Address, Index, Operand, Program, Register, Step, TypeId};
+use crate::ids::{ExitId, PointeeId, Register, TypeId};
+use crate::ir::{Address, Index, Operand, Program, Step};
 use crate::syntax::ast::{Comparison, Operation};
 
 /// The emitter.
@@ -108,7 +109,7 @@ impl Machine for I686 {
 /// Whether some step compares the CPU with the number of those that have slots, to which the way
 /// must be known before the window.
 fn checks_registration(program: &Program) -> bool {
-    program.in_window().any(|step| matches!(step, Step::CheckRegistered { .. }))
+    program.steps.iter().any(|step| matches!(step, Step::CheckRegistered { .. }))
 }
 
 /// What is behind the mnemonic.
@@ -203,15 +204,8 @@ impl Steps<'_> {
             Step::CommitUpdate { at, operation, value, ty } => self.change(operation.name(), *at, *value, *ty), // *at op= value
             Step::Copy { from, to, length } => self.copy(*from, *to, *length),
             Step::Exit { left, comparison, right, ty, exit, .. } => self.exit(*left, *comparison, *right, *ty, *exit),
-            // Ordinary Rust, and what is the same for every machine: see `Writer::step`.
-            Step::Guard
-            | Step::Arm
-            | Step::Index { .. }
-            | Step::Prepare(_)
-            | Step::Outside
-            | Step::Start
-            | Step::Post
-            | Step::Disarm { .. } => Vec::new(),
+            // The same for every machine: see `Writer::step`.
+            Step::Start | Step::Post | Step::Disarm { .. } => Vec::new(),
         }
     }
 
@@ -247,7 +241,7 @@ impl Steps<'_> {
 
     /// The address of a slot. The product can't be mistaken for a small one: an id that says "not
     /// registered" is -1 or -2, and slots lie in one half of the address space.
-    fn slot(&self, to: Register, slots: Register, index: Index, pointee: usize) -> Vec<String> {
+    fn slot(&self, to: Register, slots: Register, index: Index, pointee: PointeeId) -> Vec<String> {
         let to = self.whole(to);
         let index = match index {
             Index::Read(index) => self.whole(index),
@@ -262,7 +256,7 @@ impl Steps<'_> {
     }
 
     /// The address of an element: by the address unit for the sizes that it knows.
-    fn element(&self, to: Register, base: Register, index: Operand, pointee: usize) -> Vec<String> {
+    fn element(&self, to: Register, base: Register, index: Operand, pointee: PointeeId) -> Vec<String> {
         let (to, base) = (self.whole(to), self.whole(base));
         let index = match index {
             Operand::Immediate(number) => {
@@ -434,7 +428,7 @@ impl Steps<'_> {
         lines
     }
 
-    fn exit(&self, left: Operand, comparison: Comparison, right: Operand, ty: TypeId, exit: usize) -> Vec<String> {
+    fn exit(&self, left: Operand, comparison: Comparison, right: Operand, ty: TypeId, exit: ExitId) -> Vec<String> {
         let target = self.0.exit(exit);
         let unsigned = |jump: &str| {
             let mut lines = self.0.by_width(ty, |bits| {

@@ -15,7 +15,8 @@ use quote::quote_spanned;
 
 use super::Machine;
 use crate::emit::asm::{Writer, copies, shifts_by_register, signed, unsigned, uses};
-use crate::ir::{Address, Index, Operand, Program, Register, Step, TypeId};
+use crate::ids::{PointeeId, Register, TypeId};
+use crate::ir::{Address, Index, Operand, Program, Step};
 use crate::syntax::ast::{Comparison, Operation, Order};
 
 /// What such a machine must tell. Operands are given as they stand in the asm (`{s0}`), results
@@ -238,15 +239,8 @@ impl<M: LoadStore> Steps<M> {
             Step::Exit { left, comparison, right, ty, exit, .. } => {
                 self.exit(writer, *left, *comparison, *right, *ty, &writer.exit(*exit))
             }
-            // Ordinary Rust, and what is the same for every machine: see `Writer::step`.
-            Step::Guard
-            | Step::Arm
-            | Step::Index { .. }
-            | Step::Prepare(_)
-            | Step::Outside
-            | Step::Start
-            | Step::Post
-            | Step::Disarm { .. } => Vec::new(),
+            // The same for every machine: see `Writer::step`.
+            Step::Start | Step::Post | Step::Disarm { .. } => Vec::new(),
         }
     }
 
@@ -318,7 +312,14 @@ impl<M: LoadStore> Steps<M> {
     /// The address of a slot. The product can't be mistaken for a small one: an id that says "not
     /// registered" is a huge number, and its product with the size of a slot is too, in 64 bits
     /// and, because slots lie in one half of the address space, in 32.
-    fn slot(&self, writer: &Writer<'_>, to: Register, slots: Register, index: Index, pointee: usize) -> Vec<String> {
+    fn slot(
+        &self,
+        writer: &Writer<'_>,
+        to: Register,
+        slots: Register,
+        index: Index,
+        pointee: PointeeId,
+    ) -> Vec<String> {
         let (to, slots, word) = (self.name(writer, to), self.name(writer, slots), self.scratch_register("t0"));
         let mut lines = Vec::new();
         let index = match index {
@@ -343,7 +344,7 @@ impl<M: LoadStore> Steps<M> {
         to: Register,
         base: Register,
         index: Operand,
-        pointee: usize,
+        pointee: PointeeId,
     ) -> Vec<String> {
         let (to, base, size) = (self.name(writer, to), self.name(writer, base), self.scratch_register("t0"));
         let (mut lines, index) = self.operand(writer, index, M::POINTER_BITS, "t1");

@@ -21,7 +21,8 @@ use proc_macro2::{Span, TokenStream};
 use quote::quote_spanned;
 
 use super::asm::Writer;
-use crate::ir::{Program, Register, Step};
+use crate::ids::Register;
+use crate::ir::{Program, Step};
 
 /// The emitters, under the names by which rseq-core's `arch` asks for them.
 const MACHINES: &[(&str, &dyn Machine)] = &[

@@ -13,7 +13,8 @@ use quote::quote_spanned;
 
 use super::Machine;
 use crate::emit::asm::{Writer, copies, shifts_by_register, signed, unsigned};
-use crate::ir::{Address, Index, Operand, Program, Register, Step, TypeId};
+use crate::ids::{ExitId, PointeeId, Register, TypeId};
+use crate::ir::{Address, Index, Operand, Program, Step};
 use crate::syntax::ast::{Comparison, Operation};
 
 /// The emitter.
@@ -32,7 +33,7 @@ impl Machine for X86_64 {
     }
 
     fn scratch(&self, program: &Program, _lines: &[String]) -> TokenStream {
-        let mut scratch = if program.in_window().any(|step| matches!(step, Step::Publish { .. })) {
+        let mut scratch = if program.steps.iter().any(|step| matches!(step, Step::Publish { .. })) {
             let handler =
                 (!program.has_flaw("missing_clobber")).then(|| quote_spanned!(Span::mixed_site()=> out("r11") _,));
             quote_spanned!(Span::mixed_site()=> published = out(xmm_reg) _, #handler)
@@ -194,22 +195,15 @@ impl Steps<'_> {
             Step::Copy { from, to, length } => self.copy(*from, *to, *length),
             Step::Exit { left, comparison, right, ty, exit, .. } => self.exit(*left, *comparison, *right, *ty, *exit),
             Step::Fetch { .. } => unreachable!("only machines with few registers fetch what waits in memory"),
-            // Ordinary Rust, and what is the same for every machine: see `Writer::step`.
-            Step::Guard
-            | Step::Arm
-            | Step::Index { .. }
-            | Step::Prepare(_)
-            | Step::Outside
-            | Step::Start
-            | Step::Post
-            | Step::Disarm { .. } => Vec::new(),
+            // The same for every machine: see `Writer::step`.
+            Step::Start | Step::Post | Step::Disarm { .. } => Vec::new(),
         }
     }
 
     /// The address of a slot. The product can't be mistaken for a small one: an id that says "not
     /// registered" has its highest 30 bits of 32 set, so whatever of it the shift leaves in 64 bits
     /// is larger than an address.
-    fn find_slot(&self, to: Register, slots: Register, index: Index, pointee: usize) -> Vec<String> {
+    fn find_slot(&self, to: Register, slots: Register, index: Index, pointee: PointeeId) -> Vec<String> {
         let whole = self.whole(to);
         let mut lines = vec![
             match index {
@@ -225,7 +219,7 @@ impl Steps<'_> {
     }
 
     /// The address of an element: by the address unit for the sizes that it knows.
-    fn element(&self, to: Register, base: Register, index: Operand, pointee: usize) -> Vec<String> {
+    fn element(&self, to: Register, base: Register, index: Operand, pointee: PointeeId) -> Vec<String> {
         let (to, base) = (self.whole(to), self.whole(base));
         let index = match index {
             Operand::Immediate(number) => {
@@ -365,7 +359,7 @@ impl Steps<'_> {
         lines
     }
 
-    fn exit(&self, left: Operand, comparison: Comparison, right: Operand, ty: TypeId, exit: usize) -> Vec<String> {
+    fn exit(&self, left: Operand, comparison: Comparison, right: Operand, ty: TypeId, exit: ExitId) -> Vec<String> {
         let equality = matches!(comparison, Comparison::Eq | Comparison::Ne);
         let mut lines = self.by_width(ty, |bits| {
             let (left, right) = (self.operand(left, bits), (right, self.operand(right, bits)));

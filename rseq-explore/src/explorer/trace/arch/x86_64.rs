@@ -13,7 +13,7 @@ pub(crate) const LONGEST: usize = 15;
 /// Stops the thread that executes it: `int3`.
 pub(crate) const BREAKPOINT: [u8; 1] = [0xcc];
 
-/// What stands in the four bytes before an abort handler.
+/// The four bytes before an abort handler.
 pub(crate) const SIGNATURE: u32 = 0x5305_3053;
 
 /// Where a thread goes on.
@@ -45,7 +45,7 @@ impl Code {
         self.0.len()
     }
 
-    /// Whether it writes to memory at this address.
+    /// True if it writes to memory at this address.
     pub(crate) fn writes_to(&self, address: u64, registers: &Registers) -> bool {
         self.written(registers).contains(&address)
     }

@@ -1,0 +1,130 @@
+//! What comes before the window, which is ordinary Rust: arming and `prepare`, and the expressions
+//! that the window works on.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use super::tokens::{hidden, index_kind, outside, reachable, statements, unsafety};
+use super::{model, places};
+use crate::ids::OutsideId;
+use crate::ir::{Before, Program};
+use crate::resolve::{Outside, OutsideKind};
+use crate::target::{Emitter, Target};
+
+/// Everything up to the expressions that the window works on.
+pub fn steps(program: &Program, target: &Target) -> TokenStream {
+    let (guarded, private) = (is_guarded(program), target.private());
+    let listing = listing(program, target);
+    let code = listing.as_ref().map(|listing| listing.code(&private));
+    let steps = program.before.iter().enumerate().map(|(number, step)| match &listing {
+        Some(listing) => listing.before(number, step, &private).unwrap_or_else(|| rust(step, program, guarded, target)),
+        None => rust(step, program, guarded, target),
+    });
+    hidden!(#code #(#steps)*)
+}
+
+/// These expressions, around what works on them. They are nested, each what the next one's `match`
+/// is on, so that what is temporary in one lives while the window runs.
+pub fn around_window(program: &Program, target: &Target, inner: &TokenStream) -> TokenStream {
+    let private = target.private();
+    let point = listing(program, target).map(|listing| listing.before_window(&private));
+    let outside = &program.window.outside;
+    let evaluated = |inner, id| evaluate(id, &outside[id], &inner, &private);
+    let nest = outside.ids().rev().fold(hidden!({ #inner }), evaluated);
+    hidden!(#point #nest)
+}
+
+/// What the model is told of a section that is for it.
+fn listing<'p>(program: &'p Program, target: &Target) -> Option<model::Listing<'p>> {
+    (target.emitter == Emitter::Model).then(|| model::Listing::of(program))
+}
+
+/// From here on, no way but the window leads out of the section, and that disarms by itself.
+pub fn prepared(program: &Program, target: &Target) -> TokenStream {
+    let (private, reachable, evaluated) = (target.private(), reachable(), places::evaluated(program, target));
+    if program.arms_in_window() {
+        return match (target.audited, target.checked) {
+            (true, _) => hidden!(#reachable #private::Audit::window(__rseq_audit); #evaluated),
+            (false, true) if !program.is_control() => hidden!(#reachable #private::window_begins();),
+            (false, _) => TokenStream::new(),
+        };
+    }
+    let section = if is_guarded(program) {
+        hidden!(__rseq_section)
+    } else {
+        hidden!(#private::core::mem::ManuallyDrop::into_inner(__rseq_section))
+    };
+    let index = places::prepared(program, target);
+    let is_checked = target.checked && !target.audited && !program.is_control();
+    let check = is_checked.then(|| hidden!(#reachable #private::Section::check(&__rseq_section);));
+    hidden!(#evaluated #check #reachable let __rseq_section = #private::Section::prepared(#section); #index)
+}
+
+fn is_guarded(program: &Program) -> bool {
+    program.before.iter().any(|step| matches!(step, Before::Guard))
+}
+
+/// A step that is ordinary Rust.
+fn rust(step: &Before, program: &Program, guarded: bool, target: &Target) -> TokenStream {
+    let private = target.private();
+    let kind = index_kind(program.mm_cid, &private);
+    match step {
+        Before::Arm => {
+            let enter = if target.audited {
+                hidden!(#private::Audit::enter::<#kind>(__rseq_audit))
+            } else {
+                hidden!(#private::Section::<#kind>::enter())
+            };
+            if guarded {
+                hidden!(let __rseq_section = #enter;)
+            } else {
+                hidden!(let __rseq_section = #private::core::mem::ManuallyDrop::new(#enter);)
+            }
+        }
+        Before::Index { name, kind } => {
+            let facade = &target.facade;
+            let kind = kind.as_ref().map(|kind| quote!(: #facade::#kind));
+            hidden!(let #name #kind = #private::Section::index(&__rseq_section);)
+        }
+        Before::Prepare(body) => statements(body),
+        // The guard is what arming makes. What is evaluated is around the window: see
+        // `around_window`.
+        Before::Guard | Before::Outside => TokenStream::new(),
+    }
+}
+
+/// An expression that is evaluated before the window, and what comes with its value at hand.
+fn evaluate(
+    id: OutsideId,
+    Outside { kind, code }: &Outside,
+    inner: &TokenStream,
+    private: &TokenStream,
+) -> TokenStream {
+    let (name, reachable) = (outside(id), reachable());
+    let value = match kind {
+        OutsideKind::Place => hidden!(#private::target(#code)),
+        OutsideKind::Operand => hidden!(#code),
+        OutsideKind::ValueOf(place) => {
+            let place = outside(*place);
+            hidden!(#place.value(#code))
+        }
+        OutsideKind::Slots => hidden!(#private::per_cpu(&#code)),
+        OutsideKind::Elements => hidden!(#private::elements(&#code)),
+        OutsideKind::Source => hidden!(#private::source(#code)),
+        OutsideKind::Destination => hidden!(#private::destination(#code)),
+    };
+    let unsafety = match kind {
+        OutsideKind::Place => Some(unsafety(&hidden!(#name.access()), code)),
+        OutsideKind::Source | OutsideKind::Destination => Some(unsafety(&hidden!(#name), code)),
+        _ => None,
+    };
+    hidden! {
+        #reachable
+        match #value {
+            #name => {
+                #unsafety
+                #inner
+            }
+        }
+    }
+}
