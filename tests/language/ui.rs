@@ -19,5 +19,5 @@ fn reject() {
     let mut nameless = Command::new(env::current_exe().expect("the executable has a path"));
     nameless.arg0(NAMELESS).args(["--exact", "ui::reject", "--nocapture"]);
     nameless.args(env::args().filter(|argument| argument.starts_with("trybuild=")));
-    support::must_pass(nameless);
+    println!("{}", support::must_pass(nameless));
 }
