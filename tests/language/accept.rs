@@ -86,6 +86,7 @@ programs! {
 fn every_program_is_a_module() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("ui-tests/accept");
     let files = folder.read_dir().expect("it is there").map(|entry| entry.expect("it can be read").path());
-    let names: BTreeSet<_> = files.map(|file| file.file_stem().expect("a name").to_string_lossy().into_owned()).collect();
+    let names: BTreeSet<_> =
+        files.map(|file| file.file_stem().expect("a name").to_string_lossy().into_owned()).collect();
     assert!(names.iter().eq(NAMES), "{names:?}");
 }

@@ -17,7 +17,6 @@ use rseq_operations::librseq::{self, Pair, Record, Table, WORDS};
 use rseq_operations::slab::{self, Slab};
 use support::explored::{Explored, is_counted};
 
-
 /// Runs an operation that changes a number into the next one with each number in turn, until it was
 /// the right one.
 fn next(from_to: impl Fn(usize, usize) -> bool) {
