@@ -63,7 +63,7 @@ fn place_of_libc() -> Option<LibcArea> {
     match ACTIVE.load(Acquire) {
         UNASKED => {
             let found = look_libc_up();
-            // Whoever asks at the same time finds the same.
+            // Others that ask at the same time find the same.
             OFFSET.store(found.map_or(0, |area| area.offset), Relaxed);
             ACTIVE.store(found.map_or(NONE, |area| area.active), Release);
             found
@@ -161,7 +161,7 @@ pub(crate) fn kept(registrar: Registrar) -> u32 {
     feature.min(length(registrar))
 }
 
-/// Whether threads have concurrency ids.
+/// `true` if threads have concurrency ids.
 pub(crate) fn has_mm_cid(registrar: Registrar) -> bool {
     kept(registrar) as usize >= offset_of!(Rseq, slice_ctrl)
 }
@@ -185,7 +185,7 @@ pub(crate) fn ensure(registrar: Registrar) -> Option<usize> {
     (cpu < cpu::possible()).then_some(cpu)
 }
 
-/// Whether a thread whose id that is hasn't asked yet to be registered. libc says of areas of its
+/// `true` if a thread whose id that is hasn't asked yet to be registered. libc says of areas of its
 /// own that it doesn't register that it has failed to.
 fn is_unasked(registrar: Registrar, cpu_id: u32) -> bool {
     match cpu_id {
@@ -200,7 +200,7 @@ pub(crate) fn register_own() -> Option<Result<(), Errno>> {
     own_distance().map(|distance| own_area(area_at(distance)))
 }
 
-/// Whether the kernel keeps the calling thread's area up to date, if that looks as if it did. It
+/// `true` if the kernel keeps the calling thread's area up to date, if that looks as if it did. It
 /// doesn't in a child that shares its parent's memory (`vfork`, `clone` with `CLONE_VM`), and with
 /// it the parent's area: registrations aren't passed on to those (`rseq_fork` in
 /// `include/linux/rseq.h`, Linux 5.5).

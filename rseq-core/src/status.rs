@@ -1,4 +1,4 @@
-//! What is in use, and why: for people and for programs.
+//! The mode in use, and why: for people and for programs.
 
 use core::fmt;
 use core::mem::offset_of;
@@ -20,7 +20,7 @@ pub struct Libc {
     pub active_bytes: u32,
 }
 
-/// What sections run on in this process: see [`status`].
+/// The way in which sections run in this process: see [`status`].
 ///
 /// Its `Display` form is a report of several lines for people.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,7 +47,7 @@ pub struct Status {
 /// ```
 /// let status = rseq::status();
 /// match status.mode() {
-///     rseq::Mode::Rseq(registrar) => println!("restartable sequences, registered by {registrar:?}"),
+///     rseq::Mode::Rseq(registrar) => println!("restartable, registered by {registrar:?}"),
 ///     rseq::Mode::Portable(reason) => println!("the portable mode: {reason}"),
 ///     }
 /// println!("{status}");
@@ -148,8 +148,8 @@ impl Status {
         self.fences
     }
 
-    /// Whether threads that are aborted again and again ask the kernel for time to finish (Linux
-    /// 7.0, if configured), and if not, why.
+    /// The time-slice extension for threads that are aborted again and again (Linux 7.0, if
+    /// configured): asked for, or why not.
     ///
     /// Async-signal-safe.
     #[must_use]

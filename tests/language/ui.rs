@@ -1,5 +1,5 @@
-//! What the macro refuses, and in what words. `TRYBUILD=overwrite cargo test --test language --
-//! reject` blesses the messages; read their diff.
+//! Sections that the macro refuses, and in what words. `TRYBUILD=overwrite cargo test --test
+//! language -- reject` blesses the messages; read their diff.
 
 use std::env;
 use std::os::unix::process::CommandExt;

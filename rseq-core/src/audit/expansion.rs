@@ -1,4 +1,4 @@
-//! What the expansions of audited sections call besides.
+//! Functions that the expansions of audited sections call besides.
 
 use core::cell::Cell;
 

@@ -3,7 +3,7 @@
 /// Threads remember nothing of their sections.
 pub(crate) struct State;
 
-/// What an attempt of a section remembers.
+/// The memory of an attempt of a section.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt;
 

@@ -1,4 +1,4 @@
-//! What only glibc's dynamic loader does: it unloads.
+//! Unloading, which only glibc's dynamic loader does.
 
 use core::ffi::{c_char, c_void};
 use core::mem::MaybeUninit;
@@ -6,8 +6,8 @@ use core::ptr::null_mut;
 
 use super::executable_base;
 
-/// Whether a shared object is about to be unloaded that holds both addresses, of which the first is
-/// a destructor's that runs now. These run at the end of the process as well, where nothing is
+/// `true` if a shared object is about to be unloaded that holds both addresses, of which the first
+/// is a destructor's that runs now. These run at the end of the process as well, where nothing is
 /// unloaded.
 ///
 /// The loader is asked to close the object once more. It refuses that if nobody has it open

@@ -1,4 +1,4 @@
-//! What the leak sanitizer is told of: memory of the system's that may hold the only pointers to
+//! Memory that the leak sanitizer is told of: the system's, which may hold the only pointers to
 //! memory of an allocator's. It looks for them on stacks, in statics, in what an allocator gave,
 //! and in *root regions*.
 

@@ -1,4 +1,4 @@
-//! What every Unix has.
+//! Functions of every Unix.
 
 use core::ffi::{CStr, c_char, c_void};
 use core::mem::MaybeUninit;

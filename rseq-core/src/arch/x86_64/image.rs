@@ -1,4 +1,4 @@
-//! What an image has for itself here besides: an abort handler, an early function, and a block in
+//! Parts of an image on this machine: an abort handler, an early function, and a block in
 //! each thread.
 
 use core::arch::global_asm;
@@ -40,7 +40,7 @@ macro_rules! early_end {
     };
 }
 
-/// What an image has for itself (see [`image`](crate::image)): an abort handler, the early
+/// Parts of an image (see [`image`](crate::image)): an abort handler, the early
 /// function, and a block in each thread. That is thread-local storage by asm, not `thread_local!`:
 /// it is there before the first access, and needs no call. An image that is unloaded must not leave
 /// an abort address behind in a descriptor that others go on using: so each has its own.
