@@ -196,9 +196,10 @@ const OPERATIONS: &[Operation] = &[
         METER.untimed().inc();
         Meter::new().allocate().expect("there is memory");
     }),
-    (&["powers_of_two", "WithBounds::per_unit", "PrometheusCollector::new"], || {
+    (&["powers_of_two", "WithBounds::per_unit", "PrometheusCollector::new", "PerCpuRecorder::capped"], || {
         let bounds = WithBounds::new(&HISTOGRAM, []).per_unit(powers_of_two(1..=1).sum());
         forget((bounds, PrometheusCollector::new(RECORDER.clone())));
+        black_box(RECORDER.capped());
     }),
     (
         &[
