@@ -7,8 +7,7 @@ use syn::Ident;
 use super::arch::Machine;
 use super::asm::{self, Ways};
 use super::code::{Code, Name};
-use super::tokens::{exit_number, hidden, own};
-use super::window::name;
+use super::tokens::{exit_number, hidden, in_register, own};
 use crate::allocate::Allocation;
 use crate::ids::{Id, MachineRegister, PointeeId};
 use crate::ir::{PointeeSource, Program};
@@ -87,7 +86,7 @@ impl<'p> Block<'p> {
     fn operand(&self, register: MachineRegister) -> TokenStream {
         let (operand, contents) = (Name::Value(register), &self.allocation.contents[register]);
         let class = self.machine.class_of(operand, &self.code);
-        let (operand, input, output) = (ident(operand), name(register), result(register));
+        let (operand, input, output) = (ident(operand), in_register(register), result(register));
         let is_output = contents.output.is_some() || matches!(self.ways, Ways::Number(way) if way == register);
         match (contents.input.is_some(), is_output, self.changes(register)) {
             (true, true, _) => hidden!(#operand = inout(#class) #input => #output),

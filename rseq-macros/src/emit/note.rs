@@ -1,4 +1,4 @@
-//! What a window tells debuggers and other tools about itself: an ELF note (`docs/tool-authors.md`
+//! The ELF note of a window, for debuggers and other tools (`docs/tool-authors.md`
 //! has the format).
 //!
 //! It is allocated, so that neither `strip` nor a core file loses it; but a process that nobody

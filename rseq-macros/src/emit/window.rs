@@ -9,25 +9,25 @@ use super::arch::Machine;
 use super::block::Block;
 use super::code::Name;
 use super::portable::with_fields;
-use super::tokens::{allow_unsafe, hidden, outside, own, typed};
+use super::tokens::{allow_unsafe, hidden, in_register, outside, own, typed};
 use super::{audit, model};
 use crate::allocate::Allocation;
-use crate::ids::{Id, InsideId, OutsideId, Register, TypeId};
+use crate::ids::{InsideId, OutsideId, Register, TypeId};
 use crate::ir::{Input, PointeeSource, Program};
 use crate::resolve::{Inside, Place};
 use crate::target::{Emitter, Target};
 
-/// What a window is written as asm with: a machine, and its registers for the program. None: it is
+/// The machine whose asm a window is, and its registers for the program. Without one the window is
 /// Rust alone, for the model or for nobody.
 pub type Asm<'a> = Option<(&'a dyn Machine, &'a Allocation)>;
 
 /// `outcome`: how the window ended; and, if the section repeats by itself, what runs the window
 /// once more. Where there is neither asm nor the model, it ends at once.
 ///
-/// What runs it once more is made where it is needed, because what a closure captures is put into
+/// The closure that runs it once more is made where it is needed, because its captures are put into
 /// memory.
 pub fn outcome(program: &Program, asm: Asm<'_>, target: &Target) -> (TokenStream, TokenStream) {
-    let private = &target.private();
+    let private = &target.private;
     let (function, arguments) = match (asm, &target.emitter) {
         (Some((machine, allocation)), _) => call_asm(program, machine, allocation, private),
         (None, Emitter::Model) => call_model(program, private),
@@ -150,7 +150,7 @@ fn pointee(program: &Program, source: &PointeeSource, private: &TokenStream) -> 
     }
 }
 
-/// What Rust computes for a register of the window.
+/// The expression that Rust computes for a register of the window.
 fn input(program: &Program, register: Register, private: &TokenStream) -> TokenStream {
     match &program.registers[register].input {
         Some(Input::Descriptor) => hidden!(#private::Prepared::descriptor(&__rseq_section).expose_provenance()),
@@ -198,7 +198,7 @@ fn call_asm(
     private: &TokenStream,
 ) -> (TokenStream, TokenStream) {
     let contents = &allocation.contents;
-    let inputs = contents.ids().filter_map(|id| Some((name(id), contents[id].input?))).collect();
+    let inputs = contents.ids().filter_map(|id| Some((in_register(id), contents[id].input?))).collect();
     let block = Block::of(program, machine, allocation, private);
     call(program, inputs, |ty| block.code.uses(Name::Signed(ty)), &block.body(), private)
 }
@@ -206,8 +206,8 @@ fn call_asm(
 /// The function with the window for the model, and its arguments.
 fn call_model(program: &Program, private: &TokenStream) -> (TokenStream, TokenStream) {
     let inputs = program.registers.ids().filter(|register| program.registers[*register].input.is_some());
-    let inputs = inputs.map(|register| (name(register), register)).collect();
-    let body = model::Listing::of(program).window(name, private);
+    let inputs = inputs.map(|register| (in_register(register), register)).collect();
+    let body = model::Listing::of(program).window(in_register, private);
     call(program, inputs, |_| true, &body, private)
 }
 
@@ -241,9 +241,4 @@ fn call(
         }
     };
     (function, hidden!(#(#type_values,)* #(#pointee_values,)* #(#values),*))
-}
-
-/// The name of the value that Rust puts into a register.
-pub fn name(register: impl Id) -> Ident {
-    own(format_args!("s{}", register.number()))
 }
