@@ -192,7 +192,8 @@ pub(crate) use direct;
 
 macro_rules! push {
     ($code:expr, $kind:ident, $template:literal $(, $argument:expr)*) => {{
-        const { assert!($crate::emit::code::placeholders($template) == <[&str]>::len(&[$(stringify!($argument)),*])) };
+        const ARGUMENTS: usize = <[&str]>::len(&[$(stringify!($argument)),*]);
+        const _: () = assert!($crate::emit::code::placeholders($template) == ARGUMENTS);
         $code.push($crate::emit::code::Kind::$kind, $template, [$($crate::emit::code::Argument::from($argument)),*]);
     }};
 }
