@@ -171,18 +171,10 @@ fn last_exit(program: &Program) -> usize {
     exit_number(ExitId(program.exits().len())) - 1
 }
 
-/// The values of the exits, with the values of the window that they name.
-pub fn exit_values(program: &Program) -> impl Iterator<Item = (&[ValueId], &syn::Expr)> {
-    program.window.statements.iter().filter_map(|statement| match statement {
-        Statement::Exit { names, value, .. } => Some((&names[..], value)),
-        _ => None,
-    })
-}
-
 /// Leaves the section by the exit that the window took.
 fn exits(program: &Program, private: &TokenStream) -> TokenStream {
     let reachable = reachable();
-    let exits = program.exits().zip(exit_values(program)).map(|(exit, (names, value))| {
+    let exits = program.exits().zip(program.window.exits()).map(|(exit, (names, value))| {
         let (number, names) = (exit_number(exit), bind(program, names, private));
         hidden! {
             if __rseq_outcome.end == #number {
