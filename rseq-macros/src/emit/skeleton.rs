@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 
-use super::tokens::{allow_unsafe, exit_number, hidden, index_kind, operands, outside, reachable, typed};
+use super::tokens::{allow_unsafe, exit_number, hidden, index_kind, operands, reachable, typed};
 use super::window::{self, Asm};
 use super::{audit, before, places, portable};
 use crate::ids::{ExitId, ValueId};
@@ -137,10 +137,8 @@ fn over(program: &Program, private: &TokenStream) -> TokenStream {
 
 /// Opens the slots that the window finds by itself, and says what there was to do.
 fn open(program: &Program, private: &TokenStream) -> TokenStream {
-    let opened = program.window.slots().map(|id| {
-        let name = outside(id);
-        hidden!(#private::core::cmp::Ord::max(__rseq_opened, #private::PerCpu::open(#name)))
-    });
+    let opened = program.window.slots();
+    let opened = opened.map(|id| hidden!(#private::core::cmp::Ord::max(__rseq_opened, #private::PerCpu::open(#id))));
     hidden! {
         move || {
             let __rseq_opened = #private::Opening::Before;
