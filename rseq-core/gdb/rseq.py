@@ -193,8 +193,8 @@ class RseqImage:
 class RseqNote:
     """An ELF note of ours: docs/tool-authors.md."""
 
-    def __init__(self, kind, at, description):
-        self.kind, self.at, self.description = kind, at, description
+    def __init__(self, kind, at, description, order):
+        self.kind, self.at, self.description, self.order = kind, at, description, order
 
     @staticmethod
     def all(section):
@@ -204,11 +204,11 @@ class RseqNote:
             owner = at + RseqAbi.NOTE_HEADER
             start = owner + (name + 3 & ~3)
             if bytes[owner : owner + name] == RseqAbi.NOTE_NAME.encode() + b"\0":
-                yield RseqNote(kind, section.start + start, bytes[start : start + length])
+                yield RseqNote(kind, section.start + start, bytes[start : start + length], order)
             at = start + (length + 3 & ~3)
 
     def number(self, offset, layout="I"):
-        return struct.unpack_from(RseqMemory.order() + layout, self.description, offset)[0]
+        return struct.unpack_from(self.order + layout, self.description, offset)[0]
 
     def address(self, offset):
         """An address, which is there as the distance from where it stands."""

@@ -1,4 +1,4 @@
-//! What the kernel and a thread agree on: the two structures of `include/uapi/linux/rseq.h` and
+//! The interface of the kernel and a thread: the two structures of `include/uapi/linux/rseq.h` and
 //! their constants.
 //!
 //! Merged in Linux 4.18; `node_id` and `mm_cid` came with 6.3, `slice_ctrl` with 7.0.
@@ -34,7 +34,7 @@ pub struct Rseq {
     pub cpu_id: AtomicU32,
     /// The address of the [`Descriptor`] in force, 0 for none.
     pub rseq_cs: Shared64,
-    /// What the kernel says of the time-slice extension: [`SLICE_AVAILABLE`] and [`SLICE_ENABLED`]
+    /// The kernel's word on the time-slice extension: [`SLICE_AVAILABLE`] and [`SLICE_ENABLED`]
     /// (Linux 7.0). Before, it was to be left at 0.
     pub flags: AtomicU32,
     /// The NUMA node (Linux 6.3).
@@ -58,7 +58,7 @@ pub struct SliceControl {
     pub granted: AtomicU8,
 }
 
-/// What a restartable window looks like to the kernel (`struct rseq_cs`).
+/// A restartable window as the kernel sees it (`struct rseq_cs`).
 ///
 /// A thread whose instruction pointer is in `start_ip .. start_ip + post_commit_offset` when it is
 /// preempted, migrated or signalled goes on at `abort_ip`.

@@ -1,5 +1,5 @@
-//! What assemblers are told in the same words on every machine: symbols, notes for tools, and what
-//! each image has for itself. Directives alone: instructions are in `arch/`.
+//! Text for assemblers that is the same on every machine: symbols, notes for tools, and what each
+//! image has for itself. Directives alone: instructions are in `arch/`.
 
 #![allow(unused_macros, reason = "where no area is addressed there is none of it")]
 
@@ -80,9 +80,9 @@ macro_rules! armed_note {
     };
 }
 
-/// What an image has for itself: its words, with an area that nobody registers, and the distance of
-/// the own area, which is right before anything is known; its constructor; and, as these lines with
-/// their operands, what else the machine has.
+/// The parts that an image has for itself: its words, with an area that nobody registers, and the
+/// distance of the own area, which is right before anything is known; its constructor; and, as
+/// these lines with their operands, what else the machine has.
 macro_rules! image {
     ($asm:ident, $constructor:expr, [$($line:expr,)*], [$($operand:tt)*]) => {
         core::arch::$asm! {

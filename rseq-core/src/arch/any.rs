@@ -1,4 +1,4 @@
-//! What all machines have in common that have asm: that, and what it says to the compiler alone,
+//! The common part of all machines that have asm: that, and what it says to the compiler alone,
 //! without an instruction.
 
 use core::arch::asm;
@@ -16,7 +16,7 @@ unsafe extern "C" {
     pub safe static FAST: Fast;
 }
 
-/// Whether these bytes are all zero, those that have no value (padding) included.
+/// True if these bytes are all zero, those that have no value (padding) included.
 ///
 /// # Safety
 /// They may be read.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_void};
-use std::fs;
+use std::fs::File;
 use std::path::PathBuf;
 
-use object::{Object, ObjectSection};
+use object::{Object, ObjectSection, ReadCache};
 use rseq::abi::Descriptor;
 use rseq_abi::note::window;
 use rseq_abi::{note, section};
@@ -101,8 +101,10 @@ fn images() -> Vec<Image> {
 }
 
 fn windows(image: &Image) -> Vec<Window> {
-    let Ok(bytes) = fs::read(&image.path) else { return Vec::new() };
-    let Ok(file) = object::File::parse(&*bytes) else { return Vec::new() };
+    let Ok(file) = File::open(&image.path) else { return Vec::new() };
+    // Of a file with debug information, little is read.
+    let file = ReadCache::new(file);
+    let Ok(file) = object::File::parse(&file) else { return Vec::new() };
     // In memory, because in the file of what can be loaded anywhere the words are still to be
     // computed.
     let bytes = |name: &str| {
