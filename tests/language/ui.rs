@@ -5,8 +5,9 @@ use std::env;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// The name of this program that tells trybuild nothing.
-const NAMELESS: &str = "ui";
+/// The name of this program that tells trybuild nothing. It is as long as the hash that trybuild
+/// looks for at the end.
+const NAMELESS: &str = "ui without features";
 
 /// By its name trybuild finds the features that a program was built with, and compiles anew what
 /// they bring. Cases need none of them, as they need none of the `dev-dependencies` that Cargo.toml
