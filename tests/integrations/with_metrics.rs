@@ -227,7 +227,7 @@ _1st{a_b="c"} -1.5
 # HELP bytes_total bytes_total
 # TYPE bytes_total counter
 bytes_total 7
-# HELP http_requests_total Requests\nso far
+# HELP http_requests_total Requests so far
 # TYPE http_requests_total counter
 http_requests_total{route="/a\"b"} 1
 http_requests_total{route="/"} 2

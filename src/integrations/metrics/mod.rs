@@ -42,7 +42,11 @@ use ::metrics_util::registry::{Registry, Storage};
 use crate::{Counter, Histogram, Snapshot};
 
 #[cfg(feature = "prometheus-client")]
+mod families;
+#[cfg(feature = "prometheus-client")]
 mod prometheus;
+#[cfg(feature = "prometheus-client")]
+pub use self::families::{LeftOut, Reason};
 #[cfg(feature = "prometheus-client")]
 pub use self::prometheus::PrometheusCollector;
 
@@ -68,7 +72,7 @@ pub use self::prometheus::PrometheusCollector;
 /// | any other unit | 1 | 1 | 1.8 × 10^19 |
 ///
 /// A `Duration` is recorded as seconds, which needs no description. Negative values are counted as
-/// 0, those above the largest as the largest. NaN isn't counted.
+/// 0, those above the largest as the largest, and [counted](Self::capped). NaN isn't counted.
 ///
 /// # Memory
 ///
@@ -107,11 +111,28 @@ impl PerCpuRecorder {
             readings.push(self.reading(key, Value::Gauge(f64::from_bits(gauge.load(Acquire)))));
         });
         self.registry.visit_histograms(|key, histogram| {
-            let Scaled { values, per_unit } = &**histogram;
+            let Scaled { values, per_unit, .. } = &**histogram;
             readings.push(self.reading(key, Value::Histogram { seen: values.snapshot(), per_unit: *per_unit }));
         });
         readings.sort_by(|one, other| (one.value.kind(), &one.key).cmp(&(other.value.kind(), &other.key)));
         readings
+    }
+
+    /// How many values were above the largest of their histogram, and were counted as that: a sign
+    /// of a histogram that should be described with its unit.
+    ///
+    /// ```
+    /// use rseq::metrics::PerCpuRecorder;
+    ///
+    /// let recorder = PerCpuRecorder::new();
+    /// metrics::with_local_recorder(&recorder, || metrics::histogram!("bytes").record(1e12));
+    /// assert_eq!(recorder.capped(), 1);
+    /// ```
+    ///
+    /// Async-signal-safe.
+    #[must_use]
+    pub fn capped(&self) -> u64 {
+        self.registry.storage().capped.sum()
     }
 
     fn reading(&self, key: &Key, value: Value) -> Reading {
@@ -216,6 +237,8 @@ enum Kind {
 #[derive(Default)]
 struct Slots {
     described: Mutex<HashMap<(Kind, String), Description>>,
+    /// Values of all histograms that were above the largest.
+    capped: Arc<Counter>,
 }
 
 impl Slots {
@@ -243,7 +266,7 @@ impl Storage<Key> for Slots {
 
     fn histogram(&self, key: &Key) -> Arc<Scaled> {
         let unit = self.description(Kind::Histogram, key).and_then(|description| description.unit);
-        Arc::new(Scaled { values: Histogram::new(), per_unit: per_unit(unit) })
+        Arc::new(Scaled { values: Histogram::new(), per_unit: per_unit(unit), capped: self.capped.clone() })
     }
 }
 
@@ -280,6 +303,7 @@ impl CounterFn for Total {
 struct Scaled {
     values: Histogram,
     per_unit: f64,
+    capped: Arc<Counter>,
 }
 
 impl HistogramFn for Scaled {
@@ -288,9 +312,14 @@ impl HistogramFn for Scaled {
     }
 
     fn record_many(&self, value: f64, times: usize) {
-        if !value.is_nan() {
-            self.values.record_many(whole(value, self.per_unit), times as u64);
+        if value.is_nan() {
+            return;
         }
+        // The largest isn't an `f64`; the first above it is 2^64.
+        if value * self.per_unit >= u64::MAX as f64 {
+            self.capped.add(times as u64);
+        }
+        self.values.record_many(whole(value, self.per_unit), times as u64);
     }
 }
 

@@ -1,17 +1,24 @@
 //! All metrics of a recorder, for a registry of `prometheus-client`.
 
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use ::metrics::Key;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-use super::{Kind, PerCpuRecorder, Reading, Value, whole};
+use super::families::{self, LeftOut};
+use super::{PerCpuRecorder, Value, whole};
 use crate::prometheus::{encode, powers_of_two};
+
+/// The gauge that says how many metrics are left out.
+const LEFT_OUT: &str = "rseq_metrics_left_out";
+
+/// The counter of values that were counted as the largest, as it is without `_total`.
+const CAPPED: &str = "rseq_metrics_capped";
+/// Names that no metric has, whose families are the collector's own.
+const OWN: &[&str] = &[LEFT_OUT, CAPPED, "rseq_metrics_capped_total"];
 
 /// Shows all metrics of a [`PerCpuRecorder`] in a registry of [`prometheus_client`].
 ///
@@ -34,9 +41,24 @@ use crate::prometheus::{encode, powers_of_two};
 /// # Ok::<(), std::fmt::Error>(())
 /// ```
 ///
-/// Names are those of the metrics, with `_` for characters that Prometheus has none of. Counters
-/// end in `_total`, which is added where it isn't there. Metrics whose names differ in such
-/// characters alone are shown as one family, so their labels must differ.
+/// # Names
+///
+/// Names are those of the metrics, with `_` for characters that Prometheus has none of; labels
+/// begin with at most one. Counters end in `_total`, which is added where it isn't there. Labels of
+/// no value aren't shown, which is the same to Prometheus. Descriptions are on one line.
+///
+/// A metric that doesn't fit costs itself, never the scrape. It is left out
+///
+/// - if its name, or one that is derived of it (`_total`, `_bucket`, `_sum`, `_count`), is that of
+///   another family: counters go before gauges, and these before histograms;
+/// - if two of its labels have the same name, as they are shown, or a histogram has the label `le`;
+/// - if another metric of the same kind and name has the same labels, as they are shown: the first
+///   is shown, in the order of [`PerCpuRecorder::read`].
+///
+/// How many are left out is the gauge `rseq_metrics_left_out`, which is there if any are; which,
+/// says [`left_out`](Self::left_out). Of other collectors and metrics of the registry nothing is
+/// known here: their names must differ. `rseq_metrics_capped_total` is
+/// [`PerCpuRecorder::capped`], if that isn't 0.
 #[derive(Clone, Debug)]
 pub struct PrometheusCollector {
     recorder: Arc<PerCpuRecorder>,
@@ -63,6 +85,29 @@ impl PrometheusCollector {
         Self { bounds: Some(bounds.into_iter().collect()), ..self }
     }
 
+    /// The metrics that Prometheus isn't shown, and why.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use rseq::metrics::{PerCpuRecorder, PrometheusCollector, Reason};
+    ///
+    /// let recorder = Arc::new(PerCpuRecorder::new());
+    /// let collector = PrometheusCollector::new(recorder.clone());
+    ///
+    /// metrics::with_local_recorder(&recorder, || {
+    ///     metrics::counter!("requests").increment(1);
+    ///     metrics::gauge!("requests").set(1.0);
+    /// });
+    /// assert_eq!(collector.left_out()[0].reason, Reason::Name);
+    /// ```
+    ///
+    /// Not async-signal-safe: it allocates.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<LeftOut> {
+        families::sort(self.recorder.read(), OWN).1
+    }
+
     /// The bounds as whole numbers.
     fn bounds(&self, per_unit: f64) -> Vec<u64> {
         let Some(bounds) = &self.bounds else {
@@ -86,50 +131,25 @@ impl PrometheusCollector {
 
 impl Collector for PrometheusCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let mut readings = self.recorder.read();
-        readings.sort_by_cached_key(family);
-        for readings in readings.chunk_by(|one, other| family(one) == family(other)) {
-            let (name, kind) = family(&readings[0]);
-            let mut family = encoder.encode_descriptor(&name, help(&readings[0]), None, kind.into())?;
-            for reading in readings {
-                self.encode_value(&reading.value, &mut family.encode_family(&labels(&reading.key))?)?;
+        let (families, left_out) = families::sort(self.recorder.read(), OWN);
+        for family in families {
+            let mut shown = encoder.encode_descriptor(&family.name, &family.help, None, family.kind.into())?;
+            for (labels, value) in &family.series {
+                self.encode_value(value, &mut shown.encode_family(labels)?)?;
             }
+        }
+        let capped = self.recorder.capped();
+        if capped > 0 {
+            let help = "Values that were counted as the largest of their histogram, which they are above";
+            let mut shown = encoder.encode_descriptor(CAPPED, help, None, MetricType::Counter)?;
+            shown.encode_counter::<NoLabelSet, _, u64>(&capped, None)?;
+        }
+        if !left_out.is_empty() {
+            let help = "Metrics that the format has no room for: their names or labels are others' too";
+            encoder
+                .encode_descriptor(LEFT_OUT, help, None, MetricType::Gauge)?
+                .encode_gauge(&(left_out.len() as u64))?;
         }
         Ok(())
     }
-}
-
-impl From<Kind> for MetricType {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Counter => Self::Counter,
-            Kind::Gauge => Self::Gauge,
-            Kind::Histogram => Self::Histogram,
-        }
-    }
-}
-
-/// Which metrics are shown together: by this name, to which the encoder adds `_total`.
-fn family(reading: &Reading) -> (String, Kind) {
-    let kind = reading.value.kind();
-    let name = reading.key.name();
-    let name = if kind == Kind::Counter { name.strip_suffix("_total").unwrap_or(name) } else { name };
-    (identifier(name, |character| character == ':'), kind)
-}
-
-/// Its description, or else the name that it has in the program.
-fn help(reading: &Reading) -> &str {
-    reading.description.as_ref().map_or(reading.key.name(), |description| &description.text)
-}
-
-fn labels(key: &Key) -> Vec<(String, &str)> {
-    key.labels().map(|label| (identifier(label.key(), |_| false), label.value())).collect()
-}
-
-/// The name with `_` for what may not be in it.
-fn identifier(name: &str, also: impl Fn(char) -> bool) -> String {
-    let allowed = |character: char| character.is_ascii_alphanumeric() || character == '_' || also(character);
-    let begins = name.starts_with(|first: char| !first.is_ascii_digit());
-    let prefix = (!begins).then_some('_');
-    prefix.into_iter().chain(name.chars().map(|character| if allowed(character) { character } else { '_' })).collect()
 }

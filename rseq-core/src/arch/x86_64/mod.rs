@@ -252,10 +252,11 @@ pub(crate) unsafe fn arm(thread: Located) -> Option<usize> {
     unsafe {
         asm!(
             "mov {cpus:e}, [rip + {fast} + {watched}]", // cpus = FAST.watched
-            "cmp [{area} + 4], {cpus:e}",               // area->cpu_id below it ?
+            "cmp [{area} + {cpu_id}], {cpus:e}",        // area->cpu_id below it ?
             "jae {slowly}",                             // no: the slow way
             cpus = out(reg) _,
             area = in(reg) thread.area,
+            cpu_id = const offset_of!(Rseq, cpu_id),
             fast = sym FAST,
             watched = const offset_of!(Fast, watched),
             slowly = label { return None },
@@ -288,12 +289,14 @@ unsafe fn arm_surely(thread: Located) -> usize {
     // SAFETY: the caller's. The one store goes to `rseq_cs`.
     unsafe {
         asm!(
-            "mov [{area} + 8], {td}",     // area->rseq_cs = td: armed
+            "mov [{area} + {rseq_cs}], {td}",    // area->rseq_cs = td: armed
             armed_note!(),
-            "mov {cpu:e}, [{area} + 4]",  // cpu = area->cpu_id
+            "mov {cpu:e}, [{area} + {cpu_id}]",  // cpu = area->cpu_id
             td = in(reg) thread.descriptor,
             area = in(reg) thread.area,
             cpu = out(reg) cpu,
+            rseq_cs = const offset_of!(Rseq, rseq_cs),
+            cpu_id = const offset_of!(Rseq, cpu_id),
             options(nostack, preserves_flags),
         );
     }
@@ -310,8 +313,9 @@ pub(crate) unsafe fn disarm(area: *mut Rseq) {
     // clobber keeps what comes before it before it.
     unsafe {
         asm!(
-            "mov qword ptr [{area} + 8], 0",  // area->rseq_cs = NULL
+            "mov qword ptr [{area} + {rseq_cs}], 0",  // area->rseq_cs = NULL
             area = in(reg) area,
+            rseq_cs = const offset_of!(Rseq, rseq_cs),
             options(nostack, preserves_flags),
         );
     }
