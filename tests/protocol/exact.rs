@@ -187,7 +187,7 @@ fn at_every_instruction() {
     let left = |ran: &Ran<'_, (), ()>| assert_eq!(sum(), ran.conflicts.len() as u64);
     Explored { name: "left early", section: &whole::leave, conflict: &add, check: &left }
         .must_be_exact_after(&whole::reset);
-    let unless = || drain::add_unless(&AtomicBool::new(false));
+    let unless = || drain::add_unless(&AtomicBool::new(false), 2);
     Explored { name: "drained", section: &unless, conflict: &unless, check: &|ran| is_counted(drain::slots(), ran) }
         .must_be_exact_after(&drain::reset);
 }
@@ -220,7 +220,7 @@ fn after_panics_and_early_exits_without_check() {
 
 /// A drain: `stop` is set, a fence made, and from then on no section that didn't see `stop`
 /// commits. How much the sum changed then.
-fn changes_after_stop(add_unless: fn(&AtomicBool), sum: fn() -> u64, fence: fn()) -> u64 {
+fn changes_after_stop(add_unless: fn(&AtomicBool, u32), sum: fn() -> u64, fence: fn()) -> u64 {
     let (stop, steps) = (AtomicBool::new(false), Steps::default());
     let mut late = 0;
     thread::scope(|scope| {
@@ -228,7 +228,7 @@ fn changes_after_stop(add_unless: fn(&AtomicBool), sum: fn() -> u64, fence: fn()
         for _ in 0..2 {
             scope.spawn(|| {
                 while !steps.has_ended() {
-                    add_unless(&stop);
+                    add_unless(&stop, 2000);
                 }
             });
         }
@@ -256,7 +256,7 @@ macro_rules! drained {
 
             static SLOTS: PerCpu<AtomicUsize> = PerCpu::new();
 
-            pub fn add_unless(stop: &AtomicBool) {
+            pub fn add_unless(stop: &AtomicBool, turns: u32) {
                 $($section)::+! {
                     $($mutation)*
                     prepare |cpu| {
@@ -265,7 +265,7 @@ macro_rules! drained {
                         if stop.load(Relaxed) {
                             return;
                         }
-                        for turn in 0..2000 {
+                        for turn in 0..turns {
                             hint::black_box(turn);
                         }
                     }

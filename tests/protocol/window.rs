@@ -3,6 +3,7 @@
 //! must lose updates. The windows are kept open for long by a `copy`.
 #![cfg(target_os = "linux")]
 
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
@@ -15,9 +16,10 @@ use support::{Count, Disturbance, forced_portable, in_processes, mode, refused, 
 const BYTES: usize = 16;
 /// More turns than any thread asks for.
 const TURNS: usize = 400;
+static FROM: [u8; BYTES * TURNS] = [1; BYTES * TURNS];
 
 /// A module with a counter whose sections are compiled by `$section`, with `$mutation` in front.
-/// The memory that keeps the window open is private to the thread.
+/// The memory that keeps the window open is read by all, and written by the thread alone.
 macro_rules! counter {
     ($name:ident, $kind:ident: $($section:ident)::+, [$($mutation:tt)*] $add:tt $leave:tt) => {
         mod $name {
@@ -28,8 +30,8 @@ macro_rules! counter {
 
             #[allow(unused_unsafe, unused_variables, reason = "not every section copies")]
             pub fn add(spin: u32) {
-                let (from, mut to) = ([1_u8; BYTES * TURNS], [0_u8; BYTES * TURNS]);
-                let (from, to, length) = (from.as_ptr(), to.as_mut_ptr(), BYTES * spin as usize);
+                let mut to = MaybeUninit::<[u8; BYTES * TURNS]>::uninit();
+                let (from, to, length) = (FROM.as_ptr(), to.as_mut_ptr().cast::<u8>(), BYTES * spin as usize);
                 // SAFETY: `length` is no more than each of the two arrays has.
                 unsafe { section!(($($section)::+) [$($mutation)*] $add SLOTS ABORTS from to length) }
             }
@@ -125,7 +127,7 @@ macro_rules! section {
             prepare |$cpu: $kind| {
                 let slot = &$slots[$cpu];
                 let count = slot.load(Relaxed);
-                for turn in 0..$length {
+                for turn in 0..$length / BYTES {
                     std::hint::black_box(turn);
                 }
             }

@@ -58,7 +58,7 @@ impl Known {
         }
     }
 
-    /// Whether this path is the end of a test's, or of that of a module with tests. A part may
+    /// `true` if this path is the end of a test's, or of that of a module with tests. A part may
     /// have a `*`.
     fn has(&self, path: &str) -> bool {
         let parts: Vec<&str> = path.split("::").collect();

@@ -8,7 +8,6 @@ use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, Once, PoisonError};
-use std::thread;
 
 use rseq::CpuId;
 
@@ -153,9 +152,7 @@ impl<R: Send + Sync, Q: Send + Sync> Child<'_, R, Q> {
         let second = self.start_second_thread();
         let set_up = caught(|| {
             assert_eq!(second, 0, "the error number of starting a second thread");
-            while self.shared.second_thread() == 0 {
-                thread::yield_now();
-            }
+            self.shared.wait_for_second_thread().expect("the second thread begins");
             for cpu in cpus.second.into_iter().chain([cpus.first]) {
                 pin(0, cpu).expect("the CPU may be used");
                 (self.work.setup)();

@@ -191,6 +191,11 @@ impl Shared {
         Order::decode(self.order.swap(0, SeqCst), arguments)
     }
 
+    /// Waits until the second thread is there.
+    pub fn wait_for_second_thread(&self) -> io::Result<()> {
+        wait_while(&self.ready, 0, Some(PATIENCE))
+    }
+
     /// The calling thread is the one that carries orders out.
     pub fn set_second_thread(&self) {
         // SAFETY: has no precondition.
