@@ -20,14 +20,14 @@ fn main() {
     }
 }
 
-/// Whether this is 32-bit Arm, but not version 7 in ARM state.
+/// `true` if this is 32-bit Arm, but not version 7 in ARM state.
 fn is_other_arm() -> bool {
     let of = |name| std::env::var(name).unwrap_or_default();
     let is_thumb = of("CARGO_CFG_TARGET_FEATURE").split(',').any(|feature| feature == "thumb-mode");
     of("CARGO_CFG_TARGET_ARCH") == "arm" && (is_thumb || !of("TARGET").starts_with("armv7"))
 }
 
-/// Whether sections are to be audited, and can be.
+/// `true` if sections are to be audited, and can be.
 fn is_audited() -> bool {
     let is_set = |name| std::env::var_os(name).is_some();
     let is = |name, value| std::env::var(name).is_ok_and(|found| found == value);

@@ -1,20 +1,12 @@
 //! The notes that rseq-dsl leaves in its users' programs: where a section is in its source, and
 //! what it does.
 
+use rseq_abi::note::{self, window};
+pub use rseq_abi::section::NOTES;
+
 use crate::elf::Image;
 use crate::error::Error;
 use crate::limits::MAX_ENTRIES;
-
-/// The section of notes, which only rseq-dsl writes.
-pub const NOTES: &str = ".note.rseq";
-
-/// Whose notes these are.
-const OWNER: &[u8] = b"rseq\0";
-
-/// A note of this type is about a window.
-const WINDOW: u32 = 1;
-/// A note of this type is about a place that arms for a `prepare`.
-const ARMING: u32 = 2;
 
 /// A window, as a note describes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,7 +59,8 @@ pub(crate) struct Notes {
 pub(crate) fn read(image: &Image<'_>) -> Result<Notes, Error> {
     let mut notes = Notes::default();
     // The smallest has a head, a name and one number.
-    let most = image.sections_named(NOTES).fold(0_u64, |most, section| most.saturating_add(section.size / 24));
+    const SMALLEST: u64 = note::HEADER as u64 + note::NAME_LENGTH.next_multiple_of(note::ALIGNMENT) as u64 + 4;
+    let most = image.sections_named(NOTES).fold(0_u64, |most, section| most.saturating_add(section.size / SMALLEST));
     if most > MAX_ENTRIES {
         return Err(Error::TooManyEntries { section: NOTES, entries: most });
     }
@@ -98,36 +91,38 @@ impl Reader<'_, '_> {
         const CUT: &str = "it ends outside of the section";
         let number = |offset| self.number(address, offset).ok_or(CUT);
         let (name_bytes, bytes, ty) = (u64::from(number(0)?), u64::from(number(4)?), number(8)?);
-        let description = address.checked_add(12 + padded(name_bytes)).ok_or(CUT)?;
+        let name = address.checked_add(note::HEADER.into()).ok_or(CUT)?;
+        let description = name.checked_add(padded(name_bytes)).ok_or(CUT)?;
         let next = description.checked_add(padded(bytes)).filter(|next| *next <= self.end).ok_or(CUT)?;
-        let name = self.image.bytes(address + 12, name_bytes).ok_or(CUT)?;
-        if name != OWNER {
+        let name = self.image.bytes(name, name_bytes).ok_or(CUT)?;
+        if name.strip_suffix(&[0]) != Some(note::NAME.as_bytes()) {
             return Ok(next);
         }
         match ty {
-            WINDOW => notes.windows.push(self.window(address, description, bytes)?),
-            ARMING => notes.armings.push(self.relative(description, 0).ok_or("it has no address")?),
+            note::WINDOW => notes.windows.push(self.window(address, description, bytes)?),
+            note::ARMED => notes.armings.push(self.relative(description, 0).ok_or("it has no address")?),
             _ => {}
         }
         Ok(next)
     }
 
-    fn number(&self, address: u64, offset: u64) -> Option<u32> {
-        self.image.u32(address.checked_add(offset)?)
+    fn number(&self, address: u64, offset: u32) -> Option<u32> {
+        self.image.u32(address.checked_add(offset.into())?)
     }
 
     /// The target of a field that says how far that is from itself.
-    fn relative(&self, description: u64, offset: u64) -> Option<u64> {
+    fn relative(&self, description: u64, offset: u32) -> Option<u64> {
         let distance = self.number(description, offset)?.cast_signed();
-        let address = description.wrapping_add(offset).wrapping_add_signed(distance.into());
+        let address = description.wrapping_add(offset.into()).wrapping_add_signed(distance.into());
         // Where addresses have 32 bits, so have sums of them.
         Some(if self.image.architecture().pointer_bytes() == 4 { address & u64::from(u32::MAX) } else { address })
     }
 
     fn window(&self, address: u64, description: u64, bytes: u64) -> Result<Note, &'static str> {
         const SHORT: &str = "it is too short for what its type says";
+        let texts = u64::from(window::TEXTS);
         let strings =
-            bytes.checked_sub(16).and_then(|length| self.image.bytes(description + 16, length)).ok_or(SHORT)?;
+            bytes.checked_sub(texts).and_then(|length| self.image.bytes(description + texts, length)).ok_or(SHORT)?;
         let mut strings = strings.split_inclusive(|byte| *byte == 0);
         let mut string = || {
             let text = strings.next()?.strip_suffix(&[0])?;
@@ -136,10 +131,10 @@ impl Reader<'_, '_> {
         let mut next = || string().ok_or("a text in it has no end");
         Ok(Note {
             address,
-            descriptor: self.relative(description, 0).ok_or(SHORT)?,
-            checked: self.relative(description, 4).ok_or(SHORT)?,
-            line: self.number(description, 8).ok_or(SHORT)?,
-            column: self.number(description, 12).ok_or(SHORT)?,
+            descriptor: self.relative(description, window::DESCRIPTOR).ok_or(SHORT)?,
+            checked: self.relative(description, window::CHECKED).ok_or(SHORT)?,
+            line: self.number(description, window::LINE).ok_or(SHORT)?,
+            column: self.number(description, window::COLUMN).ok_or(SHORT)?,
             file: next()?,
             kind: next()?,
             operation: next()?,
@@ -147,7 +142,7 @@ impl Reader<'_, '_> {
     }
 }
 
-/// Names and descriptions of notes end at multiples of 4.
+/// Names and descriptions of notes are aligned.
 fn padded(bytes: u64) -> u64 {
-    bytes.next_multiple_of(4)
+    bytes.next_multiple_of(note::ALIGNMENT.into())
 }

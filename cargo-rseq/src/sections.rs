@@ -3,21 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use rseq_abi::descriptor;
+pub use rseq_abi::section::{DESCRIPTORS, EXITS, POINTERS};
+
 use crate::elf::{Image, Section};
 use crate::error::Error;
 use crate::limits::{MAX_CODE, MAX_ENTRIES, MAX_WINDOW, MAX_WINDOWS};
 use crate::notes::{self, Note, NoteError};
 
-/// The section of descriptors: `struct rseq_cs` of the kernel's `include/uapi/linux/rseq.h`, one
-/// behind the other.
-pub const DESCRIPTORS: &str = "__rseq_cs";
-/// The section of their addresses.
-pub const POINTERS: &str = "__rseq_cs_ptr_array";
-/// The section of ways out of windows: pairs of a window's start and where it may be left to.
-pub const EXITS: &str = "__rseq_exit_point_array";
-
 /// The bytes of a descriptor.
-pub const DESCRIPTOR_BYTES: u64 = 32;
+pub const DESCRIPTOR_BYTES: u64 = descriptor::LENGTH as u64;
 
 /// A descriptor, `struct rseq_cs`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,14 +45,14 @@ impl Descriptor {
     }
 
     fn read(image: &Image<'_>, address: u64) -> Option<Self> {
-        let word = |number: u64| image.u64(address.checked_add(8 * number)?);
+        let at = |field: u32| address.checked_add(field.into());
         Some(Self {
             address,
-            version: image.u32(address)?,
-            flags: image.u32(address.checked_add(4)?)?,
-            start: word(1)?,
-            length: word(2)?,
-            abort: word(3)?,
+            version: image.u32(at(descriptor::VERSION)?)?,
+            flags: image.u32(at(descriptor::FLAGS)?)?,
+            start: image.u64(at(descriptor::START)?)?,
+            length: image.u64(at(descriptor::POST_COMMIT_OFFSET)?)?,
+            abort: image.u64(at(descriptor::ABORT)?)?,
         })
     }
 }

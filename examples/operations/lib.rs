@@ -1,5 +1,5 @@
-//! The operations of librseq and of tcmalloc's per-CPU slabs, written with `rseq!`: what the example
-//! of this name does, and what tests and benchmarks take from it.
+//! The operations of librseq and of tcmalloc's per-CPU slabs, written with `rseq!`: what the
+//! example of this name does, and what tests and benchmarks take from it.
 
 use rseq::rseq;
 

@@ -23,6 +23,29 @@ import struct
 import gdb
 
 
+class RseqAbi:
+    """The numbers and names of the crate rseq-abi: a test compares them."""
+
+    AREA_CPU_ID = 4
+    AREA_RSEQ_CS = 8
+    AREA_MM_CID = 24
+    DESCRIPTOR_LENGTH = 32
+    SECTION_DESCRIPTORS = "__rseq_cs"
+    SECTION_EXITS = "__rseq_exit_point_array"
+    SECTION_NOTES = ".note.rseq"
+    NOTE_NAME = "rseq"
+    NOTE_HEADER = 12
+    NOTE_WINDOW = 1
+    NOTE_IMAGE = 3
+    NOTE_LEFT = 4
+    NOTE_ABORTED = 5
+    WINDOW_DESCRIPTOR = 0
+    WINDOW_CHECKED = 4
+    WINDOW_LINE = 8
+    WINDOW_COLUMN = 12
+    WINDOW_TEXTS = 16
+
+
 class RseqMachine:
     """What has to be known of a machine."""
 
@@ -136,33 +159,35 @@ class RseqImage:
                 start, end, section, name = match.groups()
                 image = images.setdefault(name, {})
                 image[section] = range(int(start, 16), int(end, 16))
-        has_any = lambda sections: "__rseq_cs" in sections or ".note.rseq" in sections
+        has_any = lambda sections: RseqAbi.SECTION_DESCRIPTORS in sections or RseqAbi.SECTION_NOTES in sections
         return [RseqImage().read(sections) for sections in images.values() if has_any(sections)]
 
     def read(self, sections):
-        self.descriptors = sections.get("__rseq_cs", range(0))
+        self.descriptors = sections.get(RseqAbi.SECTION_DESCRIPTORS, range(0))
         words = RseqMemory.read(self.descriptors.start, f"{len(self.descriptors) // 8}Q")
         described = lambda number: words[4 * number + 1 : 4 * number + 4]
-        starts = enumerate(self.descriptors[::32])
+        starts = enumerate(self.descriptors[:: RseqAbi.DESCRIPTOR_LENGTH])
         windows = {at: RseqWindow(at, *described(number)) for number, at in starts}
-        for note in RseqNote.all(sections.get(".note.rseq", range(0))):
+        for note in RseqNote.all(sections.get(RseqAbi.SECTION_NOTES, range(0))):
             self.note(note, windows)
         self.windows = list(windows.values())
-        exits = sections.get("__rseq_exit_point_array", range(0))
+        exits = sections.get(RseqAbi.SECTION_EXITS, range(0))
         pairs = RseqMemory.read(exits.start, f"{len(exits) // 8}Q")
         for start, exit in zip(pairs[::2], pairs[1::2]):
             self.exits.setdefault(start, []).append(exit)
         return self
 
     def note(self, note, windows):
-        if note.kind == 1 and note.address(0) in windows:
-            window = windows[note.address(0)]
-            file, window.kind, window.operation = note.texts(16)
-            window.checked, window.place = note.address(1), RseqPlace(file, note.number(2), note.number(3))
-        elif note.kind == 3:
-            self.words = [note.address(number) for number in range(3)]
-        elif note.kind in (4, 5):
-            self.ends[note.address(0)] = "left" if note.kind == 4 else "aborted"
+        if note.kind == RseqAbi.NOTE_WINDOW:
+            window = windows.get(note.address(RseqAbi.WINDOW_DESCRIPTOR))
+            if window is not None:
+                file, window.kind, window.operation = note.texts(RseqAbi.WINDOW_TEXTS)
+                line, column = note.number(RseqAbi.WINDOW_LINE), note.number(RseqAbi.WINDOW_COLUMN)
+                window.checked, window.place = note.address(RseqAbi.WINDOW_CHECKED), RseqPlace(file, line, column)
+        elif note.kind == RseqAbi.NOTE_IMAGE:
+            self.words = [note.address(offset) for offset in (0, 4, 8)]
+        elif note.kind in (RseqAbi.NOTE_LEFT, RseqAbi.NOTE_ABORTED):
+            self.ends[note.address(0)] = "left" if note.kind == RseqAbi.NOTE_LEFT else "aborted"
 
 
 class RseqNote:
@@ -176,17 +201,18 @@ class RseqNote:
         bytes, at, order = RseqMemory.bytes(section.start, len(section)), 0, RseqMemory.order()
         while at < len(bytes):
             name, length, kind = struct.unpack_from(order + "III", bytes, at)
-            start = at + 12 + (name + 3 & ~3)
-            if bytes[at + 12 : at + 12 + name] == b"rseq\0":
+            owner = at + RseqAbi.NOTE_HEADER
+            start = owner + (name + 3 & ~3)
+            if bytes[owner : owner + name] == RseqAbi.NOTE_NAME.encode() + b"\0":
                 yield RseqNote(kind, section.start + start, bytes[start : start + length], order)
             at = start + (length + 3 & ~3)
 
-    def number(self, number, layout="I"):
-        return struct.unpack_from(self.order + layout, self.description, 4 * number)[0]
+    def number(self, offset, layout="I"):
+        return struct.unpack_from(self.order + layout, self.description, offset)[0]
 
-    def address(self, number):
+    def address(self, offset):
         """An address, which is there as the distance from where it stands."""
-        return self.at + 4 * number + self.number(number, "i")
+        return self.at + offset + self.number(offset, "i")
 
     def texts(self, start):
         return [text.decode(errors="replace") for text in self.description[start:].split(b"\0")[:3]]
@@ -289,18 +315,18 @@ class RseqThread:
 
     def cpu(self):
         """The number of the CPU, `None` if the thread isn't registered."""
-        (cpu,) = RseqMemory.read(self.area + 4, "i")
+        (cpu,) = RseqMemory.read(self.area + RseqAbi.AREA_CPU_ID, "i")
         return cpu if cpu >= 0 else None
 
     def mm_cid(self):
-        return RseqMemory.read(self.area + 24, "i")[0]
+        return RseqMemory.read(self.area + RseqAbi.AREA_MM_CID, "i")[0]
 
     def in_force(self):
         """The address of the descriptor in force, 0 for none."""
-        return RseqMemory.read(self.area + 8, "Q")[0]
+        return RseqMemory.read(self.area + RseqAbi.AREA_RSEQ_CS, "Q")[0]
 
     def set_in_force(self, descriptor):
-        RseqMemory.write(self.area + 8, "Q", descriptor)
+        RseqMemory.write(self.area + RseqAbi.AREA_RSEQ_CS, "Q", descriptor)
 
 
 class RseqFunctions:
@@ -419,11 +445,11 @@ class RseqHistory:
             thread = RseqThread.of(RseqProcess())
             if thread is not None and thread.in_force():
                 descriptor = thread.in_force()
-                self.before_call = thread, descriptor, RseqMemory.bytes(descriptor, 32)
+                self.before_call = thread, descriptor, RseqMemory.bytes(descriptor, RseqAbi.DESCRIPTOR_LENGTH)
         elif self.before_call is not None:
             thread, descriptor, words = self.before_call
             self.before_call = None
-            if RseqMemory.bytes(descriptor, 32) != words:
+            if RseqMemory.bytes(descriptor, RseqAbi.DESCRIPTOR_LENGTH) != words:
                 gdb.selected_inferior().write_memory(descriptor, words)
             thread.set_in_force(descriptor)
             self.interrupt("a function was called from the debugger")

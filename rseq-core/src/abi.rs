@@ -1,4 +1,4 @@
-//! What the kernel and a thread agree on: the two structures of `include/uapi/linux/rseq.h` and
+//! The interface of the kernel and a thread: the two structures of `include/uapi/linux/rseq.h` and
 //! their constants.
 //!
 //! Merged in Linux 4.18; `node_id` and `mm_cid` came with 6.3, `slice_ctrl` with 7.0.
@@ -34,7 +34,7 @@ pub struct Rseq {
     pub cpu_id: AtomicU32,
     /// The address of the [`Descriptor`] in force, 0 for none.
     pub rseq_cs: Shared64,
-    /// What the kernel says of the time-slice extension: [`SLICE_AVAILABLE`] and [`SLICE_ENABLED`]
+    /// The kernel's word on the time-slice extension: [`SLICE_AVAILABLE`] and [`SLICE_ENABLED`]
     /// (Linux 7.0). Before, it was to be left at 0.
     pub flags: AtomicU32,
     /// The NUMA node (Linux 6.3).
@@ -58,7 +58,7 @@ pub struct SliceControl {
     pub granted: AtomicU8,
 }
 
-/// What a restartable window looks like to the kernel (`struct rseq_cs`).
+/// A restartable window as the kernel sees it (`struct rseq_cs`).
 ///
 /// A thread whose instruction pointer is in `start_ip .. start_ip + post_commit_offset` when it is
 /// preempted, migrated or signalled goes on at `abort_ip`.
@@ -89,7 +89,7 @@ pub const CPU_ID_REGISTRATION_FAILED: u32 = -2_i32 as u32;
 pub const SIGNATURE: u32 = crate::arch::SIGNATURE;
 
 /// The length, in bytes, under which an area of the original size is registered.
-pub const ORIGINAL_LENGTH: u32 = 32;
+pub const ORIGINAL_LENGTH: u32 = rseq_abi::area::LENGTH;
 /// `RSEQ_FLAG_UNREGISTER` of the system call.
 pub const FLAG_UNREGISTER: i32 = 1;
 
@@ -110,11 +110,21 @@ pub const SLICE_ENABLED: u32 = 1 << 5;
 /// The number of active bytes in the original ABI, where the kernel has no `AT_RSEQ_FEATURE_SIZE`.
 pub const ORIGINAL_FEATURE_SIZE: u32 = 20;
 
+// What everybody else reads and writes these structures by.
 const _: () = {
-    assert!(size_of::<Rseq>() == 32 && align_of::<Rseq>() == 32);
-    assert!(offset_of!(Rseq, cpu_id) == 4 && offset_of!(Rseq, rseq_cs) == 8 && offset_of!(Rseq, node_id) == 20);
-    assert!(offset_of!(Rseq, mm_cid) == 24 && offset_of!(Rseq, slice_ctrl) == 28);
-    assert!(size_of::<Descriptor>() == 32 && align_of::<Descriptor>() == 32);
-    assert!(offset_of!(Descriptor, start_ip) == 8 && offset_of!(Descriptor, post_commit_offset) == 16);
-    assert!(offset_of!(Descriptor, abort_ip) == 24);
+    use rseq_abi::{area, descriptor};
+    assert!(size_of::<Rseq>() == area::LENGTH as usize && align_of::<Rseq>() == 32);
+    assert!(offset_of!(Rseq, cpu_id_start) == area::CPU_ID_START as usize);
+    assert!(offset_of!(Rseq, cpu_id) == area::CPU_ID as usize);
+    assert!(offset_of!(Rseq, rseq_cs) == area::RSEQ_CS as usize);
+    assert!(offset_of!(Rseq, flags) == area::FLAGS as usize);
+    assert!(offset_of!(Rseq, node_id) == area::NODE_ID as usize);
+    assert!(offset_of!(Rseq, mm_cid) == area::MM_CID as usize);
+    assert!(offset_of!(Rseq, slice_ctrl) == area::SLICE_CTRL as usize);
+    assert!(size_of::<Descriptor>() == descriptor::LENGTH as usize && align_of::<Descriptor>() == 32);
+    assert!(offset_of!(Descriptor, version) == descriptor::VERSION as usize);
+    assert!(offset_of!(Descriptor, flags) == descriptor::FLAGS as usize);
+    assert!(offset_of!(Descriptor, start_ip) == descriptor::START as usize);
+    assert!(offset_of!(Descriptor, post_commit_offset) == descriptor::POST_COMMIT_OFFSET as usize);
+    assert!(offset_of!(Descriptor, abort_ip) == descriptor::ABORT as usize);
 };

@@ -1,5 +1,5 @@
-//! What assemblers are told in the same words on every machine: symbols, notes for tools, and what
-//! each image has for itself. Directives alone: instructions are in `arch/`.
+//! Text for assemblers that is the same on every machine: symbols, notes for tools, and what each
+//! image has for itself. Directives alone: instructions are in `arch/`.
 
 #![allow(unused_macros, reason = "where no area is addressed there is none of it")]
 
@@ -41,14 +41,30 @@ macro_rules! abort_handler_symbol {
     };
 }
 
+/// The type of a note: a number of `rseq_abi::note`.
+macro_rules! note_type {
+    (armed) => {
+        "2"
+    };
+    (image) => {
+        "3"
+    };
+    (left) => {
+        "4"
+    };
+    (aborted) => {
+        "5"
+    };
+}
+
 /// A note for debuggers and other tools (`docs/tool-authors.md` has the format): of this type, with
 /// the distances of so many bytes of addresses.
 macro_rules! note {
-    ($type:literal, $bytes:literal, $($address:literal),*) => {
+    ($type:ident, $bytes:literal, $($address:literal),*) => {
         concat!(
             ".pushsection .note.rseq, \"a\", %note\n",
             ".balign 4\n",
-            ".long 5, ", $bytes, ", ", $type, "\n", // length of the name, of what follows it, and its type
+            ".long 5, ", $bytes, ", ", note_type!($type), "\n", // length of the name, of what follows it, and its type
             ".asciz \"rseq\"\n",
             ".balign 4\n",
             $(".long ", $address, " - .\n",)*
@@ -60,13 +76,13 @@ macro_rules! note {
 /// The note that a thread descriptor has just come into force. Label: 27.
 macro_rules! armed_note {
     () => {
-        concat!("27: ", note!("2", "4", "27b"))
+        concat!("27: ", note!(armed, "4", "27b"))
     };
 }
 
-/// What an image has for itself: its words, with an area that nobody registers, and the distance of
-/// the own area, which is right before anything is known; its constructor; and, as these lines with
-/// their operands, what else the machine has.
+/// The parts that an image has for itself: its words, with an area that nobody registers, and the
+/// distance of the own area, which is right before anything is known; its constructor; and, as
+/// these lines with their operands, what else the machine has.
 macro_rules! image {
     ($asm:ident, $constructor:expr, [$($line:expr,)*], [$($operand:tt)*]) => {
         core::arch::$asm! {
@@ -111,4 +127,24 @@ macro_rules! hidden {
             $symbol, ":",
         )
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use rseq_abi::{note, section};
+
+    /// `concat!` takes no constants, so these numbers stand here once more.
+    #[test]
+    fn notes_are_as_everybody_reads_them() {
+        let types = [note_type!(armed), note_type!(image), note_type!(left), note_type!(aborted)];
+        let numbers = [note::ARMED, note::IMAGE, note::LEFT, note::ABORTED];
+        assert_eq!(types.map(str::parse), numbers.map(Ok));
+        let mut lines = note!(armed, "4", "27b").lines();
+        let (name, length, alignment) = (note::NAME, note::NAME_LENGTH, note::ALIGNMENT);
+        assert_eq!(lines.next(), Some(&*std::format!(".pushsection {}, \"a\", %note", section::NOTES)));
+        assert_eq!(lines.next(), Some(&*std::format!(".balign {alignment}")));
+        assert_eq!(lines.next(), Some(&*std::format!(".long {length}, 4, {}", note::ARMED)));
+        assert_eq!(lines.next(), Some(&*std::format!(".asciz \"{name}\"")));
+        assert_eq!(lines.next(), Some(&*std::format!(".balign {alignment}")));
+    }
 }

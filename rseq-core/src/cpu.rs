@@ -155,7 +155,7 @@ pub(crate) fn shared_slot() -> usize {
     possible()
 }
 
-/// What [`possible`] counted; 0 before it did. (`gdb/rseq.py` reads it as well.)
+/// The count of [`possible`]; 0 before it did. (`gdb/rseq.py` reads it as well.)
 pub(crate) static POSSIBLE: AtomicUsize = AtomicUsize::new(0);
 
 /// The number of CPU ids that the kernel can ever report. No more threads than that run at once, so

@@ -70,9 +70,9 @@
 //!
 //! # Who can't wait for it
 //!
-//! Whoever finds a slot stopped may wait for the thread that did so, or go elsewhere. But that
-//! thread may not get on: it was preempted, a handler of signals runs on top of it, or this is a
-//! child of `fork`, which doesn't have it. So whoever needs the slot [resumes](resume) it in the
+//! A thread that finds a slot stopped may wait for the thread that did so, or go elsewhere. But
+//! that thread may not get on: it was preempted, a handler of signals runs on top of it, or this is
+//! a child of `fork`, which doesn't have it. So whoever needs the slot [resumes](resume) it in the
 //! end ([`insist`] does both). Nothing else has to be known of the thread: it finds out as soon as
 //! it says how many items are left, because it does so by a compare-and-exchange of its mark
 //! ([`Stopped::set_count`]).
@@ -160,7 +160,7 @@ impl core::error::Error for StopError {
 #[must_use = "the slot goes on when this is dropped"]
 pub struct Stopped<'n> {
     number: &'n AtomicUsize,
-    /// What the number is as long as the slot is the caller's: of the name, so nobody else's.
+    /// The number as long as the slot is the caller's: of the name, so nobody else's.
     mark: usize,
     _name: Name,
 }
@@ -266,7 +266,7 @@ impl<'n> Stopped<'n> {
     /// anybody. In a child of `fork`, where this thread may not be, it isn't the slot's any more
     /// either: what is dropped there.
     ///
-    /// Whether the slot was still the caller's: it isn't for good once somebody has
+    /// True if the slot was still the caller's: it isn't for good once somebody has
     /// [resumed](resume) it. Then nothing has changed.
     ///
     /// Async-signal-safe.

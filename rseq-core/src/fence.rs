@@ -113,7 +113,7 @@ pub fn quiesce() -> Result<(), FenceError> {
     all()
 }
 
-/// Whether fences can be made.
+/// True if fences can be made.
 pub(crate) fn available() -> bool {
     ready().is_ok()
 }

@@ -43,7 +43,7 @@ impl Kernel {
         is_arm64 && FIRST <= self && self <= LAST
     }
 
-    /// Whether the running kernel is such a one.
+    /// True if the running kernel is such a one.
     pub(crate) fn running_is_suspect() -> bool {
         Self::running().is_some_and(|kernel| kernel.is_suspect(sys::machine(&mut [0; 65])))
     }

@@ -13,42 +13,42 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-// What all the rest is written with: the kernel's structures, the machine and the system.
+// The means of all the rest: the kernel's structures, the machine and the system.
 pub mod abi;
 #[macro_use]
 mod asm; // what assemblers are told on every machine
 mod arch; // the thread pointer, where descriptor and area are, arming
 mod sys;
 
-// What is there before the first section: what each thread has, and each image.
+// The parts that are there before the first section: of each thread, and of each image.
 mod image;
 mod thread;
 
-// What the first section decides, and how its thread is registered.
+// The decisions of the first section, and how its thread is registered.
 mod cpu; // the kinds of index, and the number of slots
 mod kernel; // versions, and which are suspect
 mod mode; // restartable or portable
 mod registration;
 mod selftest; // whether a suspect kernel does what sections rely on
 
-// What a section goes through, from arming to its commit.
+// The way of a section, from arming to its commit.
 #[doc(hidden)]
 pub mod expansion;
 mod percpu; // the slots
 pub mod portable; // the same under locks
 mod slice; // more time for one that is aborted again and again
 
-// What watches over it.
+// The checks of it.
 mod audit;
 #[cfg(all(debug_assertions, not(rseq_audited)))]
 mod nesting; // sections that can't end, or were suspended
 mod owner; // whose slot an address is in
 
-// What is done to the sections of others.
+// The ways to stop the sections of others.
 pub mod drain;
 pub mod fence;
 
-// What is said of it all.
+// The report on it all.
 mod status;
 
 pub use cpu::{CpuId, IndexKind, MmCid, slots};

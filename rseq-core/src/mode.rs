@@ -71,7 +71,7 @@ impl fmt::Display for Reason {
 /// Set to `portable` when a program starts, it keeps that off restartable sequences.
 const VARIABLE: &CStr = c"RSEQ_MODE";
 
-/// Whether it is set so. Asked by the image's constructor, or by who comes ahead of that.
+/// True if it is set so. Asked by the image's constructor, or by who comes ahead of that.
 pub(crate) fn is_forced() -> bool {
     static IS_FORCED: AtomicU32 = AtomicU32::new(UNASKED);
     const UNASKED: u32 = 2;

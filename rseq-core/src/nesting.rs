@@ -103,7 +103,7 @@ pub(crate) fn prepared(attempt: usize) {
     }
 }
 
-/// Whether the thread's descriptor is in force: since it was armed, nothing has interrupted the
+/// True if the thread's descriptor is in force: since it was armed, nothing has interrupted the
 /// thread.
 fn is_in_force() -> bool {
     let thread = arch::of_block(arch::some_block());

@@ -63,7 +63,7 @@ fn place_of_libc() -> Option<LibcArea> {
     match ACTIVE.load(Acquire) {
         UNASKED => {
             let found = look_libc_up();
-            // Whoever asks at the same time finds the same.
+            // A thread that asks at the same time finds the same.
             OFFSET.store(found.map_or(0, |area| area.offset), Relaxed);
             ACTIVE.store(found.map_or(NONE, |area| area.active), Release);
             found
@@ -95,7 +95,6 @@ fn look_libc_up() -> Option<LibcArea> {
 ///
 /// A shared object that reaches none, in a process with a glibc from before 2.35 that had no static
 /// TLS for it, ends the process here: it can't look at each section whether there is an area.
-#[allow(dead_code, reason = "not every architecture's sections do")]
 pub(crate) fn find_areas(words: &Fast, anchor: isize) {
     match area_distance(Registrar::Libc) {
         Some(distance) => words.area_offset.store(distance.wrapping_sub(anchor), Relaxed),
@@ -161,7 +160,7 @@ pub(crate) fn kept(registrar: Registrar) -> u32 {
     feature.min(length(registrar))
 }
 
-/// Whether threads have concurrency ids.
+/// True if threads have concurrency ids.
 pub(crate) fn has_mm_cid(registrar: Registrar) -> bool {
     kept(registrar) as usize >= offset_of!(Rseq, slice_ctrl)
 }
@@ -185,7 +184,7 @@ pub(crate) fn ensure(registrar: Registrar) -> Option<usize> {
     (cpu < cpu::possible()).then_some(cpu)
 }
 
-/// Whether a thread whose id that is hasn't asked yet to be registered. libc says of areas of its
+/// True if a thread whose id that is hasn't asked yet to be registered. libc says of areas of its
 /// own that it doesn't register that it has failed to.
 fn is_unasked(registrar: Registrar, cpu_id: u32) -> bool {
     match cpu_id {
@@ -200,7 +199,7 @@ pub(crate) fn register_own() -> Option<Result<(), Errno>> {
     own_distance().map(|distance| own_area(area_at(distance)))
 }
 
-/// Whether the kernel keeps the calling thread's area up to date, if that looks as if it did. It
+/// True if the kernel keeps the calling thread's area up to date, if that looks as if it did. It
 /// doesn't in a child that shares its parent's memory (`vfork`, `clone` with `CLONE_VM`), and with
 /// it the parent's area: registrations aren't passed on to those (`rseq_fork` in
 /// `include/linux/rseq.h`, Linux 5.5).

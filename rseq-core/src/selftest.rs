@@ -1,5 +1,5 @@
-//! Whether the kernel does what sections rely on. It is asked of those versions of which some
-//! don't: see [`Kernel::is_suspect`].
+//! A test of the kernel, whether it does what sections rely on. It is made of those versions of
+//! which some don't: see [`Kernel::is_suspect`].
 //!
 //! [`Kernel::is_suspect`]: crate::kernel::Kernel::is_suspect
 
@@ -8,12 +8,12 @@ use core::sync::atomic::Ordering::Relaxed;
 use crate::abi::{Descriptor, Rseq};
 use crate::sys;
 
-/// Whether sections may run restartably on a kernel, which is looked at only if it is suspect.
+/// True if sections may run restartably on a kernel, which is looked at only if it is suspect.
 pub(crate) fn may_be_trusted(is_suspect: bool, clears: impl FnOnce() -> bool) -> bool {
     !is_suspect || clears()
 }
 
-/// Whether the kernel takes a descriptor out of force when it preempts the calling thread. False
+/// True if the kernel takes a descriptor out of force when it preempts the calling thread. False
 /// also if that can't be brought about.
 ///
 /// # Safety
@@ -49,7 +49,7 @@ mod tests {
     use crate::registration::{Registrar, area_at, area_distance, libc_area};
     use crate::{arch, sys};
 
-    /// What a signature is followed by: the abort handler of a window that is never run.
+    /// A signature, and what it is followed by: the abort handler of a window that is never run.
     static SIGNED: [u32; 2] = [0x1234_5678, 0];
 
     fn descriptor() -> Descriptor {

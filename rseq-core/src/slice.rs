@@ -8,18 +8,18 @@
 //! `slice_ext_nsec` in debugfs says) or at the next system call. Whenever it schedules the thread
 //! it clears both words.
 //!
-//! What sections rely on stays as it is. A thread that was granted an extension wasn't scheduled,
-//! so nobody else ran on its CPU, and its section goes on rightly. One that loses the processor
-//! after all is preempted as ever: the kernel clears `rseq_cs`, or aborts the window. Signals and
-//! fences get no extension.
+//! The rules that sections rely on stay as they are. A thread that was granted an extension wasn't
+//! scheduled, so nobody else ran on its CPU, and its section goes on rightly. One that loses the
+//! processor after all is preempted as ever: the kernel clears `rseq_cs`, or aborts the window.
+//! Signals and fences get no extension.
 //!
-//! Whoever isn't aborted has nothing to do with all this. The cold path asks, behind the yield that
-//! ends a run of aborts, for the attempt that comes next, whatever section's it is. A window that
-//! is repeated there comes back there, so it gives the processor back at once. A section with a
-//! `prepare` goes on in its own code, which would have to look each time whether there is something
-//! to be given back, with each commit: so it leaves that to the kernel. Its request stays until the
-//! thread is scheduled, or lets it have the extension later; that is once for each request, so not
-//! more than once in a run of aborts.
+//! A section that isn't aborted has nothing to do with all this. The cold path asks, behind the
+//! yield that ends a run of aborts, for the attempt that comes next, whatever section's it is. A
+//! window that is repeated there comes back there, so it gives the processor back at once. A
+//! section with a `prepare` goes on in its own code, which would have to look each time whether
+//! there is something to be given back, with each commit: so it leaves that to the kernel. Its
+//! request stays until the thread is scheduled, or lets it have the extension later; that is once
+//! for each request, so not more than once in a run of aborts.
 //!
 //! The kernel tells in [`Rseq::flags`] what the thread can do. It sets these bits for areas of more
 //! than the original length alone, and has none before 7.0.
@@ -30,8 +30,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use crate::abi::{ORIGINAL_LENGTH, Rseq, SLICE_AVAILABLE, SLICE_ENABLED, SliceControl};
 use crate::sys::{self, Errno};
 
-/// Whether threads that are aborted again and again ask the kernel to let them finish, and if not,
-/// why.
+/// The extension's state: threads that are aborted again and again ask the kernel to let them
+/// finish, and if not, why.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum SliceExtension {

@@ -1,4 +1,4 @@
-//! What is in use, and why: for people and for programs.
+//! The report on what is in use, and why: for people and for programs.
 
 use core::fmt;
 use core::mem::offset_of;
@@ -20,7 +20,7 @@ pub struct Libc {
     pub active_bytes: u32,
 }
 
-/// What sections run on in this process: see [`status`].
+/// The means that sections run by in this process: see [`status`].
 ///
 /// Its `Display` form is a report of several lines for people.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,8 +148,8 @@ impl Status {
         self.fences
     }
 
-    /// Whether threads that are aborted again and again ask the kernel for time to finish (Linux
-    /// 7.0, if configured), and if not, why.
+    /// The state of the time-slice extension: threads that are aborted again and again ask the
+    /// kernel for time to finish (Linux 7.0, if configured), and if not, why.
     ///
     /// Async-signal-safe.
     #[must_use]

@@ -1,4 +1,4 @@
-//! What a thread owns, and where its sections find it.
+//! A thread's own memory, and where its sections find it.
 
 use core::mem::offset_of;
 use core::sync::atomic::{
@@ -8,9 +8,9 @@ use core::sync::atomic::{
 use crate::abi::{Descriptor, Rseq};
 use crate::audit;
 
-/// What a thread has in each image: the descriptor that its sections publish their window in, and
-/// the area for the kernel in case that libc registered none. It is thread-local storage; but in a
-/// shared object for which the loader had no static storage, the descriptor of a table is used
+/// The memory of a thread in each image: the descriptor that its sections publish their window in,
+/// and the area for the kernel in case that libc registered none. It is thread-local storage; but
+/// in a shared object for which the loader had no static storage, the descriptor of a table is used
 /// (`arch/blocks.rs`).
 #[repr(C)]
 pub(crate) struct ThreadBlock {
@@ -24,10 +24,10 @@ pub(crate) struct ThreadBlock {
     pub(crate) area_offset: AtomicIsize,
     /// The area that this crate registers where libc has none.
     pub(crate) own_area: OwnArea,
-    /// What the thread remembers of its sections while they are audited.
+    /// The thread's notes of its sections while they are audited.
     #[allow(dead_code, reason = "only audits read it")]
     pub(crate) audit: audit::State,
-    /// What it remembers in debug builds.
+    /// The same in debug builds.
     #[cfg(all(debug_assertions, not(rseq_audited)))]
     pub(crate) nesting: Nesting,
 }
@@ -38,12 +38,12 @@ pub(crate) struct ThreadBlock {
 #[repr(C, align(64))]
 pub(crate) struct OwnArea {
     pub(crate) fields: Rseq,
-    /// What the structure may grow by. Nothing here is ours to write.
+    /// Room for the structure to grow. Nothing here is ours to write.
     _more: [u32; 8],
 }
 
-/// What a thread remembers of its sections in debug builds: see [`nesting`](crate::nesting). All is
-/// zero at first. Only the thread itself comes here, and the handlers that interrupt it.
+/// A thread's notes of its sections in debug builds: see [`nesting`](crate::nesting). All is zero
+/// at first. Only the thread itself comes here, and the handlers that interrupt it.
 #[cfg(all(debug_assertions, not(rseq_audited)))]
 #[repr(C)]
 pub(crate) struct Nesting {
@@ -65,8 +65,8 @@ pub(crate) struct Located {
     pub(crate) area: *mut Rseq,
 }
 
-/// What sections load before they begin; written once, when the mode is decided. `gdb/rseq.py`
-/// knows their order.
+/// The words that sections load before they begin; written once, when the mode is decided.
+/// `gdb/rseq.py` knows their order.
 #[repr(C)]
 pub struct Fast {
     /// See [`spare_area`](Self::spare_area). The words begin behind it, at [`WORDS`].
@@ -107,7 +107,7 @@ const SPARE_WORDS: usize = size_of::<Rseq>() / size_of::<u32>();
 #[allow(dead_code, reason = "where no area is addressed there is none")]
 pub(crate) const OWN_AREA: isize = offset_of!(ThreadBlock, own_area) as isize;
 
-/// Where windows find the number of CPU ids that have a slot, in [`FAST`].
+/// Where windows find the number of CPU ids that have a slot, in [`FAST`](crate::arch::FAST).
 pub const CPUS_OFFSET: usize = offset_of!(Fast, cpus);
 
 impl Fast {
@@ -121,7 +121,7 @@ impl Fast {
         (&raw const self.spare).cast_mut().cast()
     }
 
-    /// Whether sections run restartably; if so, the calling thread sees the offset as well.
+    /// True if sections run restartably; if so, the calling thread sees the offset as well.
     pub(crate) fn is_open(&self) -> bool {
         self.cpus.load(Acquire) > 0
     }

@@ -1,5 +1,6 @@
 //! Sections are explored while other threads of the process hold locks of the standard library,
 //! which children find locked.
+//! A process of its own, because its allocator is slow on purpose.
 #![cfg(target_os = "linux")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -60,8 +60,8 @@ pub fn allocate(program: &mut Program, most: usize, are_few: bool) -> syn::Resul
     allocation.map_err(|too_many| syn::Error::new(too_many.span, error::too_many_values(&too_many.names, most)))
 }
 
-/// Has the window tell its index no more, which takes a register that it needs for something else.
-/// Whether that helps.
+/// Has the window tell its index no more, which takes a register that it needs for something else:
+/// true if it did.
 fn forget_index(program: &mut Program) -> bool {
     let outputs = program.outputs.len();
     let window = &program.window;

@@ -1,4 +1,4 @@
-//! What a section must be beyond its syntax. Everything wrong is reported, not only the first
+//! The rules for a section beyond its syntax. Everything wrong is reported, not only the first
 //! thing.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
@@ -159,7 +159,7 @@ struct Visitor<'e> {
     part: Part,
     /// How many of the user's own loops surround the place that is visited.
     loops: u32,
-    /// Whether rustc has no mistake of syntax to find.
+    /// False once rustc has a mistake of syntax to find.
     readable: bool,
     errors: &'e mut Errors,
 }
@@ -184,7 +184,7 @@ impl Visitor<'_> {
         self.loops = loops;
     }
 
-    /// Whether a macro may be called, by its name.
+    /// A macro that may not be called is known by its name.
     fn macro_name(&mut self, name: &syn::Ident) {
         if self.part == Part::AtRest {
             return;
@@ -196,7 +196,7 @@ impl Visitor<'_> {
         }
     }
 
-    /// What can be told of the arguments of a macro, which need not be Rust: the macros called and
+    /// The arguments of a macro, which need not be Rust: what can be told are the macros called and
     /// the awaits in them.
     fn macro_arguments(&mut self, tokens: TokenStream) {
         let mut before: [Option<TokenTree>; 2] = [None, None];
@@ -225,7 +225,7 @@ impl Visitor<'_> {
     }
 }
 
-/// Whether a block behind these tokens is a future, which is not awaited here.
+/// A block behind these tokens is a future, which is not awaited here.
 fn is_async(before: &[Option<TokenTree>; 2]) -> bool {
     let is = |token: &Option<TokenTree>, word| matches!(token, Some(TokenTree::Ident(ident)) if ident == word);
     is(&before[1], "async") || (is(&before[0], "async") && is(&before[1], "move"))

@@ -7,7 +7,7 @@
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::quote;
 
-/// What was found wrong with one section.
+/// Everything that was found wrong with one section.
 #[derive(Default)]
 pub struct Errors(Vec<syn::Error>);
 
@@ -115,7 +115,7 @@ pub fn in_expression(name: &str) -> String {
     )
 }
 
-/// What is no path from a value of the window to a place.
+/// An expression that is no path from a value of the window to a place.
 pub fn not_a_place_inside(name: Option<&str>) -> String {
     let pointer = name.unwrap_or("pointer");
     format!(

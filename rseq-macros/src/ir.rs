@@ -32,7 +32,7 @@ pub struct Program {
     pub steps: Vec<Step>,
     /// The register of the thread's area: the last that a window needs.
     pub area: Register,
-    /// What the steps of the window keep in registers.
+    /// The registers of the window's steps.
     pub registers: List<Register, RegisterInfo>,
     /// The window as Rust has it, for types and for the portable mode.
     pub window: Window,
@@ -43,7 +43,7 @@ pub struct Program {
     pub abort: OnAbort,
     /// The macro's value once committed, `()` if there is none.
     pub result: Option<Expr>,
-    /// What the emitter is to get wrong, for negative controls: nothing in what users write.
+    /// Mistakes that the emitter is to make, for negative controls: none in what users write.
     pub flaws: Vec<String>,
 }
 
@@ -63,7 +63,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// What a register is for.
+/// A register's name, and where it comes from.
 pub struct RegisterInfo {
     /// As messages call it.
     pub name: String,
@@ -72,7 +72,7 @@ pub struct RegisterInfo {
     pub input: Option<Input>,
 }
 
-/// What Rust computes before the window.
+/// A window input: Rust computes it before the window.
 pub enum Input {
     /// The thread descriptor.
     Descriptor,
@@ -104,7 +104,7 @@ pub enum PointeeSource {
     Slots(OutsideId),
     /// That of the elements.
     Elements(OutsideId),
-    /// What this value points to.
+    /// That behind this pointer, a value of the window.
     Behind(ValueId),
     /// An element of the field that this place selects from.
     ElementOf(InsideId),
@@ -152,7 +152,7 @@ pub enum Step {
     /// The thread has the index that `prepare` saw, else it goes to the abort handler. Sees a move
     /// inside a system call, which newer kernels don't note.
     CheckIndex { area: Register, index: Register },
-    /// What Rust computed is fetched from memory, on machines of few registers.
+    /// An input is fetched from memory, on machines of few registers.
     Fetch { to: Register, frame: Register, number: usize },
     /// The thread is registered and its CPU has a slot, else it goes to the abort handler.
     CheckRegistered { area: Register, scratch: Register },
@@ -190,7 +190,7 @@ pub enum Index {
     InArea(Register),
 }
 
-/// What a step of the window works on.
+/// An operand of a step of the window.
 #[derive(Clone, Copy)]
 pub enum Operand {
     Register(Register),
@@ -205,7 +205,7 @@ pub struct Address {
     pub offset: Option<Register>,
 }
 
-/// What follows an abort. In each case the section then starts again.
+/// The way on after an abort. In each case the section then starts again.
 pub enum OnAbort {
     /// The processor is given away after a run of aborts.
     Relax,
@@ -214,13 +214,13 @@ pub enum OnAbort {
 }
 
 impl Program {
-    /// Whether the section has no `prepare`: its window arms and reads the index by itself.
+    /// A section without `prepare`: its window arms and reads the index by itself.
     pub fn arms_in_window(&self) -> bool {
         !self.before.iter().any(|step| matches!(step, Before::Arm))
     }
 
-    /// Whether nothing of the user's runs between two attempts. Then all but the window is computed
-    /// once, and the loop is the run-time half's.
+    /// A section of which nothing of the user's runs between two attempts. Then all but the window
+    /// is computed once, and the loop is the run-time half's.
     pub fn repeats_by_itself(&self) -> bool {
         self.arms_in_window() && matches!(self.abort, OnAbort::Relax)
     }
@@ -230,8 +230,8 @@ impl Program {
         self.steps.iter().find(|step| step.registers().contains(&(self.area, Access::Written)))
     }
 
-    /// Whether it is a negative control, of which nothing is asked that only debug builds ask: it may
-    /// leave sections armed on purpose, and the more often it is in its window, the sooner it loses
+    /// A negative control, of which nothing is asked that only debug builds ask: it may leave
+    /// sections armed on purpose, and the more often it is in its window, the sooner it loses
     /// something.
     pub fn is_control(&self) -> bool {
         !self.flaws.is_empty()

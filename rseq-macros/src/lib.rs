@@ -1,12 +1,12 @@
 //! The compiler behind [`rseq-dsl`](https://crates.io/crates/rseq-dsl)'s `rseq!`. Use it through
 //! that crate: the macros here expect the tokens that its shell puts in front of a section.
 //!
-//! What happens, in this order: `target` takes what the shell says of the place, `syntax` parses the
+//! The way of a section: `target` takes what the shell says of the place, `syntax` parses the
 //! clauses, `check` collects what is wrong with them, `resolve` finds out what the names in the
-//! window mean, `lower` turns all into the steps of the protocol (`ir`), `allocate` gives the values
-//! of the window their registers (`frame`: where these are too few), `emit` writes the steps as Rust
-//! and, for the window, as asm of the target's architecture. `RSEQ_PRINT=1` in the environment of
-//! the compiler prints the steps of every section.
+//! window mean, `lower` turns all into the steps of the protocol (`ir`), `allocate` gives the
+//! values of the window their registers (`frame`: where these are too few), `emit` writes the steps
+//! as Rust and, for the window, as asm of the target's architecture. `RSEQ_PRINT=1` in the
+//! environment of the compiler prints the steps of every section.
 
 extern crate proc_macro;
 

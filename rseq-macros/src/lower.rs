@@ -91,7 +91,7 @@ struct Lowering<'w> {
     area: Register,
     /// The next exit.
     exit: ExitId,
-    /// Whether the window tells its index, though nothing of the user's names it.
+    /// The window tells its index, though nothing of the user's may name it.
     tells_index: bool,
 }
 

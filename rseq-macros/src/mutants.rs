@@ -10,7 +10,7 @@ use crate::ir::{Before, Program, Step};
 /// A way to get the protocol wrong.
 pub struct Mutation {
     pub name: &'static str,
-    /// What is wrong with such a section.
+    /// The mistake in such a section.
     pub wrong: &'static str,
     /// Changes the steps; leaves them as they are where there is nothing to get wrong.
     apply: fn(&mut Program),

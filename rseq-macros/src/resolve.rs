@@ -1,4 +1,4 @@
-//! What the expressions of a window mean: which of them name values of the window, and which are
+//! The meaning of a window's expressions: which of them name values of the window, and which are
 //! ordinary Rust, evaluated before it.
 //!
 //! The values of a window live in registers that the compiler knows nothing of, so their names can
@@ -44,7 +44,7 @@ pub struct Outside {
     pub code: Expr,
 }
 
-/// What an expression that is evaluated before the window is for.
+/// The purpose of an expression that is evaluated before the window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OutsideKind {
     Place,
@@ -86,7 +86,7 @@ pub enum Operand {
 }
 
 impl Operand {
-    /// Whether it is part of the instruction.
+    /// A constant is part of the instruction.
     fn is_constant(&self) -> bool {
         matches!(self, Self::Literal(..) | Self::Null(_))
     }
@@ -133,7 +133,7 @@ pub enum Root {
 }
 
 impl Inside {
-    /// Whether it has fields whose distance must be added.
+    /// A place has an offset if it has fields, whose distance must be added.
     pub fn has_offset(&self) -> bool {
         !self.fields.is_empty() || self.element.as_ref().is_some_and(|(_, fields)| !fields.is_empty())
     }
@@ -179,7 +179,7 @@ impl Window {
         self.commit.place.outside()
     }
 
-    /// Whether an expression names the value that is evaluated when the window is over.
+    /// A value has a name if an expression uses it that is evaluated when the window is over.
     pub fn is_named(&self, value: ValueId) -> bool {
         let in_exit =
             |statement: &Statement| matches!(statement, Statement::Exit { names, .. } if names.contains(&value));
@@ -251,8 +251,8 @@ fn exits(steps: &[Step]) -> impl Iterator<Item = &Expr> {
     })
 }
 
-/// Whether a name that was found in some code is this one. Where a macro of the user's made one of
-/// them, equal words may be different names.
+/// A name that was found in some code is the same as this one if the words are. Where a macro of
+/// the user's made one of them, equal words may be different names.
 fn same(one: &Ident, other: &Name) -> bool {
     one.unraw() == other.word && context(one.span()) == context(other.span)
 }
@@ -310,7 +310,7 @@ impl Scope<'_> {
         values
     }
 
-    /// Whether the index selects a slot, or is a value that the section ends with.
+    /// The index is used if it selects a slot, or is a value that the section ends with.
     fn index_is_used(&self, statements: &[Statement], in_result: &[ValueId]) -> bool {
         let selects = self.outside.iter().any(|outside| outside.kind == OutsideKind::Slots);
         let names = statements.iter().filter_map(|statement| match statement {
@@ -591,7 +591,7 @@ fn literal(code: &Expr) -> Option<i64> {
     i32::try_from(number).is_ok().then_some(number)
 }
 
-/// Whether this is but names, fields and references to them: the same each time it is evaluated.
+/// Names, fields and references to them are the same each time they are evaluated.
 fn is_constant_place(code: &Expr) -> bool {
     match bare(code) {
         Expr::Path(_) => true,

@@ -7,6 +7,8 @@ use quote::quote;
 pub struct Target {
     /// The path of the facade crate, whatever it is called there.
     pub facade: TokenStream,
+    /// The path of what expansions use.
+    pub private: TokenStream,
     pub emitter: Emitter,
     /// Debug builds ask more of a section.
     pub checked: bool,
@@ -50,22 +52,17 @@ impl Target {
         };
         let [checked, audited] = ["checked", "audit"].map(|wanted| words.iter().any(|word| word == wanted));
         let options = groups.map(|group| group.to_string()).collect();
-        Ok((Self { facade, emitter, checked, audited }, options, tokens.collect()))
+        let private = quote!(#facade::__private);
+        Ok((Self { facade, private, emitter, checked, audited }, options, tokens.collect()))
     }
 
-    /// Whether it is asked behind windows whose the places are that they store to.
+    /// Debug builds and audits ask behind windows whose the places are that they store to.
     pub fn asks_whose_places(&self) -> bool {
         self.checked || self.audited
     }
-
-    /// The path of what expansions use.
-    pub fn private(&self) -> TokenStream {
-        let facade = &self.facade;
-        quote!(#facade::__private)
-    }
 }
 
-/// Whether it is rust-analyzer that runs this macro. It has macros built as for the compiler, and
+/// True if rust-analyzer runs this macro. It has macros built as for the compiler, and
 /// sets its `cfg(rust_analyzer)` for the crates of a workspace but not for those that they depend
 /// on, where the shell of a section is: so only the name of the program tells.
 fn is_asked_by_editor() -> bool {

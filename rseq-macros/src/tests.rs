@@ -290,7 +290,7 @@ fn registers_are_not_shared_too_early() {
     }
 }
 
-/// What the parser, the checks and the lowering know is the protocol; machines are the emitters'
+/// The parser, the checks and the lowering know the protocol; machines are the emitters'
 /// business.
 #[test]
 fn no_machine_outside_of_the_emitters() {
@@ -419,7 +419,7 @@ fn refused_sections_keep_the_code_that_is_whole() {
     assert!(!refused.contains("place"), "a name that isn't bound would be a second mistake");
 }
 
-/// What looks like a mistake in the arguments of a macro but is none.
+/// Arguments of a macro that look like a mistake but are none.
 #[test]
 fn arguments_of_macros_are_read_with_care() {
     for fine in [

@@ -1,12 +1,12 @@
-//! What the macro accepts: the programs in `ui-tests/accept`. They are modules here, so that they
-//! are linked once, and each of them runs in a process of its own.
+//! Programs that the macro accepts, in `ui-tests/accept`. They are modules here, so
+//! that they are linked once, and each of them runs in a process of its own.
 
 use std::collections::BTreeSet;
 use std::env;
 use std::path::Path;
 use std::process::Command;
 
-/// What says that this process is a program's own.
+/// The variable that says that this process is a program's own.
 const OWN_PROCESS: &str = "RSEQ_TEST_RUNS_A_PROGRAM";
 
 /// Runs a program, whose test has this name, in a process of its own.

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::sections::Sections;
 use object::elf::{PF_W, R_X86_64_DTPMOD64, R_X86_64_DTPOFF64, R_X86_64_TLSDESC, R_X86_64_TPOFF64};
 use object::read::archive::ArchiveFile;
 use object::{Object, ObjectSegment, ObjectSymbol, RelocationFlags, SegmentFlags};
 use support::fixture::{self, Fixture, Linker, linkers, print_of};
 
-/// Builds and runs the fixture; returns what it printed.
+/// Builds and runs the fixture, and looks at its sections; returns what it printed.
 fn run(level: &str, lto: &str, linker: &[&str]) -> String {
     let fixture = Fixture::new("linking").profile(&[("opt-level", level), ("lto", lto)]).flags(linker);
     let program = fixture
@@ -18,11 +19,14 @@ fn run(level: &str, lto: &str, linker: &[&str]) -> String {
         .join("linking");
     assert_places_are_known(&program);
     let output = fixture::print_of(&mut Command::new(&program));
-    println!("opt-level {level}, lto {lto}, {linker:?}: {output}");
-    if linker == RUST_LLD && !output.contains("linked by LLD") {
+    let sections = Sections::of(&program);
+    sections.check(0x5305_3053);
+    let (count, by_lld) = (sections.descriptors.len(), sections.is_linked_by_lld);
+    println!("opt-level {level}, lto {lto}, {linker:?}: {output}, {count} descriptors, linked by rust-lld: {by_lld}");
+    if linker == RUST_LLD && !by_lld {
         println!("skipped: this toolchain links by something else than rust-lld");
     }
-    assert!(linker != GNU_LD || !output.contains("linked by LLD"), "{output}");
+    assert!(linker != GNU_LD || !by_lld);
     output
 }
 

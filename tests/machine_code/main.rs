@@ -7,5 +7,6 @@ mod golden;
 mod goldens;
 mod instructions;
 mod linking;
+mod numbers;
 mod operations;
 mod sections;

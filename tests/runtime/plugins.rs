@@ -201,7 +201,9 @@ fn workspace_of_another_version() -> PathBuf {
             &format!(r#"path = "rseq-core", version = "={version}""#),
             &format!(r#"path = "rseq-core", version = "={other}""#),
         );
-        text = text.replace(r#"path = "rseq-macros""#, &format!("path = {:?}", here.join("rseq-macros")));
+        for (path, name) in [("rseq-macros", "rseq-macros"), ("../rseq-abi", "rseq-abi")] {
+            text = text.replace(&format!("path = {path:?}"), &format!("path = {:?}", here.join(name)));
+        }
         if manifest.starts_with("rseq-core") {
             text = text.replacen("version.workspace = true", &format!("version = {other:?}"), 1);
         }

@@ -1,5 +1,5 @@
 //! Tools that look at sections: audits, debuggers, editors, sanitizers; the examples as programs;
-//! and the tree itself (`house`). With `miri`, which is a program of its own.
+//! and the tree itself (`house`, `names`). With `miri`, which is a program of its own.
 
 mod audit;
 mod debugger;

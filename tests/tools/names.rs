@@ -1,4 +1,4 @@
-//! The tests that docs/soundness.md names are there. They are looked for in the sources: some are
+//! The tests that docs/soundness.md and docs/evidence.md name are there. They are looked for in the sources: some are
 //! compiled for other machines, or with other features, alone.
 
 use std::collections::BTreeSet;
@@ -58,7 +58,7 @@ impl Known {
         }
     }
 
-    /// Whether this path is the end of a test's, or of that of a module with tests. A part may
+    /// `true` if this path is the end of a test's, or of that of a module with tests. A part may
     /// have a `*`.
     fn has(&self, path: &str) -> bool {
         let parts: Vec<&str> = path.split("::").collect();
@@ -69,6 +69,33 @@ impl Known {
         let is_in = |known: &Vec<String>| known.windows(parts.len()).any(|end| parts.iter().zip(end).all(is_part));
         self.0.iter().any(is_in)
     }
+
+    /// Fails unless all that the tables of a page name are among these; how many those are.
+    fn must_have_those_of(&self, page: &str) -> usize {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).expect("it is there");
+        let (mut columns, mut named) = (Vec::new(), 0);
+        for line in text.lines() {
+            let Some(row) = line.strip_prefix("| ") else {
+                if !line.starts_with('|') {
+                    columns.clear();
+                }
+                continue;
+            };
+            let cells: Vec<&str> = row.split(" | ").map(|cell| cell.trim_end_matches(" |").trim()).collect();
+            if columns.is_empty() {
+                columns = cells.iter().map(|cell| COLUMNS.contains(cell)).collect();
+            }
+            let cells = cells.into_iter().zip(&columns).filter(|(_, names_tests)| **names_tests);
+            for path in cells.flat_map(|(cell, _)| cell.split('`').skip(1).step_by(2)) {
+                let is_path = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_:*".contains(c);
+                if path.contains("::") && path.chars().all(is_path) && !path.starts_with("clippy::") {
+                    assert!(self.has(path), "{page} names `{path}`, and there is no such test:\n{line}");
+                    named += 1;
+                }
+            }
+        }
+        named
+    }
 }
 
 #[test]
@@ -78,28 +105,8 @@ fn tests_that_are_named_exist() {
     for folder in FOLDERS {
         known.read(&workspace.join(folder), &[]);
     }
-    let page = fs::read_to_string(workspace.join("docs/soundness.md")).expect("it is in docs");
-    let (mut columns, mut named) = (Vec::new(), 0);
-    for line in page.lines() {
-        let Some(row) = line.strip_prefix("| ") else {
-            if !line.starts_with('|') {
-                columns.clear();
-            }
-            continue;
-        };
-        let cells: Vec<&str> = row.split(" | ").map(|cell| cell.trim_end_matches(" |").trim()).collect();
-        if columns.is_empty() {
-            columns = cells.iter().map(|cell| COLUMNS.contains(cell)).collect();
-        }
-        let cells = cells.into_iter().zip(&columns).filter(|(_, names_tests)| **names_tests);
-        for path in cells.flat_map(|(cell, _)| cell.split('`').skip(1).step_by(2)) {
-            let is_path = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_:*".contains(c);
-            if path.contains("::") && path.chars().all(is_path) && !path.starts_with("clippy::") {
-                assert!(known.has(path), "docs/soundness.md names `{path}`, and there is no such test:\n{line}");
-                named += 1;
-            }
-        }
-    }
+    let named: usize =
+        ["docs/soundness.md", "docs/evidence.md"].map(|page| known.must_have_those_of(page)).iter().sum();
     println!("{named} names of {} tests", known.0.len());
     assert!(named > 300, "only {named} names were found");
 }

@@ -73,8 +73,8 @@ impl<'c> Race<'c> {
     fn run(&self, thread: usize, cpu: Option<usize>) -> Done {
         cpu.inspect(|&cpu| pin(cpu));
         let seat = Seat { thread, threads: self.threads, is_over: &|| self.is_over() };
-        // The first time isn't measured: registration, memory. Nobody waits for others in it: they may
-        // have done theirs.
+        // The first time isn't measured: registration, memory. Nobody waits for others in it: they
+        // may have done theirs.
         (self.contender.run)(&Seat { is_over: &|| true, ..seat });
         let _signals = self.contender.signals.map(Signals::every);
         self.wait_for_all();

@@ -1,4 +1,4 @@
-//! What all machines have in common that have asm: that, and what it says to the compiler alone,
+//! The common part of all machines that have asm: that, and what it says to the compiler alone,
 //! without an instruction.
 
 use core::arch::asm;
@@ -16,7 +16,7 @@ unsafe extern "C" {
     pub safe static FAST: Fast;
 }
 
-/// Whether these bytes are all zero, those that have no value (padding) included.
+/// True if these bytes are all zero, those that have no value (padding) included.
 ///
 /// # Safety
 /// They may be read.
@@ -49,7 +49,7 @@ macro_rules! define_note {
             ".hidden {fast}",
             ".hidden {decision}",
             ".hidden {possible}",
-            note!("3", "12", "{fast} + {words}", "{decision}", "{possible}"),
+            note!(image, "12", "{fast} + {words}", "{decision}", "{possible}"),
             fast = sym $crate::arch::FAST,
             words = const $crate::thread::WORDS,
             decision = sym $decision,
@@ -101,14 +101,14 @@ cfg_select! {
 #[inline(always)]
 pub(crate) fn leaves() {
     // SAFETY: no instruction.
-    unsafe { asm!("27:", note!("4", "4", "27b"), options(nostack, preserves_flags)) };
+    unsafe { asm!("27:", note!(left, "4", "27b"), options(nostack, preserves_flags)) };
 }
 
 /// Notes that the section that is open is going to start again from here. No instruction.
 #[inline(always)]
 pub(crate) fn starts_again() {
     // SAFETY: no instruction.
-    unsafe { asm!("27:", note!("5", "4", "27b"), options(nostack, preserves_flags)) };
+    unsafe { asm!("27:", note!(aborted, "4", "27b"), options(nostack, preserves_flags)) };
 }
 
 /// Words of which bytes have no value can be passed on by [`valued`].

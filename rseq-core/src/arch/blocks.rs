@@ -179,7 +179,7 @@ mod tests {
         let is_mapped = |address| {
             let is_it = address == thread(7);
             looks.set(looks.get() + usize::from(is_it));
-            // What the second look finds, the thread itself doesn't: its block is withheld.
+            // The thread itself doesn't find what the second look finds: its block is withheld.
             assert!(
                 !is_it || looks.get() < 2 || table.owners.iter().all(|owner| owner.load(super::Relaxed) != thread(7))
             );

@@ -8,8 +8,8 @@
 //! signal took it out; but what it mixed must not come into force with another one. So arming
 //! begins by setting the length to 0, for sections of handlers that come in between; and a section
 //! that is aborted sets it to 0, for one that it interrupted between that and arming. What is in
-//! force always covers nothing, or one window, whole (`tests/protocol/by_stores.rs` of the facade tries
-//! every schedule).
+//! force always covers nothing, or one window, whole (`tests/protocol/by_stores.rs` of the facade
+//! tries every schedule).
 //!
 //! **No relocation asks for thread-local storage.** One code goes into executables and shared
 //! objects. Where an executable's linker has put the block is found out at run time, in cold code,
@@ -80,8 +80,8 @@ pub(crate) fn locate_quickly() -> Located {
 /// The calling thread's area, and what its descriptor is if [`blocks_are_known`].
 #[inline]
 pub(crate) fn locate() -> Located {
-    // What armed by a distance finds the same area here: this load sees that distance, and so the
-    // next ones what was stored ahead of it.
+    // A section that armed by a distance finds the same area here: this load sees that distance,
+    // and so the next ones what was stored ahead of it.
     let distance = FAST.area.load(Acquire);
     let thread = locate_quickly();
     match distance {
@@ -122,8 +122,9 @@ pub(crate) fn some_block() -> *mut ThreadBlock {
     block
 }
 
-/// What the distance in `FAST` is from: that from the thread pointer to a thread's block, the same
-/// in all threads, in an executable; else 0. Found out by whoever asks first, which takes no lock.
+/// The anchor, which the distance in `FAST` is from: the distance from the thread pointer to a
+/// thread's block, the same in all threads, in an executable; else 0. Found out by whoever asks
+/// first, which takes no lock.
 pub(crate) fn anchor() -> isize {
     /// This isn't the executable.
     static IS_ELSEWHERE: AtomicBool = AtomicBool::new(false);
@@ -173,7 +174,7 @@ pub(crate) fn blocks_are_known() -> bool {
     is_distance(FAST.anchor.load(Relaxed))
 }
 
-/// Whether an anchor is the distance of blocks.
+/// True if an anchor is the distance of blocks.
 pub(crate) fn is_distance(anchor: isize) -> bool {
     anchor != 0
 }
@@ -189,8 +190,8 @@ pub(crate) fn own_distance(of_libc: Option<isize>) -> Option<isize> {
     }
 }
 
-/// What windows that arm by themselves address the calling thread's area by: its address. It is
-/// another one before the mode is decided.
+/// The address of the calling thread's area, for windows that arm by themselves. It is another one
+/// before the mode is decided.
 #[inline(always)]
 pub(crate) fn area_for_windows() -> usize {
     let distance = FAST.area.load(Relaxed);

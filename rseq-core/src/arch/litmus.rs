@@ -24,7 +24,7 @@ struct Machine {
     /// Before a store that releases.
     release: &'static str,
     fence: &'static str,
-    /// What herd7 writes in front of a register's number, and how it calls a word.
+    /// The text that herd7 writes in front of a register's number, and how it calls a word.
     register: &'static str,
     word: &'static str,
 }
@@ -130,7 +130,8 @@ impl Machine {
     }
 }
 
-/// What herd7 observes: whether a window goes to a slot that there isn't. `None` without herd7.
+/// The observation of herd7: true if a window goes to a slot that there isn't. `None` without
+/// herd7.
 fn observed(litmus: &str) -> Option<String> {
     let file = std::env::temp_dir().join(format!("rseq-first-use-{}.litmus", std::process::id()));
     std::fs::write(&file, litmus).expect("it is a place for files");

@@ -1,4 +1,4 @@
-//! What a machine's file defines whose windows publish by several stores, written out from what it
+//! A machine whose windows publish by several stores, written out from what its file says that it
 //! differs in.
 
 use crate::thread::ThreadBlock;
@@ -36,8 +36,8 @@ impl Tls {
     }
 }
 
-/// Defines what a machine has. (The asm of its thread block is the signature's lines, an instruction
-/// that traps, and the lines of the descriptor's start, length 0 and abort, `22b`.)
+/// Defines what a machine has. (The asm of its thread block is the signature's lines, an
+/// instruction that traps, and the lines of the descriptor's start, length 0 and abort, `22b`.)
 macro_rules! machine {
     (
         SIGNATURE = $number:literal;
@@ -48,17 +48,17 @@ macro_rules! machine {
         thread_pointer($($read:literal,)+ $($option:ident),+);
         $(from_thread_pointer($($add:literal),+ $(; $clobbered:tt)?);)?
     ) => {
-        /// What stands in the four bytes before every abort handler, so that the kernel jumps
+        /// The number in the four bytes before every abort handler, so that the kernel jumps
         /// nowhere else.
         pub(crate) const SIGNATURE: u32 = $number;
 
-        /// Whether loads are done in the order of the program.
+        /// True if loads are done in the order of the program.
         pub(crate) const LOADS_IN_ORDER: bool = $in_order;
 
         /// Where an executable's thread-local storage is.
         pub(super) const TLS: $crate::arch::machine::Tls = $tls;
 
-        /// Whether it takes an instruction or two to select one of two registers. Else a jump is
+        /// True if it takes an instruction or two to select one of two registers. Else a jump is
         /// shorter.
         pub(super) const SELECTS: bool = $selects;
 

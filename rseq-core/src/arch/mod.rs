@@ -26,10 +26,10 @@ macro_rules! emitter {
 }
 
 /// A row of the table below: an architecture whose windows publish by several stores, with its
-/// emitter and what else that is told in debug builds. Its sections aren't audited.
+/// emitter. Its sections aren't audited.
 #[allow(unused_macros, reason = "not every architecture is such a one")]
 macro_rules! by_stores {
-    ($name:ident $($debug:ident)?) => {
+    ($name:ident) => {
         mod any;
         mod blocks;
         mod by_stores;
@@ -40,7 +40,7 @@ macro_rules! by_stores {
         pub(crate) use by_stores::{arm as arm_slowly, *};
         pub(crate) use $name::*;
         #[cfg(debug_assertions)]
-        emitter!(($) $name $($debug)?);
+        emitter!(($) $name checked);
         #[cfg(not(debug_assertions))]
         emitter!(($) $name);
     };
@@ -84,25 +84,25 @@ cfg_select! {
         emitter!(($) x86_64);
     }
     all(target_arch = "aarch64", target_pointer_width = "64", target_endian = "little") => {
-        by_stores!(aarch64 checked);
+        by_stores!(aarch64);
     }
     all(target_arch = "riscv64", target_pointer_width = "64") => {
-        by_stores!(riscv64 checked);
+        by_stores!(riscv64);
     }
     all(target_arch = "loongarch64", target_pointer_width = "64") => {
-        by_stores!(loongarch64 checked);
+        by_stores!(loongarch64);
     }
     all(target_arch = "powerpc64", target_endian = "little") => {
-        by_stores!(powerpc64 checked);
+        by_stores!(powerpc64);
     }
     target_arch = "s390x" => {
-        by_stores!(s390x checked);
+        by_stores!(s390x);
     }
     all(target_arch = "arm", target_endian = "little") => {
-        by_stores!(arm checked);
+        by_stores!(arm);
     }
     all(target_arch = "x86", target_feature = "sse2") => {
-        by_stores!(i686 checked);
+        by_stores!(i686);
     }
     _ => {
         without_emitter!();

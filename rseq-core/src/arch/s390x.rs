@@ -6,7 +6,8 @@ use super::machine::{Tls, machine};
 
 machine! {
     SIGNATURE = 0xb2ff_0fff; // `trap4 4095`, which traps
-    // As other CPUs see it (Principles of Operation, chapter 5, "Storage-Operand Fetch References").
+    // As other CPUs see it (Principles of Operation, chapter 5, "Storage-Operand Fetch
+    // References").
     LOADS_IN_ORDER = true;
     TLS = Tls::Below;
     SELECTS = true;

@@ -16,12 +16,12 @@ use crate::thread::Located;
 /// (A handler may sleep that comes in between, also just before the section arms.)
 const MOST_SLEEPS: u32 = 100;
 
-/// What an attempt of a section remembers.
+/// An attempt of a section, as far as it is to be remembered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt {
     /// Of none if it isn't audited, as under a lock.
     this: Begun,
-    /// What was open when it began: the section that a handler interrupted.
+    /// The section that was open when it began: the one that a handler interrupted.
     outer: Begun,
     watch: Watch,
 }
@@ -127,7 +127,7 @@ impl Attempt {
         }
     }
 
-    /// Whether it is audited, and goes on on the thread where it began; reports it if it doesn't.
+    /// True if it is audited, and goes on on the thread where it began; reports it if it doesn't.
     fn is_nowhere_else(self, thread: Located) -> bool {
         if self.is_elsewhere(thread.area) {
             report(self.this.location(), Finding::Moved);
@@ -136,7 +136,7 @@ impl Attempt {
         self.this.is_some()
     }
 
-    /// Whether it began on a thread that isn't the calling one.
+    /// True if it began on a thread that isn't the calling one.
     fn is_elsewhere(self, area: *mut Rseq) -> bool {
         self.this.is_some() && area != arch::locate().area
     }

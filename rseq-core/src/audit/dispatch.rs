@@ -43,7 +43,7 @@ unsafe fn set_dispatch(mode: libc::c_ulong, selector: *const u8) -> bool {
     unsafe { libc::prctl(PR_SET_SYSCALL_USER_DISPATCH, mode, NO_RANGE, NO_RANGE, selector) == 0 }
 }
 
-/// Whether the kernel blocks system calls.
+/// True if the kernel blocks system calls.
 pub(super) fn is_possible() -> bool {
     const ALLOW: u8 = 0;
     // SAFETY: the selector outlives the dispatch, and allows everything.

@@ -1,4 +1,4 @@
-//! What the expansions of audited sections call besides.
+//! The calls that audited sections make besides.
 
 use core::cell::Cell;
 

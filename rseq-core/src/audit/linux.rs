@@ -1,4 +1,4 @@
-//! What audits need of Linux.
+//! Linux, as audits need it.
 
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
@@ -14,7 +14,7 @@ pub(super) fn sleeps() -> i64 {
     }
 }
 
-/// Whether the calling thread is on the stack that it set up for signals.
+/// True if the calling thread is on the stack that it set up for signals.
 pub(super) fn is_on_signal_stack() -> bool {
     let mut stack = MaybeUninit::<libc::stack_t>::zeroed();
     // SAFETY: writable for the structure that the call fills; zeroes are valid if it fails.
@@ -24,7 +24,7 @@ pub(super) fn is_on_signal_stack() -> bool {
     }
 }
 
-/// Whether these two addresses are on one stack: all between them can be read, and it isn't more
+/// True if these two addresses are on one stack: all between them can be read, and it isn't more
 /// than a stack has. (Stacks have a page in front of them that can't.)
 pub(super) fn is_one_stack(one: usize, other: usize) -> bool {
     const MOST: usize = 64 << 20;
@@ -33,7 +33,7 @@ pub(super) fn is_one_stack(one: usize, other: usize) -> bool {
     last - first <= MOST && (first..last).step_by(PAGE).chain([last]).all(can_be_read)
 }
 
-/// Whether there is memory that can be read, by a system call that reads there before it fails.
+/// True if there is memory that can be read, by a system call that reads there before it fails.
 fn can_be_read(address: usize) -> bool {
     const INVALID: c_int = -1;
     const WORD: usize = 8;

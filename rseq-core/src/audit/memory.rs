@@ -1,4 +1,4 @@
-//! What is kept of a section in its thread's block.
+//! Notes of sections in their thread's block.
 
 use core::ptr::{null, null_mut};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
@@ -6,11 +6,12 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
 use super::location::Location;
 use crate::abi::Descriptor;
 
-/// What a thread remembers of its sections. All is zero at first. Only the thread itself comes
-/// here, and the handlers that interrupt it.
+/// A thread's notes of its sections. All is zero at first. Only the thread itself comes here, and
+/// the handlers that interrupt it.
 #[repr(C)]
 pub(crate) struct State {
-    /// The descriptor that it arms: see [`new_descriptor`](super::settings::new_descriptor). Null for the usual one.
+    /// The descriptor that it arms: see [`new_descriptor`](super::settings::new_descriptor). Null
+    /// for the usual one.
     pub(super) descriptor: AtomicPtr<Descriptor>,
     /// The section that began last and hasn't ended.
     pub(super) open: Memory,
@@ -51,7 +52,7 @@ impl Begun {
 }
 
 impl Memory {
-    /// What is there, word by word: a handler that puts it back has changed nothing, not even where
+    /// The section, word by word: a handler that puts it back has changed nothing, not even where
     /// it came in the middle of [`Self::set`].
     pub(super) fn get(&self) -> Begun {
         Begun { location: self.location.load(Relaxed), frame: self.frame.load(Relaxed) }

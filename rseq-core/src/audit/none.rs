@@ -3,7 +3,7 @@
 /// Threads remember nothing of their sections.
 pub(crate) struct State;
 
-/// What an attempt of a section remembers.
+/// An attempt of a section, of which nothing is remembered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt;
 

@@ -38,7 +38,7 @@ impl Held {
         Self { from, until: CLOCK.fetch_add(1, AcqRel) + 1 }
     }
 
-    /// Whether both had theirs at some time.
+    /// True if both had theirs at some time.
     fn meets(self, other: Self) -> bool {
         self.from < other.until && other.from < self.until
     }
@@ -67,7 +67,7 @@ pub(super) struct Commit {
 }
 
 impl Commit {
-    /// Whether both had the place at once, and nothing keeps them apart.
+    /// True if both had the place at once, and nothing keeps them apart.
     fn shares(&self, other: &Self) -> bool {
         self.place == other.place
             && self.thread != other.thread
@@ -129,7 +129,7 @@ impl Entry {
         &ENTRIES[((place as u64).wrapping_mul(SPREAD) >> (u64::BITS - EXPONENT)) as usize]
     }
 
-    /// Whether the last commit there was to this place, by another thread. (No harm if it is half
+    /// True if the last commit there was to this place, by another thread. (No harm if it is half
     /// of another one.)
     fn is_anothers(&self, place: usize, thread: usize) -> bool {
         self.place.load(Relaxed) == place && self.thread.load(Relaxed) != thread

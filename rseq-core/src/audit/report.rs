@@ -1,5 +1,5 @@
-//! What is found out about a section, and its report. That takes no memory, because a section may be found in the middle of an
-//! allocation.
+//! Findings about sections, and their report. That takes no memory, because a section may be found
+//! in the middle of an allocation.
 
 use core::fmt::{self, Display, Formatter, Write};
 
@@ -9,7 +9,7 @@ use super::{linux, settings};
 use crate::arch;
 use crate::owner::Owner;
 
-/// What is found out about a section.
+/// A finding about a section.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Finding<'f> {
     /// `prepare` makes the system call of this number.

@@ -45,7 +45,7 @@ pub(super) fn oracle(dispatches: impl FnOnce() -> bool) -> Oracle {
     }
 }
 
-/// Whether the program is to go on after a report.
+/// True if the program is to go on after a report.
 pub(super) fn goes_on() -> bool {
     SETTINGS.load(Acquire) & GOES_ON != 0
 }

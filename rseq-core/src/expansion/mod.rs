@@ -1,4 +1,4 @@
-//! What the expansion of `rseq!` uses. Not for people: it may change in every release.
+//! The part that the expansion of `rseq!` uses. Not for people: it may change in every release.
 
 mod outcome;
 pub(crate) mod place;

@@ -1,9 +1,11 @@
 //! How a window ended, and what it brought along.
 
+use rseq_abi::outcome;
+
 /// How a window ended, with the bits of the values that the section's later expressions use.
 ///
 /// The window leaves a number: [`ABORTED`](Self::ABORTED)'s, [`AGAIN`](Self::AGAIN)'s, the numbers
-/// from 2 on for its exits, and any larger one if it committed.
+/// from `FIRST_EXIT` on for its exits, and any larger one if it committed.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome<const N: usize> {
     /// How it ended.
@@ -14,9 +16,9 @@ pub struct Outcome<const N: usize> {
 
 impl<const N: usize> Outcome<N> {
     /// Something interrupted it.
-    pub const ABORTED: Self = Self { end: 0, values: [0; N] };
+    pub const ABORTED: Self = Self { end: outcome::ABORTED, values: [0; N] };
     /// It couldn't run, for a reason that is mended.
-    pub const AGAIN: Self = Self { end: 1, values: [0; N] };
+    pub const AGAIN: Self = Self { end: outcome::AGAIN, values: [0; N] };
 
     /// It committed.
     #[inline(always)]

@@ -33,7 +33,7 @@ use crate::arch;
     note = "a type of your own of such a size can implement `rseq::Word`"
 )]
 pub unsafe trait Word: Copy {
-    /// Whether smaller values have their highest bit set: the signed integers.
+    /// True if smaller values have their highest bit set: the signed integers.
     #[doc(hidden)]
     const SIGNED: bool = false;
 }
@@ -54,7 +54,7 @@ pub unsafe trait Word: Copy {
     )
 )]
 pub trait Place: sealed::Sealed {
-    /// What is stored there.
+    /// The type of what is stored there.
     type Value: Word;
     /// [`Shared`] or [`Raw`].
     #[doc(hidden)]
@@ -131,7 +131,7 @@ impl Raw {
 }
 
 impl<V, A, P> Target<V, A, P> {
-    /// Whether the place is safe for everyone, for `use_raw_pointer`.
+    /// The kind of access, safe for everyone or not, for `use_raw_pointer`.
     #[inline(always)]
     pub fn access(self) -> A {
         self.access
@@ -150,9 +150,9 @@ impl<V, A, P> Target<V, A, P> {
         value
     }
 
-    /// What is there, atomically. With acquire order: to every processor, a store or a load at an
-    /// address that depends on what was loaded comes after the load, or a store behind a branch
-    /// that does; to the language that takes an order.
+    /// The value that is there, atomically. With acquire order: to every processor, a store or a
+    /// load at an address that depends on what was loaded comes after the load, or a store behind a
+    /// branch that does; to the language that takes an order.
     ///
     /// # Safety
     /// [`Raw::use_raw_pointer`]'s.
@@ -198,7 +198,7 @@ impl<V, A, P> Target<V, A, P> {
     }
 }
 
-/// Whether words of which bytes have no value can be passed on, by [`valued`].
+/// True if words of which bytes have no value can be passed on, by [`valued`].
 pub const WORDS_MAY_HAVE_GAPS: bool = arch::WORDS_MAY_HAVE_GAPS;
 
 /// The word, with some value for the bytes that have none.

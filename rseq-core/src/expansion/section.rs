@@ -167,7 +167,7 @@ impl<I: IndexKind> Prepared<I> {
         self.thread.area
     }
 
-    /// What its audit remembers.
+    /// The notes of its audit.
     #[allow(dead_code, reason = "only audits read it")]
     pub(crate) fn attempt(&self) -> audit::Attempt {
         self.audit
@@ -196,7 +196,7 @@ impl<I: IndexKind> Prepared<I> {
         operands: C,
         window: impl Fn(C, I) -> Outcome<N>,
     ) -> Outcome<N> {
-        // What dropping does is done there, so that here the section stays in registers.
+        // The work of dropping is done there, so that here the section stays in registers.
         end_aborted(self.index, relax, operands, window)
     }
 }
@@ -323,9 +323,9 @@ fn enter_slowly_from_here<I: IndexKind>() -> Entered {
     enter_slowly::<I>()
 }
 
-/// What a section does whose index has no slot: decides the mode, registers the thread, or locks a
-/// slot. Otherwise the section begins again and will find its slot, unless its fast path finds no
-/// block: then it is armed here.
+/// The slow way of a section whose index has no slot: decides the mode, registers the thread, or
+/// locks a slot. Otherwise the section begins again and will find its slot, unless its fast path
+/// finds no block: then it is armed here.
 #[cold]
 #[inline(never)]
 fn enter_slowly<I: IndexKind>() -> Entered {
@@ -401,7 +401,7 @@ pub fn area() -> *mut Rseq {
     arch::locate().area
 }
 
-/// What windows that arm by themselves address the thread's area by.
+/// The operand by which windows that arm by themselves address the thread's area.
 #[inline(always)]
 #[must_use]
 pub fn area_for_windows() -> usize {
@@ -433,9 +433,9 @@ pub fn count<const HERE: u8>(aborts: u32) -> u32 {
     black_box(aborts).saturating_add(1)
 }
 
-/// What a section without an `abort` clause does after each abort: after a run of them it gives the
-/// processor away once, because whoever keeps interrupting may have to finish first, and asks that
-/// it may finish itself then.
+/// The rest after each abort of a section without an `abort` clause: after a run of them it gives
+/// the processor away once, because whoever keeps interrupting may have to finish first, and asks
+/// that it may finish itself then.
 fn relax_after_run() {
     const RUN: u32 = 64;
     /// The aborts of all threads: a count of its own for every section would cost those that don't

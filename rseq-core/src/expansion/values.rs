@@ -1,5 +1,5 @@
-//! What the expansion of `rseq!` says about a window: the types of its values, where its operands
-//! lie, and what its statements mean in the portable mode.
+//! The values of a window, as the expansion of `rseq!` speaks of them: the types of its values,
+//! where its operands lie, and what its statements mean in the portable mode.
 //!
 //! A window is asm, and asm knows no types: so the same statements are compiled a second time as
 //! Rust, where the compiler infers a type for each value. A [`Typed`] carries it over to the asm's
@@ -70,7 +70,7 @@ impl<V, A, P> Target<V, A, P> {
     }
 }
 
-/// What the pointers of this type point to.
+/// The type that the pointers of this type point to.
 #[inline(always)]
 pub fn pointee<V: Pointer>(_: Typed<V>) -> Pointee<V::Pointee> {
     Pointee(PhantomData)
@@ -123,7 +123,7 @@ pub unsafe fn from_bits<V>(_: Typed<V>, bits: usize) -> V {
     }
 }
 
-/// What the expansion makes of a type of index, to hand an index on like other values.
+/// An index as bits, to be handed on like other values.
 #[inline(always)]
 pub fn index_bits<I: IndexKind>(index: I) -> usize {
     index.number()
@@ -211,7 +211,7 @@ pub trait Nullable: Word + sealed::Sealed {
     note = "load a `*mut T` or `*const T` to use what it points to"
 )]
 pub trait Pointer: Word + sealed::Sealed {
-    /// What it points to.
+    /// The type that it points to.
     type Pointee;
 }
 
@@ -227,7 +227,7 @@ pub trait ElementIndex: Word + sealed::Sealed {}
 /// Integers: the count of a shift. Not for users to implement.
 pub trait Count: Word + sealed::Sealed {}
 
-/// What asm and Rust must agree on isn't for others to say.
+/// Others can't implement it: asm and Rust must agree on it.
 mod sealed {
     pub trait Sealed {}
 }
@@ -419,7 +419,7 @@ pub const fn bytes_of<T>() -> usize {
     size_of::<T>()
 }
 
-/// What has elements: arrays, slices and raw pointers. Not for users to implement.
+/// Types with elements: arrays, slices and raw pointers. Not for users to implement.
 ///
 /// # Safety
 /// `first` is where the first element lies, behind which the others follow. It is the same each
@@ -554,7 +554,7 @@ pub struct Source;
 #[derive(Debug, Clone, Copy)]
 pub struct Destination;
 
-/// What `copy` takes its bytes from: raw pointers. Not for users to implement.
+/// The type of what `copy` takes its bytes from: raw pointers. Not for users to implement.
 #[diagnostic::on_unimplemented(
     message = "`copy` can't take bytes from a `{Self}`",
     label = "not a raw pointer",

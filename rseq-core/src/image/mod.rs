@@ -44,9 +44,9 @@ pub(crate) extern "C" fn begins_here() {
     begins();
 }
 
-/// What this crate's code does once, ahead of `main` or when it is loaded: what takes a lock of
-/// libc's, or its memory, because a section may be a handler's, on top of who has them; and it
-/// reads the environment, which others may change later.
+/// The work that this crate's code does once, ahead of `main` or when it is loaded: what takes a
+/// lock of libc's, or its memory, because a section may be a handler's, on top of who has them; and
+/// it reads the environment, which others may change later.
 extern "C" fn prepare() {
     if arch::SUPPORTED {
         mode::is_forced();
@@ -73,12 +73,12 @@ pub fn join(words: &'static Fast, anchor: isize) {
         return;
     }
     words.anchor.store(anchor, Relaxed);
-    // What the list refers to stays. An image that can't be kept isn't in it.
+    // The words in the list stay. An image that can't be kept isn't in it.
     match sys::keep_loaded((&raw const *words).cast::<c_void>()) {
         Ok(()) => list::add(words),
         Err(_) => drop(mode::decide()),
     }
-    // Whoever decides looks at the list behind that.
+    // The thread that decides looks at the list behind that.
     fence(SeqCst);
     mode::open_late(words);
 }

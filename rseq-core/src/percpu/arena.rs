@@ -29,8 +29,8 @@ use crate::sys;
 const UNIT: usize = 64 << 10;
 /// Values don't lie across more lines than they need.
 const LINE: usize = 64;
-/// What a bit of [`Chunk::taken`] stands for, in chunks of small values and in those of larger
-/// ones. Values have at most as many as a word has bits.
+/// The bytes that a bit of [`Chunk::taken`] stands for, in chunks of small values and in those of
+/// larger ones. Values have at most as many as a word has bits.
 const GRANULES: [usize; 2] = [8, UNIT / BITS];
 const BITS: usize = usize::BITS as usize;
 const WORDS: usize = UNIT / GRANULES[0] / BITS;
@@ -122,7 +122,7 @@ impl Arena {
         self.chunks.iter().flat_map(|chunks| iterate(chunks.load(Acquire)))
     }
 
-    /// Whether it has any memory.
+    /// True if it has any memory.
     #[allow(dead_code, reason = "not every loader unloads")]
     pub(super) fn is_in_use(&self) -> bool {
         self.chunks().next().is_some() || self.large.is_in_use()
@@ -253,7 +253,7 @@ impl Chunk {
     fn give_back(&self, memory: NonNull<u8>, request: Request) {
         let granule = self.distance(memory.addr().get()) / self.granule;
         let bits = usize::MAX >> (BITS - request.count) << (granule % BITS);
-        // Whoever takes them next sees the zeroes.
+        // The thread that takes them next sees the zeroes.
         self.taken[granule / BITS].fetch_and(!bits, Release);
     }
 }

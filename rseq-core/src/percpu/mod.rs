@@ -327,7 +327,7 @@ impl<T, I> PerCpu<T, I> {
     fn first_use(&self) -> Result<NonNull<T>, AllocError> {
         fence::disarm_this_thread();
         let values = match self.make {
-            // What can't be made has no code for it.
+            // Values that can't be made have no code for it.
             Some(make) if const { size_of::<T>() < TOO_LARGE_TO_MAKE } => Values::make(self.arena, make)?,
             Some(_) => unreachable!("`new` refuses them"),
             // SAFETY: `zeroed`'s caller's.
@@ -341,7 +341,7 @@ impl<T, I> PerCpu<T, I> {
     }
 }
 
-/// What came of letting windows use slots: see [`PerCpu::open`].
+/// The outcome of letting windows use slots: see [`PerCpu::open`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Opening {
     /// They could before.

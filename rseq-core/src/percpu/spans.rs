@@ -45,7 +45,7 @@ impl Spans {
         }
     }
 
-    /// Whether there may be room now.
+    /// True if there may be room now.
     fn add_page(&self, head: *mut Page) -> bool {
         let Some(page) = sys::reserve(PAGE).map(NonNull::cast::<Page>) else { return false };
         // SAFETY: new memory of that size, of zeroes, aligned to a page.
@@ -74,7 +74,7 @@ impl Spans {
         })
     }
 
-    /// Whether there ever was a value.
+    /// True if there ever was a value.
     #[allow(dead_code, reason = "not every loader unloads")]
     pub(super) fn is_in_use(&self) -> bool {
         !self.0.load(Relaxed).is_null()

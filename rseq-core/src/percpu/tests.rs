@@ -82,7 +82,7 @@ fn addresses_tell_their_slots() {
     assert_eq!([core::ptr::from_ref(&local).addr(), SHARED.as_ptr().addr(), 0, usize::MAX].map(slot_at), [None; 4]);
 }
 
-/// What was made before a panic is dropped, and only that.
+/// A value that was made before a panic is dropped, and only that.
 #[test]
 fn a_panic_drops_what_was_made() {
     struct Noted<'n>(&'n AtomicUsize, #[allow(dead_code)] Box<u8>);
@@ -107,7 +107,7 @@ fn a_panic_drops_what_was_made() {
     }
 }
 
-/// Whoever opens slots, the first time or again, stores the limit behind a fence, ahead of
+/// A thread that opens slots, the first time or again, stores the limit behind a fence, ahead of
 /// which the first slot was there. Without a fence windows can't use them.
 #[test]
 fn windows_find_the_first_slot_before_the_limit() {

@@ -2,13 +2,13 @@
 //! window that finds the limit of some slots finds the first of them. The machine's own order is
 //! asked of herd7 as well, where that is installed.
 //!
-//! What stands for [`PerCpu::open`](super::PerCpu::open) here are its stores and its fence, in the
-//! order that `tests::windows_find_the_first_slot_before_the_limit` holds it to; for a window its
-//! loads, which the goldens show.
+//! The stand-ins for [`PerCpu::open`](super::PerCpu::open) here are its stores and its fence, in
+//! the order that `tests::windows_find_the_first_slot_before_the_limit` holds it to; for a window
+//! its loads, which the goldens show.
 use std::collections::HashSet;
 use std::vec::Vec;
 
-/// What is in memory: 0 before it is stored.
+/// A word in memory: 0 before it is stored.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Word {
     First,
@@ -17,7 +17,7 @@ enum Word {
 
 use Word::{First, Limit};
 
-/// What somebody does who lets windows use slots.
+/// A step of somebody who lets windows use slots.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Step {
     /// Goes on when that is stored: what comes before in another thread is seen.
@@ -43,7 +43,7 @@ const WINDOW: [Word; 2] = [Limit, First];
 struct Machine {
     stored: [bool; 2],
     openers: Vec<&'static [Step]>,
-    /// What each load of the window found: some are done ahead of those before them.
+    /// The findings of the window's loads: some are done ahead of those before them.
     found: [Option<bool>; 2],
     /// How many of them are over, for the thread itself and so for whatever interrupts it.
     over: usize,
@@ -91,13 +91,13 @@ impl Machine {
         all
     }
 
-    /// Whether the window goes to a slot that there isn't.
+    /// True if the window goes to a slot that there isn't.
     fn is_wrong(&self) -> bool {
         self.over == WINDOW.len() && self.found == [Some(true), Some(false)]
     }
 }
 
-/// Whether a window can go to a slot that there isn't, in any order.
+/// True if a window can go to a slot that there isn't, in any order.
 fn goes_wrong(openers: &[&'static [Step]]) -> bool {
     let (mut seen, mut left) = (HashSet::new(), std::vec![Machine::new(openers)]);
     while let Some(machine) = left.pop() {

@@ -13,7 +13,7 @@ pub(super) trait Word {
     fn store(&self, value: usize, order: Ordering);
     fn swap(&self, value: usize, order: Ordering) -> usize;
     fn fetch_or(&self, bits: usize, order: Ordering) -> usize;
-    /// Whether it was `from`, and is `to` now. Where it wasn't, the order is relaxed.
+    /// True if it was `from`, and is `to` now. Where it wasn't, the order is relaxed.
     fn replace(&self, from: usize, to: usize, order: Ordering) -> bool;
     /// Waits in round `round`, and says which one is next.
     fn wait(round: u32) -> u32;
@@ -119,8 +119,8 @@ impl<W: Word> Lock<W> {
             let _ends = Commit(self);
             return Some(window());
         }
-        // What a window raises itself (`SIGSEGV` and its kin) can't be held back. Its handler's
-        // sections run as part of that window.
+        // A signal that a window raises itself (`SIGSEGV` and its kin) can't be held back. Its
+        // handler's sections run as part of that window.
         (self.holder.load(Relaxed) == this | COMMITTING).then(window)
     }
 
@@ -162,7 +162,7 @@ impl<W: Word> Lock<W> {
         false
     }
 
-    /// Whoever was kept from committing has committed.
+    /// The section that was kept from committing has committed.
     pub(super) fn calm(&self) {
         self.taken.store(0, Relaxed);
     }

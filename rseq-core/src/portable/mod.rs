@@ -36,7 +36,7 @@ pub const MOST_REVOCATIONS: u32 = 100_000;
 /// The most slots that portable mode spreads threads over.
 const LOCKS: usize = 64;
 
-/// What there is for each slot. On two cache lines, because processors fetch them in pairs.
+/// A slot's lock, and who watches it. On two cache lines, because processors fetch them in pairs.
 #[repr(align(128))]
 struct Slot {
     lock: Lock,
@@ -277,8 +277,8 @@ mod tests {
         (alone, ended)
     }
 
-    /// What only sections of the shared slot access. Not an atomic: Miri and the thread sanitizer
-    /// see any that do it at once.
+    /// A number that only sections of the shared slot access. Not an atomic: Miri and the thread
+    /// sanitizer see any that do it at once.
     struct Counter(UnsafeCell<u64>);
     // SAFETY: accessed under the slot's lock alone, which is what is tested.
     unsafe impl Sync for Counter {}
@@ -349,7 +349,7 @@ mod tests {
         .expect("the slot is free");
     }
 
-    /// What the handler of a fault in a window does is part of that window.
+    /// A section of the handler of a fault in a window is part of that window.
     #[test]
     fn a_section_on_top_of_a_window_waits_for_nothing() {
         let _alone = alone();
@@ -365,8 +365,8 @@ mod tests {
         assert_eq!(outcome, Some(Some(2)));
     }
 
-    /// Whoever waits for a section, by a section or a fence, goes on while its `prepare` waits for
-    /// them, and it can't commit any more.
+    /// A thread that waits for a section, by a section or a fence, goes on while its `prepare`
+    /// waits for them, and it can't commit any more.
     #[test]
     fn nobody_waits_for_prepare() {
         let _alone = alone();

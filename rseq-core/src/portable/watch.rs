@@ -52,7 +52,7 @@ impl Watch {
         }
     }
 
-    /// What the thread does aborts the section that it is inside of.
+    /// The thread aborts the section that it is inside of.
     pub(super) fn covers(&self, this: usize) {
         if self.of(this).is_some() {
             self.covered.store(true, Relaxed);
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!([1, 1].map(|inner| attempt(&watch, THREAD, inner)), [0, 1]);
     }
 
-    /// What is inside the watched section aborts and commits as it likes.
+    /// A section inside the watched one aborts and commits as it likes.
     #[test]
     fn inner_sections_change_nothing() {
         let watch = Watch::new();

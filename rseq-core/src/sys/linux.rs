@@ -1,4 +1,4 @@
-//! What only Linux has.
+//! The calls that only Linux has.
 
 use core::ffi::CStr;
 use core::ptr::NonNull;
@@ -69,7 +69,7 @@ pub(crate) unsafe fn rseq(area: *mut Rseq, length: u32, flags: i32, signature: u
     outcome(|| unsafe { libc::syscall(libc::SYS_rseq, area, length, flags, signature) })
 }
 
-/// Whether the kernel has this area for the calling thread. Asked by what changes nothing, `errno`
+/// True if the kernel has this area for the calling thread. Asked by what changes nothing, `errno`
 /// included: it is to end the registration, and is refused for another signature, which is looked
 /// at last.
 pub(crate) fn is_registered(area: *mut Rseq, length: u32, signature: u32) -> bool {
@@ -79,7 +79,7 @@ pub(crate) fn is_registered(area: *mut Rseq, length: u32, signature: u32) -> boo
         let before = *errno;
         let refused = rseq(area, length, FLAG_UNREGISTER, !signature);
         *errno = before;
-        // What else refuses it, such as a filter, tells nothing.
+        // A filter or the like that refuses it tells nothing.
         refused != Err(INVALID)
     }
 }
@@ -98,7 +98,7 @@ fn slice_extension(command: libc::c_ulong, operand: libc::c_ulong) -> libc::c_in
     unsafe { libc::prctl(PR_RSEQ_SLICE_EXTENSION, command, operand, UNUSED, UNUSED) }
 }
 
-/// Whether the kernel knows time-slice extensions (Linux 7.0, where it is configured).
+/// True if the kernel knows time-slice extensions (Linux 7.0, where it is configured).
 pub(crate) fn knows_slice_extension() -> bool {
     const GET: libc::c_ulong = 1;
     keeping_errno(|| slice_extension(GET, 0) >= 0)
@@ -119,7 +119,7 @@ pub(crate) fn slice_yield() {
     unsafe { libc::syscall(SYS_RSEQ_SLICE_YIELD) };
 }
 
-/// Whether there is memory at this address.
+/// True if there is memory at this address.
 #[allow(dead_code, reason = "not every architecture asks")]
 pub(crate) fn is_mapped(address: usize) -> bool {
     const PAGE: usize = 4096;
@@ -220,7 +220,7 @@ impl File {
         (file >= 0).then_some(Self(file))
     }
 
-    /// What comes next in it, as far as `buffer` has room; nothing at its end.
+    /// The bytes that come next in it, as far as `buffer` has room; nothing at its end.
     fn read<'b>(&self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
         // SAFETY: the buffer is writable for its length.
         let length = unsafe { libc::read(self.0, buffer.as_mut_ptr().cast(), buffer.len()) };
@@ -235,7 +235,7 @@ impl Drop for File {
     }
 }
 
-/// Whether the environment variable is set to exactly this value: when the process started, if the
+/// True if the environment variable is set to exactly this value: when the process started, if the
 /// system says that, since another thread may be changing it now.
 pub(crate) fn environment_says(name: &CStr, value: &CStr) -> bool {
     keeping_errno(|| started_with(name, value)).unwrap_or_else(|| is_set(name, value))
@@ -249,7 +249,7 @@ fn is_set(name: &CStr, value: &CStr) -> bool {
     !found.is_null() && unsafe { CStr::from_ptr(found) } == value
 }
 
-/// Whether the process was started with the environment variable set to exactly this value; `None`
+/// True if the process was started with the environment variable set to exactly this value; `None`
 /// if the kernel doesn't say. Its copy, unlike libc's, is changed by no other thread.
 fn started_with(name: &CStr, value: &CStr) -> Option<bool> {
     let file = File::open(c"/proc/self/environ")?;

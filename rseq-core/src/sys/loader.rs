@@ -1,4 +1,4 @@
-//! What only glibc's dynamic loader does: it unloads.
+//! The dynamic loader of glibc, which alone unloads.
 
 use core::ffi::{c_char, c_void};
 use core::mem::MaybeUninit;
@@ -6,7 +6,7 @@ use core::ptr::null_mut;
 
 use super::executable_base;
 
-/// Whether a shared object is about to be unloaded that holds both addresses, of which the first is
+/// True if a shared object is about to be unloaded that holds both addresses, of which the first is
 /// a destructor's that runs now. These run at the end of the process as well, where nothing is
 /// unloaded.
 ///

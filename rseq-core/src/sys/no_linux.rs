@@ -1,4 +1,4 @@
-//! What only Linux has, where there is no Linux (or Miri stands in for it).
+//! The calls that only Linux has, where there is no Linux (or Miri stands in for it).
 
 use super::Errno;
 use crate::abi::Rseq;

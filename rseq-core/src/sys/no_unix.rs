@@ -1,4 +1,4 @@
-//! What every Unix has, where there is no Unix (or Miri stands in for it).
+//! The calls that every Unix has, where there is no Unix (or Miri stands in for it).
 
 use core::ffi::{CStr, c_void};
 use core::ptr::null;

@@ -8,8 +8,8 @@ use core::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::Release};
 /// dropped.
 pub(crate) struct Rival {
     process: libc::pid_t,
-    /// What the two say to each other, in memory that they share: [`WAITING`], one more than a CPU,
-    /// [`HAS_RUN`] or [`CANNOT`].
+    /// The word that the two say to each other, in memory that they share: [`WAITING`], one more
+    /// than a CPU, [`HAS_RUN`] or [`CANNOT`].
     word: NonNull<AtomicU32>,
 }
 
@@ -80,7 +80,7 @@ impl Drop for Rival {
     }
 }
 
-/// What the other process does: it waits to be told a CPU, and runs on that.
+/// The other process: it waits to be told a CPU, and runs on that.
 fn run(word: &AtomicU32) {
     let cpu = loop {
         match word.load(Acquire) {

@@ -1,6 +1,6 @@
-//! What the leak sanitizer is told of: memory of the system's that may hold the only pointers to
-//! memory of an allocator's. It looks for them on stacks, in statics, in what an allocator gave,
-//! and in *root regions*.
+//! Roots for the leak sanitizer: memory of the system's that may hold the only pointers to memory
+//! of an allocator's. It looks for them on stacks, in statics, in what an allocator gave, and in
+//! *root regions*.
 
 use core::ptr::NonNull;
 

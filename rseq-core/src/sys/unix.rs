@@ -1,4 +1,4 @@
-//! What every Unix has.
+//! The calls that every Unix has.
 
 use core::ffi::{CStr, c_char, c_void};
 use core::mem::MaybeUninit;

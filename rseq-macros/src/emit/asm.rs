@@ -1,7 +1,12 @@
 //! The asm of a window, by whatever machine's instructions: where its pieces lie, and the steps in
 //! their order.
 
+use rseq_abi::{area, descriptor, outcome, section};
+
 use super::arch::Machine;
+use super::code::{
+    ABORT_HANDLER, Argument, CHECKED, Code, DESCRIPTOR, END, Kind, Label, Local, Name, POST_COMMIT, Reg, START, direct,
+};
 use super::note;
 use super::tokens::exit_number;
 use crate::allocate::Allocation;
@@ -18,27 +23,26 @@ pub enum Ways {
     Number(MachineRegister),
 }
 
-/// The asm of a window. Its operands: `s0`, `s1` .. the registers of the allocation, `b0` .. the sizes
-/// of types and `signed0` .. whether they are signed, `p0` .. the sizes of slots and elements, or
-/// `n0` .. those of slots as powers of two, `fast` and `cpus_offset` the number of CPUs; `aborted`,
-/// `exit0` .. where it goes, if these are labels; and what the machine calls its scratch registers.
-pub fn window(machine: &dyn Machine, program: &Program, allocation: &Allocation, ways: Ways) -> Vec<String> {
-    let writer = Writer { machine, program, allocation, ways };
-    let mut lines = writer.sections();
-    lines.extend(note::of_window(program));
+/// The asm of a window. What stands in it by name is what the block around it has ([`Name`]).
+pub fn window(machine: &dyn Machine, program: &Program, allocation: &Allocation, ways: Ways) -> Code {
+    let (writer, mut code) = (Writer { machine, program, allocation, ways }, Code::default());
+    writer.sections(&mut code);
+    note::of_window(&mut code, program);
     let mut steps = program.steps.iter().peekable();
     while let Some(step) = steps.next() {
-        lines.extend(writer.step(step));
+        writer.step(&mut code, step);
         if (step.is_check() || matches!(step, Step::Start)) && !steps.peek().is_some_and(|next| next.is_check()) {
-            lines.push("26:".into());
+            code.label(CHECKED);
         }
     }
     if let Ways::Number(_) = ways {
-        lines.push("29:".into());
+        code.label(END);
     }
     #[cfg(feature = "mutants")]
-    mutate(machine, &mut lines, &program.flaws);
-    lines
+    if program.has_flaw("start_inside") {
+        code.delay(START);
+    }
+    code
 }
 
 /// What a machine's steps are written with.
@@ -50,153 +54,152 @@ pub struct Writer<'p> {
 }
 
 impl Writer<'_> {
-    /// The constant descriptor and what refers to it. Labels: 22 the descriptor, 23 start, 24
-    /// post-commit, 25 abort handler, 26 behind the checks at the start, 27 and 28 the note, 29 the
-    /// end, 30 and the following the exits, 60 and the following the machine's own. The arrays are
-    /// retained (`R`) because nothing in the code refers to them; the descriptors are kept by both.
-    fn sections(&self) -> Vec<String> {
-        let (mut lines, exits) = self.stubs();
-        lines.extend([
-            ".pushsection __rseq_cs, \"aw\"".into(),
-            ".balign 32".into(),
-            "22: .long 0, 0".into(),                      // descriptor: version, flags
-            self.addresses(&["23f", "24f - 23f", "25b"]), // descriptor: start, post-commit offset, abort
-            ".popsection".into(),
-            ".pushsection __rseq_cs_ptr_array, \"awR\"".into(),
-            ".balign 8".into(),
-            self.addresses(&["22b"]), // for tools: here is a descriptor
-            ".popsection".into(),
-            ".pushsection __rseq_exit_point_array, \"awR\"".into(),
-            ".balign 8".into(),
-            self.addresses(&["23f", self.aborted()]), // for tools: the window that starts there can be left to here
-        ]);
-        lines.extend(exits);
-        lines.push(".popsection".into());
-        lines
+    /// The constant descriptor and what refers to it. The arrays are retained (`R`) because nothing
+    /// in the code refers to them; the descriptors are kept by both.
+    fn sections(&self, code: &mut Code) {
+        let start = START.ahead().into();
+        self.stubs(code);
+        direct! { code;
+            ".pushsection {}, \"aw\"", section::DESCRIPTORS;
+            ".balign {}", descriptor::LENGTH;
+            "{}: .long 0, 0", DESCRIPTOR; // descriptor: version, flags
+        }
+        let length = Argument::of("{} - {}", POST_COMMIT.ahead(), START.ahead());
+        self.addresses(code, [start, length, ABORT_HANDLER.back().into()]); // descriptor: start, post-commit offset, abort
+        direct! { code;
+            ".popsection";
+            ".pushsection {}, \"awR\"", section::POINTERS;
+            ".balign 8";
+        }
+        self.addresses(code, [DESCRIPTOR.back().into()]); // for tools: here is a descriptor
+        direct! { code;
+            ".popsection";
+            ".pushsection {}, \"awR\"", section::EXITS;
+            ".balign 8";
+        }
+        self.addresses(code, [start, self.aborted().into()]); // for tools: the window that starts there can be left to here
+        for (exit, _) in self.exits() {
+            self.addresses(code, [start, self.exit(exit).into()]); // for tools: ... or to here
+        }
+        direct!(code; ".popsection");
     }
 
-    /// The ways out of the window, away from it: the stubs of exits, and the abort handler. And
-    /// what tools are told of the exits.
-    fn stubs(&self) -> (Vec<String>, Vec<String>) {
+    /// The ways out of the window, away from it: the stubs of exits, and the abort handler.
+    fn stubs(&self, code: &mut Code) {
         let [enter, leave] = self.machine.cold();
-        let (mut lines, mut exits) = (vec![enter.into()], Vec::new());
+        code.text_of(enter);
         let disarms = self.program.steps.iter().any(|step| matches!(step, Step::Disarm { .. }));
-        for step in &self.program.steps {
-            if let Step::Exit { exit, area, .. } = step {
-                lines.push(format!("{}:", 30 + exit.0));
-                if disarms {
-                    lines.extend(self.program.fetches_area().into_iter().flat_map(|fetch| self.step(fetch))); // area, if it isn't there
-                    lines.extend(self.machine.disarm(self, *area)); // area->rseq_cs = NULL
-                }
-                lines.extend(self.leave(*exit));
-                exits.push(self.addresses(&["23f", &self.exit(*exit)])); // for tools: ... or to here
+        for (exit, area) in self.exits() {
+            code.label(Local::exit(exit));
+            if disarms {
+                self.program.fetches_area().into_iter().for_each(|fetch| self.step(code, fetch)); // area, if it isn't there
+                self.machine.disarm(code, self, area); // area->rseq_cs = NULL
             }
+            self.end(code, exit_number(exit), Name::Exit(exit));
         }
-        lines.extend(self.machine.signature().iter().map(|line| (*line).to_owned())); // by which the kernel knows an abort handler
-        lines.push("25:".into());
-        lines.extend(self.abort());
-        lines.push(leave.into());
-        (lines, exits)
+        if let [before @ .., signature] = self.machine.signature() {
+            before.iter().for_each(|line| code.text_of(*line));
+            let is_wrong = self.program.has_flaw("wrong_signature");
+            code.text_of(if is_wrong { ".long 0x53053054" } else { signature }); // by which the kernel knows an abort handler
+        }
+        code.label(ABORT_HANDLER);
+        self.end(code, outcome::ABORTED, Name::Aborted); // start again
+        code.text_of(leave);
+    }
+
+    /// The exits of the window, each with the area that it disarms.
+    fn exits(&self) -> impl Iterator<Item = (ExitId, Register)> {
+        self.program.steps.iter().filter_map(|step| match step {
+            Step::Exit { exit, area, .. } => Some((*exit, *area)),
+            _ => None,
+        })
     }
 
     /// Words of 64 bits, as the kernel's structures and tools have addresses, in the order of the
     /// machine's bytes.
-    fn addresses(&self, labels: &[&str]) -> String {
-        match self.machine.pointer_bits() {
-            64 => format!(".quad {}", labels.join(", ")),
-            _ => format!(".long {}, 0", labels.join(", 0, ")),
-        }
+    fn addresses<const N: usize>(&self, code: &mut Code, labels: [Argument; N]) {
+        let template = match (self.machine.pointer_bits(), N) {
+            (64, 1) => ".quad {}",
+            (64, 2) => ".quad {}, {}",
+            (64, _) => ".quad {}, {}, {}",
+            (_, 1) => ".long {}, 0",
+            (_, 2) => ".long {}, 0, {}, 0",
+            (_, _) => ".long {}, 0, {}, 0, {}, 0",
+        };
+        code.push(Kind::Directive, template, labels);
     }
 
     /// Where to go to start again.
-    pub fn aborted(&self) -> &'static str {
+    pub fn aborted(&self) -> Label {
         match self.ways {
-            Ways::Labels => "{aborted}",
-            Ways::Number(_) => "25b",
+            Ways::Labels => Label::Rust(Name::Aborted),
+            Ways::Number(_) => ABORT_HANDLER.back(),
         }
     }
 
     /// Where to go to leave by an exit.
-    pub fn exit(&self, exit: ExitId) -> String {
-        format!("{}b", 30 + exit.0)
+    pub fn exit(&self, exit: ExitId) -> Label {
+        Local::exit(exit).back()
     }
 
-    /// What the abort handler does: start again.
-    fn abort(&self) -> Vec<String> {
-        self.end(0, "{aborted}".into()) // 0: aborted
-    }
-
-    /// What follows when an exit has disarmed.
-    fn leave(&self, exit: ExitId) -> Vec<String> {
-        self.end(exit_number(exit), format!("{{exit{exit}}}"))
-    }
-
-    fn end(&self, number: usize, label: String) -> Vec<String> {
+    /// Ends the window without a commit, in cold code.
+    fn end(&self, code: &mut Code, number: usize, label: Name) {
         match self.ways {
-            Ways::Labels => vec![self.machine.jump(&label)],
+            Ways::Labels => self.machine.jump(code, Label::Rust(label)),
             Ways::Number(register) => {
-                let mut lines = self.machine.set_number(&format!("s{register}"), number); // how it ended
-                lines.push(self.machine.jump("29f"));
-                lines
+                self.machine.set_number(code, Reg::Chosen(Name::Value(register), None), number); // how it ended
+                self.machine.jump(code, END.ahead());
             }
         }
     }
 
-    /// The name of a register's operand, without braces.
-    pub fn operand(&self, register: Register) -> String {
-        format!("s{}", self.allocation.of[register])
+    /// The register of the machine that has this one's value.
+    pub fn reg(&self, register: Register) -> Reg {
+        Reg::Chosen(Name::Value(self.allocation.of[register]), None)
     }
 
-    /// Whether both are in the same register of the machine.
-    pub fn is_same(&self, one: Register, other: Register) -> bool {
-        self.allocation.of[one] == self.allocation.of[other]
-    }
-
-    /// Operands that are none of these registers, without braces.
-    pub fn others(&self, registers: &[Register]) -> impl Iterator<Item = String> {
+    /// Those of the block that have none of these registers' values.
+    pub fn others(&self, registers: &[Register]) -> impl Iterator<Item = Name> {
         let taken: Vec<_> = registers.iter().map(|register| self.allocation.of[*register]).collect();
-        self.allocation.contents.ids().filter(move |other| !taken.contains(other)).map(|other| format!("s{other}"))
+        self.allocation.contents.ids().filter(move |other| !taken.contains(other)).map(Name::Value)
     }
 
-    fn step(&self, step: &Step) -> Vec<String> {
+    /// Where the index is in the area.
+    pub fn index(&self) -> u32 {
+        if self.program.mm_cid { area::MM_CID } else { area::CPU_ID }
+    }
+
+    fn step(&self, code: &mut Code, step: &Step) {
         match step {
-            Step::Start => vec!["23:".into()],
-            Step::Post => vec!["24:".into()],
-            Step::Disarm { area } => self.machine.disarm(self, *area),
-            step => self.machine.step(self, step),
+            Step::Start => code.label(START),
+            Step::Post => code.label(POST_COMMIT),
+            Step::Disarm { area } => self.machine.disarm(code, self, *area),
+            step => self.machine.step(code, self, step),
         }
     }
 
     /// Lines for each width that a register can have, of which the assembler takes those for the
     /// width of the type.
-    pub fn by_width(&self, ty: TypeId, lines: impl Fn(u32) -> Vec<String>) -> Vec<String> {
-        let mut all = Vec::new();
+    pub fn by_width(&self, code: &mut Code, ty: TypeId, lines: impl Fn(&mut Code, u32)) {
+        let mut condition = ".if";
         for bits in [64, 32, 16].into_iter().filter(|bits| *bits <= self.machine.pointer_bits()) {
-            let condition = if all.is_empty() { ".if" } else { ".elseif" };
-            all.push(format!("{condition} {{b{ty}}} == {}", bits / 8));
-            all.extend(lines(bits));
+            direct!(code; "{} {} == {}", condition, Name::Bytes(ty), bits / 8);
+            lines(code, bits);
+            condition = ".elseif";
         }
-        all.push(".else".into());
-        all.extend(lines(8));
-        all.push(".endif".into());
-        all
+        direct!(code; ".else");
+        lines(code, 8);
+        direct!(code; ".endif");
     }
 
-    /// The one lines for types with a sign, the other for those without.
-    pub fn by_sign(&self, ty: TypeId, signed: Vec<String>, unsigned: Vec<String>) -> Vec<String> {
-        let mut all = vec![format!(".if {{signed{ty}}}")];
-        all.extend(signed);
-        all.push(".else".into());
-        all.extend(unsigned);
-        all.push(".endif".into());
-        all
+    /// Lines for types with a sign and for those without, of which the assembler takes the ones.
+    pub fn by_sign(&self, code: &mut Code, ty: TypeId, lines: impl Fn(&mut Code, bool)) {
+        direct!(code; ".if {}", Name::Signed(ty));
+        lines(code, true);
+        direct!(code; ".else");
+        lines(code, false);
+        direct!(code; ".endif");
     }
-}
-
-/// Whether an operand occurs in the lines, whole or a part of it.
-pub fn uses(lines: &[String], operand: &str) -> bool {
-    let forms = ["}", ":"].map(|end| format!("{{{operand}{end}"));
-    lines.iter().any(|line| forms.iter().any(|form| line.contains(form)))
 }
 
 /// Whether some step of the window copies bytes.
@@ -216,9 +219,9 @@ pub fn signed(number: i64, bits: u32) -> i64 {
     number << (64 - bits) >> (64 - bits)
 }
 
-/// A number as so many bits have it, zero-extended.
-pub fn unsigned(number: i64, bits: u32) -> u64 {
-    (number as u64) << (64 - bits) >> (64 - bits)
+/// A number as so many bits have it, zero-extended (and all 64 as they are).
+pub fn unsigned(number: i64, bits: u32) -> i64 {
+    ((number as u64) << (64 - bits) >> (64 - bits)).cast_signed()
 }
 
 /// What can be wrong with the instructions of a window, for negative controls: a name, and what is
@@ -231,25 +234,3 @@ pub const MUTATIONS: &[(&str, &str)] = &[
     ("clobbered_retry", "an attempt after an abort finds its operands overwritten"),
     ("missing_clobber", "the compiler isn't told of a register that the window changes"),
 ];
-
-/// Gets the lines of a window wrong in these ways. (Those that aren't about lines are about
-/// operands: see `window.rs` and the machine's scratch registers.)
-#[cfg(feature = "mutants")]
-fn mutate(machine: &dyn Machine, lines: &mut Vec<String>, flaws: &[String]) {
-    for flaw in flaws {
-        match flaw.as_str() {
-            "start_inside" => {
-                if let Some(start) = lines.iter().position(|line| line == "23:") {
-                    let is_instruction = |line: &String| !line.starts_with('.') && !line.ends_with(':');
-                    let next = lines[start + 1..].iter().position(is_instruction).unwrap_or_default();
-                    lines[start..=start + 1 + next].rotate_left(1);
-                }
-            }
-            "wrong_signature" => {
-                let signature = *machine.signature().last().unwrap_or(&"");
-                lines.iter_mut().filter(|line| *line == signature).for_each(|line| *line = ".long 0x53053054".into()); // no signature
-            }
-            _ => machine.mutate(lines, flaw),
-        }
-    }
-}

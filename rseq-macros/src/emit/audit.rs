@@ -1,4 +1,4 @@
-//! What an audit is told of a section.
+//! The calls by which an audit is told of a section.
 
 use proc_macro2::TokenStream;
 
@@ -11,7 +11,7 @@ pub fn begins(program: &Program, target: &Target) -> TokenStream {
     if !target.audited {
         return TokenStream::new();
     }
-    let (private, location) = (target.private(), program.location.to_string());
+    let (private, location) = (&target.private, program.location.to_string());
     hidden! {
         let __rseq_audit = &#private::Audit::new({
             static LOCATION: #private::Location = #private::Location::new(#location);
@@ -25,12 +25,12 @@ pub fn ended(program: &Program, target: &Target) -> TokenStream {
     if !target.audited || program.arms_in_window() {
         return TokenStream::new();
     }
-    let private = target.private();
+    let private = &target.private;
     hidden!(#private::Audit::ended(__rseq_audit, &__rseq_section);)
 }
 
 /// Tells the audit of one more abort.
 pub fn aborted(target: &Target) -> Option<TokenStream> {
-    let private = target.private();
+    let private = &target.private;
     target.audited.then(|| hidden!(#private::Audit::aborted(__rseq_audit);))
 }

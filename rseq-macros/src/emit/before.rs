@@ -1,5 +1,7 @@
-//! What comes before the window, which is ordinary Rust: arming and `prepare`, and the expressions
+//! The steps before the window, which are ordinary Rust: arming and `prepare`, and the expressions
 //! that the window works on.
+
+#![warn(clippy::wildcard_enum_match_arm)]
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -13,11 +15,11 @@ use crate::target::{Emitter, Target};
 
 /// Everything up to the expressions that the window works on.
 pub fn steps(program: &Program, target: &Target) -> TokenStream {
-    let (guarded, private) = (is_guarded(program), target.private());
+    let (guarded, private) = (is_guarded(program), &target.private);
     let listing = listing(program, target);
-    let code = listing.as_ref().map(|listing| listing.code(&private));
+    let code = listing.as_ref().map(|listing| listing.code(private));
     let steps = program.before.iter().enumerate().map(|(number, step)| match &listing {
-        Some(listing) => listing.before(number, step, &private).unwrap_or_else(|| rust(step, program, guarded, target)),
+        Some(listing) => listing.before(number, step, private).unwrap_or_else(|| rust(step, program, guarded, target)),
         None => rust(step, program, guarded, target),
     });
     hidden!(#code #(#steps)*)
@@ -26,22 +28,22 @@ pub fn steps(program: &Program, target: &Target) -> TokenStream {
 /// These expressions, around what works on them. They are nested, each what the next one's `match`
 /// is on, so that what is temporary in one lives while the window runs.
 pub fn around_window(program: &Program, target: &Target, inner: &TokenStream) -> TokenStream {
-    let private = target.private();
-    let point = listing(program, target).map(|listing| listing.before_window(&private));
+    let private = &target.private;
+    let point = listing(program, target).map(|listing| listing.before_window(private));
     let outside = &program.window.outside;
-    let evaluated = |inner, id| evaluate(id, &outside[id], &inner, &private);
+    let evaluated = |inner, id| evaluate(id, &outside[id], &inner, private);
     let nest = outside.ids().rev().fold(hidden!({ #inner }), evaluated);
     hidden!(#point #nest)
 }
 
-/// What the model is told of a section that is for it.
+/// The section as the model sees it, if it is for the model.
 fn listing<'p>(program: &'p Program, target: &Target) -> Option<model::Listing<'p>> {
     (target.emitter == Emitter::Model).then(|| model::Listing::of(program))
 }
 
 /// From here on, no way but the window leads out of the section, and that disarms by itself.
 pub fn prepared(program: &Program, target: &Target) -> TokenStream {
-    let (private, reachable, evaluated) = (target.private(), reachable(), places::evaluated(program, target));
+    let (private, reachable, evaluated) = (&target.private, reachable(), places::evaluated(program, target));
     if program.arms_in_window() {
         return match (target.audited, target.checked) {
             (true, _) => hidden!(#reachable #private::Audit::window(__rseq_audit); #evaluated),
@@ -66,8 +68,8 @@ fn is_guarded(program: &Program) -> bool {
 
 /// A step that is ordinary Rust.
 fn rust(step: &Before, program: &Program, guarded: bool, target: &Target) -> TokenStream {
-    let private = target.private();
-    let kind = index_kind(program.mm_cid, &private);
+    let private = &target.private;
+    let kind = index_kind(program.mm_cid, private);
     match step {
         Before::Arm => {
             let enter = if target.audited {
@@ -116,7 +118,7 @@ fn evaluate(
     let unsafety = match kind {
         OutsideKind::Place => Some(unsafety(&hidden!(#name.access()), code)),
         OutsideKind::Source | OutsideKind::Destination => Some(unsafety(&hidden!(#name), code)),
-        _ => None,
+        OutsideKind::Operand | OutsideKind::ValueOf(_) | OutsideKind::Slots | OutsideKind::Elements => None,
     };
     hidden! {
         #reachable

@@ -15,7 +15,7 @@ use crate::target::Target;
 /// The user's code as it was written, clause after clause, for the names and types in it alone:
 /// nothing runs in an editor.
 pub fn editor(clauses: Vec<(Keyword, TokenStream)>, target: &Target, errors: Errors) -> TokenStream {
-    let (facade, private) = (&target.facade, target.private());
+    let (facade, private) = (&target.facade, &target.private);
     let mut value = hidden!(());
     let mut code = TokenStream::new();
     for (keyword, clause) in clauses {
@@ -31,7 +31,7 @@ pub fn editor(clauses: Vec<(Keyword, TokenStream)>, target: &Target, errors: Err
                 hidden!(#index #statements;)
             }
             Keyword::Critical => {
-                let (index, statements) = (index(), typed_loads(inside(Delimiter::Brace), &private));
+                let (index, statements) = (index(), typed_loads(inside(Delimiter::Brace), private));
                 hidden!(#index #statements;)
             }
             Keyword::Commit => {
@@ -57,7 +57,7 @@ pub fn editor(clauses: Vec<(Keyword, TokenStream)>, target: &Target, errors: Err
     hidden!({ #code #errors; #value })
 }
 
-/// What is named between bars at the start of a clause: `cpu` and `CpuId` in `|cpu: CpuId|`.
+/// The names between bars at the start of a clause: `cpu` and `CpuId` in `|cpu: CpuId|`.
 fn names(clause: &TokenStream) -> Vec<Ident> {
     let is_bar = |token: &TokenTree| matches!(token, TokenTree::Punct(bar) if bar.as_char() == '|');
     let mut tokens = clause.clone().into_iter().peekable();
@@ -68,7 +68,7 @@ fn names(clause: &TokenStream) -> Vec<Ident> {
     between.filter_map(|token| if let TokenTree::Ident(name) = token { Some(name) } else { None }).collect()
 }
 
-/// What the first such brackets in a clause hold.
+/// The tokens in the first such brackets of a clause.
 fn inside(clause: &TokenStream, delimiter: Delimiter) -> TokenStream {
     let first = clause.clone().into_iter().find_map(|token| match token {
         TokenTree::Group(group) if group.delimiter() == delimiter => Some(group.stream()),
@@ -77,7 +77,7 @@ fn inside(clause: &TokenStream, delimiter: Delimiter) -> TokenStream {
     first.unwrap_or_default()
 }
 
-/// What stands before the first comma, and what behind it.
+/// The tokens before the first comma, and those behind it.
 fn halves(arguments: TokenStream) -> (TokenStream, TokenStream) {
     let is_comma = |token: &TokenTree| matches!(token, TokenTree::Punct(comma) if comma.as_char() == ',');
     let mut tokens = arguments.into_iter();

@@ -4,6 +4,8 @@ pub mod arch;
 pub mod asm;
 mod audit;
 mod before;
+mod block;
+mod code;
 mod editor;
 mod model;
 mod note;

@@ -16,7 +16,7 @@ use crate::ids::{PointeeId, Register, TypeId};
 use crate::ir::{Address, Before, Index, Operand, Program, Step};
 use crate::syntax::text;
 
-/// What a section looks like to the model: a step of the protocol may be several of the machine's.
+/// A section as the model sees it: a step of the protocol may be several of the machine's.
 pub struct Listing<'p> {
     program: &'p Program,
     entries: Vec<Entry>,
@@ -149,7 +149,8 @@ impl<'p> Listing<'p> {
         }
     }
 
-    /// What a step does; for one that may lead to the abort handler, whether it doesn't.
+    /// A step as a statement; one that may lead to the abort handler, as the condition that it
+    /// doesn't.
     // SAFETY of the expansion: places are references to atomics, or what the user wrote `unsafe`
     // for; they are computed as for the asm.
     fn step(&self, step: Step, private: &TokenStream) -> TokenStream {
@@ -256,7 +257,8 @@ impl<'p> Listing<'p> {
                 let area = register(area);
                 hidden!(__rseq_window.disarm(#area);)
             }
-            // A label is an address, no instruction; and the model has as many registers as it takes.
+            // Labels are addresses, no instructions; and the model has as many registers as it
+            // takes.
             Step::Start | Step::Post | Step::Fetch { .. } => TokenStream::new(),
         }
     }
@@ -283,7 +285,7 @@ fn texts(program: &Program, step: &Before) -> Vec<String> {
     }
 }
 
-/// What a step of the window is to the model.
+/// A kind of step of the window, to the model.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// An address, and no instruction.
@@ -292,7 +294,7 @@ enum Kind {
     Part,
     /// The same, and it may lead to the abort handler by itself.
     Check,
-    /// What the section's author wrote as one, the commit included.
+    /// A statement of the section's author, the commit included.
     Statement,
     /// The same, with a place in the middle of it.
     Halves,

@@ -1,18 +1,20 @@
-//! What a window tells debuggers and other tools about itself: an ELF note (`docs/tool-authors.md`
+//! The ELF note of a window, for debuggers and other tools (`docs/tool-authors.md`
 //! has the format).
 //!
 //! It is allocated, so that neither `strip` nor a core file loses it; but a process that nobody
 //! looks at never reads it. Its addresses are relative to themselves, so there is nothing to
 //! relocate when a program is loaded.
 
+use rseq_abi::{note, section};
+
+use super::code::{Argument, CHECKED, Code, DESCRIPTOR, NOTE, NOTE_END, direct};
 use crate::ir::{Location, Program};
 
 /// The longest text of an operation, in characters.
 const LONGEST: usize = 100;
 
-/// The note of a window. Labels: those of `asm.rs`, in front of whose window it stands; 27 and 28
-/// where what it says begins and ends.
-pub fn of_window(program: &Program) -> Vec<String> {
+/// The note of a window.
+pub fn of_window(code: &mut Code, program: &Program) {
     let Location { file, line, column } = &program.location;
     let index = if program.mm_cid { "mm_cid" } else { "cpu_id" };
     let kind = format!("{} {index}", program.begins_with.word());
@@ -20,22 +22,23 @@ pub fn of_window(program: &Program) -> Vec<String> {
     if let Some((end, _)) = operation.char_indices().nth(LONGEST) {
         operation.replace_range(end.., "..");
     }
-    vec![
-        ".pushsection .note.rseq, \"a\", %note".into(),
-        ".balign 4".into(),
-        ".long 5, 28f - 27f, 1".into(), // length of the name, of what follows it, and its type: a window
-        ".asciz \"rseq\"".into(),
-        ".balign 4".into(),
-        "27: .long 22b - .".into(),        // descriptor
-        ".long 26f - .".into(),            // the first instruction behind the checks
-        format!(".long {line}, {column}"), // where the section stands, and in which file
-        string(file),
-        string(&kind),      // what it begins with, and its index
-        string(&operation), // its commit
-        ".balign 4".into(),
-        "28:".into(),
-        ".popsection".into(),
-    ]
+    let length = Argument::of("{} - {}", NOTE_END.ahead(), NOTE.ahead());
+    direct! { code;
+        ".pushsection {}, \"a\", %note", section::NOTES;
+        ".balign {}", note::ALIGNMENT;
+        ".long {}, {}, {}", note::NAME_LENGTH, length, note::WINDOW; // length of the name, of what follows it, and its type
+        ".asciz \"{}\"", note::NAME;
+        ".balign {}", note::ALIGNMENT;
+        "{}: .long {} - .", NOTE, DESCRIPTOR.back(); // descriptor
+        ".long {} - .", CHECKED.ahead(); // the first instruction behind the checks
+        ".long {}, {}", *line as i64, *column as i64; // where the section stands, and in which file
+    }
+    code.text_of(string(file));
+    code.text_of(string(&kind)); // what it begins with, and its index
+    code.text_of(string(&operation)); // its commit
+    direct!(code; ".balign {}", note::ALIGNMENT);
+    code.label(NOTE_END);
+    direct!(code; ".popsection");
 }
 
 /// A string that ends with a byte 0. What could mean something to an assembler, or to `asm!`, is

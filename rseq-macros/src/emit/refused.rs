@@ -1,4 +1,4 @@
-//! What is left of a section that was refused: the user's code, where it never runs. So rustc
+//! The user's code of a section that was refused, where it never runs. So rustc
 //! resolves the names and checks the types in it: nothing else looks unused because of the mistake,
 //! and editors can complete.
 
@@ -13,19 +13,19 @@ use crate::target::Target;
 
 /// The user's code of a section whose window the machine can't have, or that breaks a rule.
 pub fn refused(program: &Program, target: &Target) -> TokenStream {
-    let private = target.private();
+    let private = &target.private;
     let (audit, before) = (audit::begins(program, target), before::steps(program, target));
-    let types = types(program, &private);
-    let portable = portable::closure(program, &private);
+    let types = types(program, private);
+    let portable = portable::closure(program, private);
     let window = before::around_window(program, target, &hidden!(#portable let _ = __rseq_portable;));
     let counter = counter(&program.abort);
-    let on_abort = on_abort(&program.abort, &private);
+    let on_abort = on_abort(&program.abort, private);
     let reachable = reachable();
     let exits = exit_values(program).map(|(names, value)| {
-        let names = bind(program, names, &private);
+        let names = bind(program, names, private);
         hidden!({ #names #reachable let _ = #value; })
     });
-    let names = bind(program, &program.window.in_result, &private);
+    let names = bind(program, &program.window.in_result, private);
     let result = program.result.as_ref().map(|result| hidden!(#reachable let _ = #result;));
     let outputs = program.outputs.len();
     hidden! {
@@ -47,8 +47,8 @@ pub fn refused(program: &Program, target: &Target) -> TokenStream {
 /// The same of a section in whose window not every name means something: what is ordinary Rust all
 /// the same.
 pub fn unresolved(section: &Section, target: &Target) -> TokenStream {
-    let private = target.private();
-    let kind = index_kind(section.is_mm_cid(), &private);
+    let private = &target.private;
+    let kind = index_kind(section.is_mm_cid(), private);
     let index = section.index.as_ref().map(|index| {
         let name = &index.name;
         hidden!(#[allow(unused_variables)] let #name = #private::Section::<#kind>::enter().index();)

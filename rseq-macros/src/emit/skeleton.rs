@@ -12,8 +12,8 @@ use crate::target::Target;
 
 /// The whole expansion: an expression.
 pub fn program(program: &Program, asm: Asm<'_>, target: &Target) -> TokenStream {
-    let private = target.private();
-    let (before, types) = (before::steps(program, target), types(program, &private));
+    let private = &target.private;
+    let (before, types) = (before::steps(program, target), types(program, private));
     let attempt = before::around_window(program, target, &attempt(program, asm, target));
     let audit = audit::begins(program, target);
     if program.repeats_by_itself() {
@@ -37,14 +37,14 @@ pub fn program(program: &Program, asm: Asm<'_>, target: &Target) -> TokenStream 
 
 /// The window, when all is evaluated that it works on, and what follows it.
 fn attempt(program: &Program, asm: Asm<'_>, target: &Target) -> TokenStream {
-    let private = target.private();
-    let (prepared, portable) = (before::prepared(program, target), portable::closure(program, &private));
+    let private = &target.private;
+    let (prepared, portable) = (before::prepared(program, target), portable::closure(program, private));
     let (window, again) = window::outcome(program, asm, target);
-    let (ended, over) = (audit::ended(program, target), over(program, &private));
+    let (ended, over) = (audit::ended(program, target), over(program, private));
     let (left, committed) = (places::left(program, target), places::committed(program, target));
-    let (aborted, exits) = (aborted(program, &again, target), exits(program, &private));
+    let (aborted, exits) = (aborted(program, &again, target), exits(program, private));
     let last = last_exit(program);
-    let names = bind(program, &program.window.in_result, &private);
+    let names = bind(program, &program.window.in_result, private);
     let reachable = reachable();
     // In parentheses, because a value that starts with a label can't stand behind the label of
     // `break`.
@@ -94,10 +94,10 @@ pub fn types(program: &Program, private: &TokenStream) -> TokenStream {
     types.collect()
 }
 
-/// What an abort of the window leads to: the section starts again, unless its window ran in
+/// The way on after an abort of the window: the section starts again, unless its window ran in
 /// portable mode.
 fn aborted(program: &Program, again: &TokenStream, target: &Target) -> TokenStream {
-    let private = &target.private();
+    let private = &target.private;
     let relax = matches!(program.abort, OnAbort::Relax);
     let (open, operands) = (open(program, private), operands(program));
     let outcome = if program.repeats_by_itself() {

@@ -1,4 +1,4 @@
-//! What all of an expansion is made of: the macro's own words and names, and pieces of the user's
+//! The tokens of all expansions: the macro's own words and names, and pieces of the user's
 //! code between them.
 //!
 //! Every name of the macro's own is resolved where the macro is defined, so that user code neither
@@ -8,9 +8,10 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
+use rseq_abi::outcome;
 use syn::{Block, Ident, Stmt, StmtMacro};
 
-use crate::ids::{ExitId, OutsideId, TypeId};
+use crate::ids::{ExitId, Id, OutsideId, TypeId};
 use crate::ir::Program;
 
 /// Quotes what the macro itself says: resolved where the macro is defined, so that a name of the
@@ -45,16 +46,20 @@ pub fn typed(id: TypeId) -> Ident {
     own(format_args!("type_{id}"))
 }
 
+/// The name of the value that Rust puts into a register.
+pub fn in_register(register: impl Id) -> Ident {
+    own(format_args!("s{}", register.number()))
+}
+
 /// All that was evaluated before the window.
 pub fn operands(program: &Program) -> TokenStream {
     let operands = program.window.outside.ids().map(outside);
     hidden!((#(#operands,)*))
 }
 
-/// The number with which a window leaves by this exit: the first that `Outcome` in rseq-core leaves
-/// to exits, and the following.
+/// The number with which a window leaves by this exit.
 pub fn exit_number(exit: ExitId) -> usize {
-    2 + exit.0
+    outcome::FIRST_EXIT + exit.0
 }
 
 /// The kind of index that the section uses.
@@ -105,7 +110,7 @@ pub fn statements(body: &Block) -> TokenStream {
     tokens
 }
 
-/// Whether a statement is an expression that others can't stand behind as it is.
+/// A statement that is an expression, which others can't stand behind as it is, needs a semicolon.
 pub fn needs_end(statement: &Stmt) -> bool {
     matches!(statement, Stmt::Expr(_, None) | Stmt::Macro(StmtMacro { semi_token: None, .. }))
 }

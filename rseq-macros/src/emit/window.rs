@@ -1,32 +1,33 @@
 //! The window as asm, in a function of its own: generic, so that the types that were inferred for
 //! its values are there by name.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::TokenStream;
 use quote::format_ident;
 use syn::Ident;
 
 use super::arch::Machine;
-use super::asm::{self, Ways};
+use super::block::Block;
+use super::code::Name;
 use super::portable::with_fields;
-use super::tokens::{allow_unsafe, exit_number, hidden, outside, own, typed};
+use super::tokens::{allow_unsafe, hidden, in_register, outside, own, typed};
 use super::{audit, model};
-use crate::allocate::{Allocation, Contents};
-use crate::ids::{Id, InsideId, MachineRegister, OutsideId, Register, TypeId};
+use crate::allocate::Allocation;
+use crate::ids::{InsideId, OutsideId, Register, TypeId};
 use crate::ir::{Input, PointeeSource, Program};
 use crate::resolve::{Inside, Place};
 use crate::target::{Emitter, Target};
 
-/// What a window is written as asm with: a machine, and its registers for the program. None: it is
+/// The machine whose asm a window is, and its registers for the program. Without one the window is
 /// Rust alone, for the model or for nobody.
 pub type Asm<'a> = Option<(&'a dyn Machine, &'a Allocation)>;
 
 /// `outcome`: how the window ended; and, if the section repeats by itself, what runs the window
 /// once more. Where there is neither asm nor the model, it ends at once.
 ///
-/// What runs it once more is made where it is needed, because what a closure captures is put into
+/// The closure that runs it once more is made where it is needed, because its captures are put into
 /// memory.
 pub fn outcome(program: &Program, asm: Asm<'_>, target: &Target) -> (TokenStream, TokenStream) {
-    let private = &target.private();
+    let private = &target.private;
     let (function, arguments) = match (asm, &target.emitter) {
         (Some((machine, allocation)), _) => call_asm(program, machine, allocation, private),
         (None, Emitter::Model) => call_model(program, private),
@@ -149,7 +150,7 @@ fn pointee(program: &Program, source: &PointeeSource, private: &TokenStream) -> 
     }
 }
 
-/// What Rust computes for a register of the window.
+/// The expression that Rust computes for a register of the window.
 fn input(program: &Program, register: Register, private: &TokenStream) -> TokenStream {
     match &program.registers[register].input {
         Some(Input::Descriptor) => hidden!(#private::Prepared::descriptor(&__rseq_section).expose_provenance()),
@@ -196,19 +197,17 @@ fn call_asm(
     allocation: &Allocation,
     private: &TokenStream,
 ) -> (TokenStream, TokenStream) {
-    let ways = if program.outputs.is_empty() { Ways::Labels } else { Ways::Number(allocation.of[program.area]) };
-    let lines = asm::window(machine, program, allocation, ways);
     let contents = &allocation.contents;
-    let inputs = contents.ids().filter_map(|id| Some((name(id), contents[id].input?))).collect();
-    let block = block(program, machine, allocation, ways, &lines, private);
-    call(program, inputs, |ty| asm::uses(&lines, &format!("signed{ty}")), &block, private)
+    let inputs = contents.ids().filter_map(|id| Some((in_register(id), contents[id].input?))).collect();
+    let block = Block::of(program, machine, allocation, private);
+    call(program, inputs, |ty| block.code.uses(Name::Signed(ty)), &block.body(), private)
 }
 
 /// The function with the window for the model, and its arguments.
 fn call_model(program: &Program, private: &TokenStream) -> (TokenStream, TokenStream) {
     let inputs = program.registers.ids().filter(|register| program.registers[*register].input.is_some());
-    let inputs = inputs.map(|register| (name(register), register)).collect();
-    let body = model::Listing::of(program).window(name, private);
+    let inputs = inputs.map(|register| (in_register(register), register)).collect();
+    let body = model::Listing::of(program).window(in_register, private);
     call(program, inputs, |_| true, &body, private)
 }
 
@@ -242,127 +241,4 @@ fn call(
         }
     };
     (function, hidden!(#(#type_values,)* #(#pointee_values,)* #(#values),*))
-}
-
-/// The name of a register as an operand of the asm.
-fn operand_name(register: MachineRegister) -> Ident {
-    format_ident!("s{}", register.0, span = Span::mixed_site())
-}
-
-/// The name of the value that Rust puts into a register.
-fn name(register: impl Id) -> Ident {
-    own(format_args!("s{}", register.number()))
-}
-
-/// The body of the function.
-fn block(
-    program: &Program,
-    machine: &dyn Machine,
-    allocation: &Allocation,
-    ways: Ways,
-    lines: &[String],
-    private: &TokenStream,
-) -> TokenStream {
-    let (scratch, options) = (machine.scratch(program, lines), machine.options());
-    let operands = allocation.contents.ids().map(|register| {
-        let contents = &allocation.contents[register];
-        let class = machine.class_of(&operand_name(register).to_string(), lines);
-        let is_changed = changes(program, contents) || machine.borrows(program);
-        operand(register, &class, contents, is_changed, ways)
-    });
-    let constants = constants(machine, program, lines, private);
-    let word = hidden!(#private::core::primitive::usize);
-    if let Ways::Number(way) = ways {
-        let contents = &allocation.contents;
-        let results = contents.ids().filter(|register| contents[*register].output.is_some()).map(result);
-        let values = program.outputs.iter().map(|(_, register)| result(allocation.of[*register]));
-        let end = result(way);
-        return hidden! {
-            #(let #results: #word;)*
-            let #end: #word;
-            unsafe { #private::core::arch::asm!(#(#lines,)* #(#operands,)* #constants #scratch options(#options)) };
-            #private::Outcome { end: #end, values: [#(#values),*] }
-        };
-    }
-    let exits = program.exits().map(|exit| {
-        let (label, number) = (format_ident!("exit{}", exit.0), exit_number(exit));
-        hidden!(#label = label { return #private::Outcome { end: #number, values: [] } },)
-    });
-    hidden! {
-        unsafe {
-            #private::core::arch::asm!(
-                #(#lines,)*
-                #(#operands,)*
-                #constants
-                aborted = label { return #private::Outcome::ABORTED },
-                #(#exits)*
-                #scratch
-                options(#options),
-            )
-        };
-        #private::Outcome::committed([])
-    }
-}
-
-/// Whether the compiler is told that the window changes what is in a register. (For a negative control
-/// it isn't, where it should be.)
-fn changes(program: &Program, contents: &Contents) -> bool {
-    contents.written && !(contents.input.is_some() && program.has_flaw("clobbered_retry"))
-}
-
-/// Where a register is found behind the window.
-fn result(register: MachineRegister) -> Ident {
-    own(format_args!("r{register}"))
-}
-
-fn operand(
-    register: MachineRegister,
-    class: &TokenStream,
-    contents: &Contents,
-    changed: bool,
-    ways: Ways,
-) -> TokenStream {
-    let (name, input, output) = (operand_name(register), name(register), result(register));
-    let is_output = contents.output.is_some() || matches!(ways, Ways::Number(way) if way == register);
-    match (contents.input.is_some(), is_output, changed) {
-        (true, true, _) => hidden!(#name = inout(#class) #input => #output),
-        (true, false, true) => hidden!(#name = inout(#class) #input => _),
-        (true, false, false) => hidden!(#name = in(#class) #input),
-        (false, true, _) => hidden!(#name = out(#class) #output),
-        (false, false, _) => hidden!(#name = out(#class) _),
-    }
-}
-
-/// The widths and signs of types, the sizes of slots and elements, and where the number of CPUs is:
-/// as far as the lines need them.
-fn constants(machine: &dyn Machine, program: &Program, lines: &[String], private: &TokenStream) -> TokenStream {
-    let needs = |name: &str| asm::uses(lines, name);
-    let mut tokens = TokenStream::new();
-    for TypeId(id) in program.window.types() {
-        let (ty, bytes, sign) = (format_ident!("T{id}"), format_ident!("b{id}"), format_ident!("signed{id}"));
-        if needs(&bytes.to_string()) {
-            tokens.extend(hidden!(#bytes = const #private::bytes_of::<#ty>(),));
-        }
-        if needs(&sign.to_string()) {
-            tokens.extend(hidden!(#sign = const { <#ty as #private::Word>::SIGNED as #private::core::primitive::u8 },));
-        }
-    }
-    for (id, source) in program.pointees.iter().enumerate() {
-        let (ty, size) = (format_ident!("P{id}"), format_ident!("p{id}"));
-        let (power, with_power) = (format_ident!("n{id}"), needs(&format!("n{id}")));
-        tokens.extend(match source {
-            PointeeSource::Slots(_) if with_power => hidden!(#power = const #private::slot_power::<#ty>(),),
-            PointeeSource::Slots(_) => hidden!(#size = const #private::slot_bytes::<#ty>(),),
-            _ => hidden!(#size = const #private::bytes_of::<#ty>(),),
-        });
-    }
-    if needs("fast") {
-        let class = machine.class();
-        tokens.extend(match machine.fast_in_register() {
-            true => hidden!(fast = in(#class) &raw const #private::FAST,),
-            false => hidden!(fast = sym #private::FAST,),
-        });
-        tokens.extend(hidden!(cpus_offset = const #private::CPUS_OFFSET,));
-    }
-    tokens
 }

@@ -9,7 +9,7 @@ pub struct Clause {
     pub kind: ClauseKind,
 }
 
-/// What a clause says. The order is that in which they must stand.
+/// The contents of a clause. The order is that in which they must stand.
 #[allow(clippy::large_enum_variant, reason = "there are a handful in a section")]
 pub enum ClauseKind {
     Prepare {
@@ -30,11 +30,11 @@ pub enum ClauseKind {
     Abort(Abort),
     /// A clause that has its keyword but is otherwise wrong, which has been reported.
     Broken(Keyword),
-    /// What stands where a clause should start, which has been reported.
+    /// Other tokens where a clause should start, which have been reported.
     Unknown,
 }
 
-/// What introduces a clause, in the order in which clauses must stand.
+/// The word that introduces a clause, in the order in which clauses must stand.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Keyword {
     Prepare,
@@ -67,7 +67,7 @@ pub enum Step {
     Exit { left: Expr, comparison: Comparison, right: Expr, value: Expr },
 }
 
-/// What a window computes.
+/// An operation of a window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Operation {
     Add,
@@ -99,7 +99,7 @@ pub struct Commit {
     pub value: Expr,
 }
 
-/// What the commit instruction does.
+/// The form of a commit: what its instruction does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
     Store(Order),
@@ -144,7 +144,7 @@ impl ClauseKind {
         }
     }
 
-    /// Whether it could be read.
+    /// A clause is whole if it could be read.
     pub fn is_whole(&self) -> bool {
         !matches!(self, Self::Broken(_) | Self::Unknown | Self::Critical { whole: false, .. })
     }
@@ -160,7 +160,7 @@ impl Section {
         }
     }
 
-    /// Whether its index is a concurrency id, not a CPU.
+    /// Its index may be a concurrency id, not a CPU.
     pub fn is_mm_cid(&self) -> bool {
         self.index.as_ref().and_then(|index| index.kind.as_ref()).is_some_and(|kind| kind == "MmCid")
     }
@@ -193,7 +193,7 @@ impl Operation {
         }
     }
 
-    /// Whether the operands may change places.
+    /// The operands of such an operation may change places.
     pub fn commutes(self) -> bool {
         matches!(self, Self::Add | Self::And | Self::Or | Self::Xor)
     }
@@ -226,6 +226,11 @@ impl Comparison {
             Self::Gt => ">",
             Self::Ge => ">=",
         }
+    }
+
+    /// It is the same for numbers with a sign and without.
+    pub fn is_equality(self) -> bool {
+        matches!(self, Self::Eq | Self::Ne)
     }
 
     /// The comparison that says the same of the operands in each other's place.

@@ -173,7 +173,7 @@ fn block(keyword: Keyword, span: Span, input: ParseStream<'_>) -> Result<Block> 
     syn::parse2(TokenTree::from(body(keyword, span, input)?).into())
 }
 
-/// What stands in braces.
+/// The braces of a clause.
 fn body(keyword: Keyword, span: Span, input: ParseStream<'_>) -> Result<Group> {
     if !input.peek(token::Brace) {
         return Err(syn::Error::new(span, error::no_block(keyword.word())));

@@ -46,8 +46,8 @@ pub enum Reason {
     Series,
 }
 
-/// The families that are shown, by name, and the metrics that aren't. No other family has one of these
-/// names.
+/// The families that are shown, by name, and the metrics that aren't. No other family has one of
+/// these names.
 pub fn sort(mut readings: Vec<Reading>, others: &[&str]) -> (Vec<Family>, Vec<LeftOut>) {
     let mut names: BTreeSet<String> = others.iter().map(|name| String::from(*name)).collect();
     let (mut families, mut left_out) = (Vec::new(), Vec::new());

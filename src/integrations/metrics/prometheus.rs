@@ -47,7 +47,7 @@ const OWN: &[&str] = &[LEFT_OUT, CAPPED, "rseq_metrics_capped_total"];
 /// begin with at most one. Counters end in `_total`, which is added where it isn't there. Labels of
 /// no value aren't shown, which is the same to Prometheus. Descriptions are on one line.
 ///
-/// What doesn't fit costs that metric, never the scrape. It is left out
+/// A metric that doesn't fit costs itself, never the scrape. It is left out
 ///
 /// - if its name, or one that is derived of it (`_total`, `_bucket`, `_sum`, `_count`), is that of
 ///   another family: counters go before gauges, and these before histograms;

@@ -114,9 +114,12 @@ fn check(families: &[Family]) {
     }
 }
 
+/// The buckets of a histogram, by their bounds, and its count.
+type Buckets = (Vec<(f64, f64)>, Option<f64>);
+
 /// Each histogram's bounds ascend to infinity, and so do its counts, to the count of all.
 fn buckets(family: &Family) {
-    let mut histograms: HashMap<Labels, (Vec<(f64, f64)>, Option<f64>)> = HashMap::new();
+    let mut histograms: HashMap<Labels, Buckets> = HashMap::new();
     for Sample { name, labels, value } in &family.samples {
         let (bounds, others): (Vec<_>, Vec<_>) = labels.iter().cloned().partition(|(name, _)| name == "le");
         let (buckets, count) = histograms.entry(others).or_default();

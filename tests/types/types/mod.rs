@@ -7,6 +7,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::duplicate_mod, reason = "once as they are, and once with each way to get it wrong")]
 
+// Again, for where this file is a program of its own (`xtask/guest`).
 extern crate alloc;
 
 mod plain;

@@ -1,5 +1,6 @@
 //! The allocator as the program's: everything that Rust allocates, in threads that begin and end,
 //! before `main`, in handlers and in forked children.
+//! A process of its own, because there is one such allocator in a program.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod heap;

@@ -1,4 +1,4 @@
-//! What only audits need of the machine.
+//! The machine, as only audits need it.
 
 use core::arch::asm;
 use core::ffi::c_void;
@@ -39,8 +39,8 @@ pub(crate) fn stack_pointer() -> usize {
     pointer
 }
 
-/// What a signal interrupted (`struct ucontext` of the kernel's `uapi/asm-generic/ucontext.h`,
-/// and `struct sigcontext`), as far as it is needed.
+/// The state that a signal interrupted (`struct ucontext` of the kernel's
+/// `uapi/asm-generic/ucontext.h`, and `struct sigcontext`), as far as it is needed.
 #[repr(C)]
 struct Context {
     /// Flags, link, stack (3 words); r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx.

@@ -1,5 +1,5 @@
-//! What an image has for itself here besides: an abort handler, an early function, and a block in
-//! each thread.
+//! The parts that an image has for itself on this machine alone: an abort handler, an early
+//! function, and a block in each thread.
 
 use core::arch::global_asm;
 
@@ -40,10 +40,11 @@ macro_rules! early_end {
     };
 }
 
-/// What an image has for itself (see [`image`](crate::image)): an abort handler, the early
-/// function, and a block in each thread. That is thread-local storage by asm, not `thread_local!`:
-/// it is there before the first access, and needs no call. An image that is unloaded must not leave
-/// an abort address behind in a descriptor that others go on using: so each has its own.
+/// The parts that an image has for itself (see [`image`](crate::image)): an abort handler, the
+/// early function, and a block in each thread. That is thread-local storage by asm, not
+/// `thread_local!`: it is there before the first access, and needs no call. An image that is
+/// unloaded must not leave an abort address behind in a descriptor that others go on using: so each
+/// has its own.
 macro_rules! define_image {
     ($asm:ident, $begins:path, $($option:tt)*) => {
         image! { $asm, $crate::arch::early_symbol!(), [

@@ -28,12 +28,12 @@ use super::blocks;
 use crate::abi::{Descriptor, Rseq};
 use crate::thread::{Fast, Located, OWN_AREA, ThreadBlock};
 
-/// What stands in the four bytes before every abort handler, so that the kernel jumps nowhere else.
+/// The number in the four bytes before every abort handler, so that the kernel jumps nowhere else.
 /// With the three bytes `0f b9 3d` in front it decodes as `ud1 <sig>(%rip),%edi`, which traps if it
 /// is ever executed.
 pub(crate) const SIGNATURE: u32 = 0x5305_3053;
 
-/// Whether loads are done in the order of the program: "reads are not reordered with other reads"
+/// True if loads are done in the order of the program: "reads are not reordered with other reads"
 /// (SDM volume 3, 10.2.2).
 pub(crate) const LOADS_IN_ORDER: bool = true;
 
@@ -46,8 +46,8 @@ pub(crate) fn thread_pointer() -> usize {
     pointer
 }
 
-/// What the distances in `FAST` are from, as a distance from the thread pointer: in an executable
-/// that of a thread's block, which is negative; else a number that isn't.
+/// The anchor, which the distances in `FAST` are from, as a distance from the thread pointer: in an
+/// executable that of a thread's block, which is negative; else a number that isn't.
 #[inline(always)]
 pub(crate) fn anchor() -> isize {
     let anchor;
@@ -62,14 +62,14 @@ pub(crate) fn anchor() -> isize {
     anchor
 }
 
-/// Whether the fast path of sections with a `prepare` finds a thread's block. Else their cold path
+/// True if the fast path of sections with a `prepare` finds a thread's block. Else their cold path
 /// does.
 #[inline(always)]
 pub(crate) fn blocks_are_known() -> bool {
     is_distance(anchor())
 }
 
-/// Whether an anchor is the distance of blocks.
+/// True if an anchor is the distance of blocks.
 #[inline(always)]
 pub(crate) fn is_distance(anchor: isize) -> bool {
     anchor < 0
@@ -81,7 +81,8 @@ pub(crate) const AREAS_ARE_CONSTANT: bool = true;
 /// The distance from the thread pointer to a thread's block, if it is the same in all threads:
 /// where the loader, or the linker, has put this image's thread-local storage into static TLS.
 fn static_distance() -> Option<isize> {
-    /// What an anchor is the address of in a shared object, as the dynamic linker has filled it in.
+    /// The structure that an anchor is the address of in a shared object, as the dynamic linker has
+    /// filled it in.
     #[repr(C)]
     struct TlsDescriptor {
         function: usize,
@@ -177,9 +178,9 @@ pub(crate) fn of_block(block: *mut ThreadBlock) -> Located {
 
 /// Areas that no instruction reaches from the thread pointer are those of a shared object for which
 /// the loader had no static TLS, where libc has none either. With glibc that isn't found out by who
-/// runs a section: see [`find_areas`](crate::registration::find_areas). Other dynamic loaders know no more static TLS than
-/// that of what is loaded at the start. (They have no areas of their own, so all that is within
-/// reach is below the thread pointer.)
+/// runs a section: see [`find_areas`](crate::registration::find_areas). Other dynamic loaders know
+/// no more static TLS than that of what is loaded at the start. (They have no areas of their own,
+/// so all that is within reach is below the thread pointer.)
 #[inline(always)]
 fn areas_are_far() -> bool {
     cfg!(all(not(target_env = "gnu"), not(target_feature = "crt-static"))) && area_distance().cast_signed() >= 0
@@ -189,9 +190,9 @@ fn areas_are_far() -> bool {
 /// from there. The same for every thread.
 ///
 /// A constant, which the compiler may load once for several windows, or ahead of a loop:
-/// [`find_areas`](crate::registration::find_areas) has stored it before any code runs that isn't run ahead of `main`
-/// itself. Such code may find an older one, and goes the slow way by that: to an area that isn't
-/// registered.
+/// [`find_areas`](crate::registration::find_areas) has stored it before any code runs that isn't
+/// run ahead of `main` itself. Such code may find an older one, and goes the slow way by that: to
+/// an area that isn't registered.
 #[inline(always)]
 pub(crate) fn area_for_windows() -> usize {
     if areas_are_far() {
@@ -251,10 +252,11 @@ pub(crate) unsafe fn arm(thread: Located) -> Option<usize> {
     unsafe {
         asm!(
             "mov {cpus:e}, [rip + {fast} + {watched}]", // cpus = FAST.watched
-            "cmp [{area} + 4], {cpus:e}",               // area->cpu_id below it ?
+            "cmp [{area} + {cpu_id}], {cpus:e}",        // area->cpu_id below it ?
             "jae {slowly}",                             // no: the slow way
             cpus = out(reg) _,
             area = in(reg) thread.area,
+            cpu_id = const offset_of!(Rseq, cpu_id),
             fast = sym FAST,
             watched = const offset_of!(Fast, watched),
             slowly = label { return None },
@@ -287,12 +289,14 @@ unsafe fn arm_surely(thread: Located) -> usize {
     // SAFETY: the caller's. The one store goes to `rseq_cs`.
     unsafe {
         asm!(
-            "mov [{area} + 8], {td}",     // area->rseq_cs = td: armed
+            "mov [{area} + {rseq_cs}], {td}",    // area->rseq_cs = td: armed
             armed_note!(),
-            "mov {cpu:e}, [{area} + 4]",  // cpu = area->cpu_id
+            "mov {cpu:e}, [{area} + {cpu_id}]",  // cpu = area->cpu_id
             td = in(reg) thread.descriptor,
             area = in(reg) thread.area,
             cpu = out(reg) cpu,
+            rseq_cs = const offset_of!(Rseq, rseq_cs),
+            cpu_id = const offset_of!(Rseq, cpu_id),
             options(nostack, preserves_flags),
         );
     }
@@ -309,8 +313,9 @@ pub(crate) unsafe fn disarm(area: *mut Rseq) {
     // clobber keeps what comes before it before it.
     unsafe {
         asm!(
-            "mov qword ptr [{area} + 8], 0",  // area->rseq_cs = NULL
+            "mov qword ptr [{area} + {rseq_cs}], 0",  // area->rseq_cs = NULL
             area = in(reg) area,
+            rseq_cs = const offset_of!(Rseq, rseq_cs),
             options(nostack, preserves_flags),
         );
     }

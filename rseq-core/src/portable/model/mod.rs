@@ -25,7 +25,7 @@ fn must_be_right(programs: impl IntoIterator<Item: AsRef<[Program]>>) {
     std::println!("{states} states");
 }
 
-/// What is found where these run with the flaw.
+/// The mistake that is found where these run with the flaw.
 fn wrong(flaw: Flaw, programs: &[Program]) -> String {
     Search::run(programs, flaw).expect_err("a flaw that makes no difference")
 }

@@ -9,13 +9,13 @@ use std::{format, vec};
 
 use super::thread::{Answer, Event, Program, Replay, SLOTS, Slot, Step, WORDS, WORDS_OF_SLOT, concern};
 
-/// What is left out, or wrong, for a control.
+/// A part that is left out, or wrong, for a control.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Flaw {
     None,
     /// Nobody loses patience: whoever waits for a section waits until it ends.
     EndlessPatience,
-    /// What is taken from a section stays there.
+    /// A slot that is taken from a section stays its.
     NothingIsTaken,
     /// A window doesn't say that it runs.
     HiddenWindow,
@@ -178,7 +178,7 @@ impl Search {
         self.threads[thread].places[state.places[thread]].next
     }
 
-    /// What the thread may find.
+    /// The answers that the thread may find.
     fn answers(&self, state: &State, thread: usize) -> Vec<Answer> {
         let place = &self.threads[thread].places[state.places[thread]];
         let mut answers = match place.next {
@@ -242,7 +242,7 @@ impl Search {
 
     fn replace(&self, state: &mut State, thread: usize, word: usize, [from, to]: [usize; 2]) -> Answer {
         let (before, this) = (usize::from(state.words[word]), self.threads[thread].this);
-        // What the flaws are about is who holds a slot, which its first word says.
+        // The flaws are about who holds a slot, which its first word says.
         let flaw = if word.is_multiple_of(WORDS_OF_SLOT) { self.flaw } else { Flaw::None };
         match flaw {
             Flaw::LeavesBlindly if [from, to] == [this, 0] => {
@@ -268,7 +268,7 @@ impl State {
         before
     }
 
-    /// What becomes of the rules.
+    /// Goes on with the rules, or says which is broken.
     fn happens(&mut self, thread: usize, event: Event) -> Result<(), String> {
         match event {
             Event::Began(slot) => self.sections[thread].push(Begun { slot, is_over: false, fences: 0 }),

@@ -1,5 +1,5 @@
-//! A thread's code, which is run anew for each of its steps, from its beginning, with what its words
-//! answered up to there; at the first step that has no answer yet it is left.
+//! A thread's code, which is run anew for each of its steps, from its beginning, with what its
+//! words answered up to there; at the first step that has no answer yet it is left.
 
 use core::cell::RefCell;
 use core::sync::atomic::Ordering::{self, Relaxed, Release};
@@ -15,7 +15,7 @@ pub(super) const SLOTS: usize = 2;
 /// In a number of items, whose slot a drain has stopped.
 const STOPPED: usize = 1 << 6;
 
-/// What threads and their handlers do.
+/// Actions of threads and their handlers.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Action {
     /// A section on this slot, and what its `prepare` does.
@@ -24,7 +24,7 @@ pub(super) enum Action {
     Left(Slot),
     /// A fence for this slot, or all.
     Fence(Option<Slot>),
-    /// What is in the slot is taken, as `drain` has it.
+    /// The items of the slot are taken, as `drain` has it.
     Drain(Slot),
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Program {
     pub(super) handler: &'static [Action],
 }
 
-/// What a thread does next.
+/// The next step of a thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Step {
     Load(usize),
@@ -54,7 +54,7 @@ pub(super) enum Step {
     End,
 }
 
-/// What the rules are about.
+/// Events that the rules are about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Event {
     Began(Slot),
@@ -68,7 +68,7 @@ pub(super) enum Event {
     Stopped(Slot, bool),
 }
 
-/// What a step came to.
+/// The outcome of a step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Answer {
     Value(usize),
@@ -231,7 +231,7 @@ fn number(slot: Slot) -> Modelled {
     Modelled(slot * WORDS_OF_SLOT + 2)
 }
 
-/// What is done, of which answers are remembered no longer than it takes.
+/// An action under way, of which answers are remembered no longer than it takes.
 struct Doing(usize);
 
 impl Doing {

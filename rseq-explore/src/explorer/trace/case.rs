@@ -1,6 +1,7 @@
 //! One event at one instruction.
 
 use std::fmt::Write;
+use std::mem::offset_of;
 
 use rseq::abi::Descriptor;
 
@@ -144,13 +145,13 @@ impl<R: Send + Sync, Q: Send + Sync> Exploration<'_, R, Q> {
         if at == 0 {
             return Ok(());
         }
-        let [head, start, length, abort] = [0, 8, 16, 24].map(|offset| subject.tracee.word(at + offset));
-        let (head, abort) = (head?, abort?);
+        let word = |field: usize| subject.tracee.word(at + field as u64);
+        let (head, abort) = (word(offset_of!(Descriptor, version))?, word(offset_of!(Descriptor, abort_ip))?);
         let descriptor = Descriptor {
             version: head as u32,
             flags: (head >> 32) as u32,
-            start_ip: start?,
-            post_commit_offset: length?,
+            start_ip: word(offset_of!(Descriptor, start_ip))?,
+            post_commit_offset: word(offset_of!(Descriptor, post_commit_offset))?,
             abort_ip: abort,
         };
         let signature = u32::from_le_bytes(subject.tracee.read(abort.wrapping_sub(4))?);

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use object::{Object, ObjectSection, ReadCache};
 use rseq::abi::Descriptor;
+use rseq_abi::note::window;
+use rseq_abi::{note, section};
 
 /// A window: the code of a section that the kernel restarts.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -113,9 +115,9 @@ fn windows(image: &Image) -> Vec<Window> {
     };
     // SAFETY: words of 64 bits, whatever they hold.
     let words = |name| unsafe { bytes(name).unwrap_or_default().align_to::<u64>() }.1;
-    let exits = words("__rseq_exit_point_array").as_chunks::<2>().0;
-    let mut notes = notes(bytes(".note.rseq").unwrap_or_default());
-    let descriptors = words("__rseq_cs").as_chunks::<4>().0;
+    let exits = words(section::EXITS).as_chunks::<2>().0;
+    let mut notes = notes(bytes(section::NOTES).unwrap_or_default());
+    let descriptors = words(section::DESCRIPTORS).as_chunks::<4>().0;
     let described = |words: &[u64; 4]| window(words, exits, notes.remove(&(words.as_ptr().addr() as u64)));
     descriptors.iter().map(described).collect()
 }
@@ -140,23 +142,25 @@ fn notes(mut bytes: &[u8]) -> BTreeMap<u64, Note> {
 
 /// Says whether the first note is a window's; its description, and the notes behind it.
 fn split_note(bytes: &[u8]) -> Option<(bool, &[u8], &[u8])> {
-    let (head, rest) = bytes.split_at_checked(12)?;
+    let (head, rest) = bytes.split_at_checked(note::HEADER as usize)?;
     let [name, length, ty] = [0, 4, 8].map(|at| number(head, at).unwrap_or_default());
-    let (owner, rest) = rest.split_at_checked(name.next_multiple_of(4) as usize)?;
-    let (description, rest) = rest.split_at_checked(length.next_multiple_of(4) as usize)?;
-    Some((owner.starts_with(b"rseq\0") && ty == 1, description, rest))
+    let (owner, rest) = rest.split_at_checked(name.next_multiple_of(note::ALIGNMENT) as usize)?;
+    let (description, rest) = rest.split_at_checked(length.next_multiple_of(note::ALIGNMENT) as usize)?;
+    let is_ours = CStr::from_bytes_until_nul(owner).is_ok_and(|owner| owner.to_bytes() == note::NAME.as_bytes());
+    Some((is_ours && ty == note::WINDOW, description, rest))
 }
 
 /// The descriptor that a window's note is of, and what it says.
 fn window_note(description: &[u8]) -> Option<(u64, Note)> {
-    let distance = i64::from(number(description, 0)?.cast_signed());
+    let distance = i64::from(number(description, window::DESCRIPTOR)?.cast_signed());
     let descriptor = (description.as_ptr().addr() as u64).wrapping_add_signed(distance);
-    let (line, column) = (number(description, 8)?, number(description, 12)?);
-    let mut strings = description.get(16..)?.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    let (line, column) = (number(description, window::LINE)?, number(description, window::COLUMN)?);
+    let mut strings = description.get(window::TEXTS as usize..)?.split(|byte| *byte == 0).map(String::from_utf8_lossy);
     let (file, kind) = (strings.next()?, strings.next()?);
     Some((descriptor, Note { place: format!("{file}:{line}:{column}"), by_cid: kind.ends_with("mm_cid") }))
 }
 
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
+fn number(bytes: &[u8], at: u32) -> Option<u32> {
+    let at = at as usize;
     bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
 }

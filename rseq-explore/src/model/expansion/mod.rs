@@ -1,5 +1,6 @@
-//! What expansions use: that of `rseq`, with the model's sections and windows in the place of the
-//! machine's. The files are named as those of rseq-core's `expansion/`, where a window is asm.
+//! Items that expansions use: those of `rseq`, with the model's sections and windows in the place
+//! of the machine's. The files are named as those of rseq-core's `expansion/`, where a window is
+//! asm.
 
 pub use rseq::__private::*;
 

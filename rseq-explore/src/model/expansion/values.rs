@@ -1,4 +1,4 @@
-//! What the steps of a window compute, on values that are bits: the same as in rseq-core's
+//! The operations of a window's steps, on values that are bits: the same as in rseq-core's
 //! `expansion/values.rs`.
 
 use rseq::Word;

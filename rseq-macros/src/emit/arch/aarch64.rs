@@ -1,156 +1,94 @@
 //! AArch64, after the Arm Architecture Reference Manual (DDI 0487) and the kernel's
 //! `tools/testing/selftests/rseq/rseq-arm64.h` (signature).
 
-use std::fmt::Display;
-
+use super::AT_END;
 use super::load_store::LoadStore;
-use crate::syntax::ast::{Comparison, Operation};
+use super::tables::{ByComparison, ByOperation, ByWidth, by_extension, by_width};
+use crate::emit::code::{Argument, Atom, Code, Label, Name, Reg, emit};
+use crate::syntax::ast::Comparison;
 
 pub struct Aarch64;
 
+const ZERO: Reg = Reg::Fixed("xzr");
+
 /// The lower 32 bits of a register.
-fn word(register: &str) -> String {
-    match register {
-        "xzr" => "wzr".into(),
-        _ => register.replace('}', ":w}"),
-    }
-}
-
-/// The register as a store of so many bits, or a load of them zero-extended, names it.
-fn part(bits: u32, register: &str) -> String {
-    if bits == 64 { register.into() } else { word(register) }
-}
-
-/// What is behind the mnemonic of a load or store.
-fn suffix(bits: u32) -> &'static str {
-    match bits {
-        8 => "b",
-        16 => "h",
-        _ => "",
-    }
+fn word(register: Reg) -> Reg {
+    if register == ZERO { Reg::Fixed("wzr") } else { register.part('w') }
 }
 
 impl LoadStore for Aarch64 {
     /// x0 to x30 without x18 (the platform's), x19 and x29 (the compiler's), less one.
     const GENERAL: usize = 27;
-    const ZERO: Option<&'static str> = Some("xzr");
+    const ZERO: Option<Reg> = Some(ZERO);
     /// Conditional branches reach 1 MiB: the end of the function.
-    const COLD: [&'static str; 2] = [".subsection 1", ".previous"];
+    const COLD: [&'static str; 2] = AT_END;
     const SIGNATURE: &'static [&'static str] = &[".inst 0xd428bc00"]; // brk, the signature
-
-    fn jump(&self, label: &str) -> String {
-        format!("b {label}") // go there
-    }
-
-    fn address(&self, to: &str, label: &str) -> Vec<String> {
-        vec![
-            format!("adrp {to}, {label}"),            // to = the page of the label
-            format!("add {to}, {to}, :lo12:{label}"), // to = the label
-        ]
-    }
-
-    fn cpus(&self, to: &str, _scratch: &str) -> Vec<String> {
-        vec![
-            format!("adrp {to}, {{fast}}"),                // to = the page of FAST
-            format!("add {to}, {to}, :lo12:{{fast}}"),     // to = FAST
-            format!("ldr {to}, [{to}, #{{cpus_offset}}]"), // to = FAST.cpus
-        ]
-    }
-
-    fn number(&self, to: &str, expression: &str, is_signed: bool) -> Vec<String> {
-        let mut lines = vec![format!("movz {to}, #(({expression}) & 0xffff)")]; // to = its lower half
-        if expression.parse::<u16>().is_err() {
-            lines.push(format!("movk {to}, #((({expression}) >> 16) & 0xffff), lsl #16")); // to = all of it
-        }
-        if is_signed {
-            lines.push(format!("sxtw {to}, {}", word(to))); // to, with its sign
-        }
-        lines
-    }
-
-    fn copy(&self, to: &str, from: &str) -> String {
-        format!("mov {to}, {from}") // to = from
-    }
-
-    fn load(&self, bits: u32, to: &str, base: &str, displacement: u32) -> String {
-        format!("ldr{} {}, [{base}, #{displacement}]", suffix(bits), part(bits, to)) // to = base[displacement]
-    }
-
-    fn store(&self, bits: u32, value: &str, base: &str, displacement: u32) -> String {
-        format!("str{} {}, [{base}, #{displacement}]", suffix(bits), part(bits, value)) // base[displacement] = value
-    }
-
-    fn store_release(&self, bits: u32, value: &str, base: &str) -> Vec<String> {
-        vec![format!("stlr{} {}, [{base}]", suffix(bits), part(bits, value))] // *base = value, after all before it
-    }
-
-    fn compute(&self, operation: Operation, is_signed: bool, to: &str, left: &str, right: &str) -> Vec<String> {
-        vec![format!("{} {to}, {left}, {right}", mnemonic(operation, is_signed))] // to = left operation right
-    }
-
-    fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: impl Display) -> Vec<String> {
-        vec![format!("{} {to}, {left}, #{count}", mnemonic(operation, is_signed))] // to = left operation count
-    }
-
-    fn multiply(&self, to: &str, left: &str, right: &str) -> Vec<String> {
-        vec![format!("mul {to}, {left}, {right}")] // to = left * right
-    }
-
-    fn extend(&self, bits: u32, is_signed: bool, to: &str, from: &str) -> Vec<String> {
-        let from = word(from);
-        vec![match (bits, is_signed) {
-            (8, true) => format!("sxtb {to}, {from}"),          // to = from, with its sign
-            (16, true) => format!("sxth {to}, {from}"),         // to = from, with its sign
-            (_, true) => format!("sxtw {to}, {from}"),          // to = from, with its sign
-            (8, false) => format!("uxtb {}, {from}", word(to)), // to = from, zero-extended
-            (16, false) => format!("uxth {}, {from}", word(to)), // to = from, zero-extended
-            (_, false) => format!("mov {}, {from}", word(to)),  // to = from, zero-extended
-        }]
-    }
-
-    fn branch(&self, comparison: Comparison, is_signed: bool, left: &str, right: &str, label: &str) -> Vec<String> {
-        match (comparison, right) {
-            (Comparison::Eq, "xzr") => return vec![format!("cbz {left}, {label}")], // left == 0: go there
-            (Comparison::Ne, "xzr") => return vec![format!("cbnz {left}, {label}")], // left != 0: go there
-            _ => {}
-        }
-        let condition = match (comparison, is_signed) {
-            (Comparison::Eq, _) => "eq",
-            (Comparison::Ne, _) => "ne",
-            (Comparison::Lt, true) => "lt",
-            (Comparison::Le, true) => "le",
-            (Comparison::Gt, true) => "gt",
-            (Comparison::Ge, true) => "ge",
-            (Comparison::Lt, false) => "lo",
-            (Comparison::Le, false) => "ls",
-            (Comparison::Gt, false) => "hi",
-            (Comparison::Ge, false) => "hs",
-        };
-        vec![
-            format!("cmp {left}, {right}"),   // left ? right
-            format!("b.{condition} {label}"), // so: go there
-        ]
-    }
-
+    const JUMP: &'static str = "b";
+    const COPY: &'static str = "mov";
+    const LOAD: ByWidth = ["ldrb", "ldrh", "ldr", "ldr"];
+    const STORE: ByWidth = ["strb", "strh", "str", "str"];
+    const COMPUTE: ByOperation = ["add", "sub", "and", "orr", "eor", "lsl", "lsr", "asr"];
+    const COMPUTE_BY_NUMBER: ByOperation = Self::COMPUTE;
+    const MARK: &'static str = "#";
+    const MULTIPLY: &'static str = "mul";
+    const COMPARE: [&'static str; 2] = ["cmp"; 2];
+    const BRANCH: ByComparison = ["b.eq", "b.ne", "b.lt", "b.le", "b.gt", "b.ge", "b.lo", "b.ls", "b.hi", "b.hs"];
     #[cfg(test)]
     #[rustfmt::skip]
-    fn words(&self) -> &'static [&'static str] {
-        &[
-            "aarch64", "xzr", "wzr", "adrp", "ldr", "ldrb", "ldrh", "strh", "stlr", "movz", "movk", "sxtw", "sxtb", "sxth",
-            "uxtb", "uxth", "orr", "eor", "lsl", "lsr", "asr", "cbz", "cbnz", "brk", "x18", "x19", "x29", "x30",
-        ]
-    }
-}
+    const WORDS: &'static [&'static str] = &[
+        "aarch64", "xzr", "wzr", "adrp", "ldr", "ldrb", "ldrh", "strh", "stlr", "movz", "movk", "sxtw", "sxtb", "sxth",
+        "uxtb", "uxth", "orr", "eor", "lsl", "lsr", "asr", "cbz", "cbnz", "brk", "x18", "x19", "x29", "x30",
+    ];
 
-fn mnemonic(operation: Operation, is_signed: bool) -> &'static str {
-    match operation {
-        Operation::Add => "add",
-        Operation::Sub => "sub",
-        Operation::And => "and",
-        Operation::Or => "orr",
-        Operation::Xor => "eor",
-        Operation::Shl => "lsl",
-        Operation::Shr if is_signed => "asr",
-        Operation::Shr => "lsr",
+    fn part(bits: u32, register: Reg) -> Reg {
+        if bits == 64 { register } else { word(register) }
+    }
+
+    fn at(base: Reg, displacement: u32) -> Argument {
+        Argument::of("[{}, #{}]", base, displacement)
+    }
+
+    fn address(code: &mut Code, to: Reg, label: Label) {
+        emit! { code;
+            "adrp {}, {}", to, label;              // to = the page of the label
+            "add {}, {}, :lo12:{}", to, to, label; // to = the label
+        }
+    }
+
+    fn cpus(code: &mut Code, to: Reg) {
+        emit! { code;
+            "adrp {}, {}", to, Name::Fast;                 // to = the page of FAST
+            "add {}, {}, :lo12:{}", to, to, Name::Fast;    // to = FAST
+            "ldr {}, [{}, #{}]", to, to, Name::CpusOffset; // to = FAST.cpus
+        }
+    }
+
+    fn number(code: &mut Code, to: Reg, number: Atom, is_signed: bool) {
+        emit!(code; "movz {}, #(({}) & 0xffff)", to, number); // to = its lower half
+        if !number.fits(0..1 << 16) {
+            emit!(code; "movk {}, #((({}) >> 16) & 0xffff), lsl #16", to, number); // to = all of it
+        }
+        if is_signed {
+            emit!(code; "sxtw {}, {}", to, word(to)); // to, with its sign
+        }
+    }
+
+    fn store_release(code: &mut Code, bits: u32, value: Reg, base: Reg) {
+        let mnemonic = by_width(&["stlrb", "stlrh", "stlr", "stlr"], bits);
+        emit!(code; "{} {}, [{}]", mnemonic, Self::part(bits, value), base); // *base = value, after all before it
+    }
+
+    fn extend(code: &mut Code, bits: u32, is_signed: bool, to: Reg, from: Reg) {
+        let mnemonic = by_extension(&["sxtb", "sxth", "sxtw", "uxtb", "uxth", "mov"], bits, is_signed);
+        let to = if is_signed { to } else { word(to) };
+        emit!(code; "{} {}, {}", mnemonic, to, word(from)); // to = from, extended
+    }
+
+    fn branch(code: &mut Code, comparison: Comparison, is_signed: bool, left: Reg, right: Reg, label: Label) {
+        match (comparison, right == ZERO) {
+            (Comparison::Eq, true) => emit!(code; "cbz {}, {}", left, label), // left == 0: go there
+            (Comparison::Ne, true) => emit!(code; "cbnz {}, {}", left, label), // left != 0: go there
+            (_, _) => Self::compare_and_branch(code, comparison, is_signed, left, right, label),
+        }
     }
 }

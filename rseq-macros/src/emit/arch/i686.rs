@@ -15,15 +15,33 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
+use rseq_abi::{area, descriptor};
 
-use super::Machine;
-use crate::emit::asm::{Writer, copies, unsigned, uses};
-use crate::ids::{ExitId, PointeeId, Register, TypeId};
+use super::tables::{ByOperation, ByWidth, by_comparison, by_operation, by_width};
+use super::x86_64::{JUMP_IF, SIGNATURE};
+use super::{ELSEWHERE, Machine};
+use crate::emit::asm::{Writer, copies, unsigned};
+use crate::emit::code::{
+    ABORT_HANDLER, Argument, Code, DESCRIPTOR, Label, Local, Name, POST_COMMIT, Reg, START, direct, emit,
+};
+use crate::ids::{PointeeId, Register, TypeId};
 use crate::ir::{Address, Index, Operand, Program, Step};
 use crate::syntax::ast::{Comparison, Operation};
 
 /// The emitter.
 pub struct I686;
+
+/// What is kept beside the general registers, or shifted there.
+const X: [Name; 2] = [Name::Other("x0"), Name::Other("x1")];
+/// The number of CPUs.
+const CPUS: Name = Name::Other("cpus");
+/// The instruction behind a call of itself.
+const HERE: Local = Local::own(1);
+
+/// All of a register of the block.
+const fn all(name: Name) -> Reg {
+    Reg::Chosen(name, None)
+}
 
 impl Machine for I686 {
     fn pointer_bits(&self) -> u32 {
@@ -35,18 +53,15 @@ impl Machine for I686 {
         6
     }
 
-    fn scratch(&self, _program: &Program, lines: &[String]) -> TokenStream {
-        let is_used = |name: &&str| uses(lines, name);
-        let mut scratch = TokenStream::new();
-        for name in ["t0", "t1"].into_iter().filter(is_used) {
-            let (class, name) = (self.class_of(name, lines), Ident::new(name, Span::mixed_site()));
-            scratch.extend(quote_spanned!(Span::mixed_site()=> #name = out(#class) _,));
-        }
-        for name in ["x0", "x1", "cpus"].into_iter().filter(is_used) {
-            let name = Ident::new(name, Span::mixed_site());
-            scratch.extend(quote_spanned!(Span::mixed_site()=> #name = out(xmm_reg) _,));
-        }
-        scratch
+    fn scratch(&self, _program: &Program, code: &Code) -> TokenStream {
+        let general = [0, 1].map(Name::Scratch).map(|name| (name, self.class_of(name, code)));
+        let others = [X[0], X[1], CPUS].map(|name| (name, quote_spanned!(Span::mixed_site()=> xmm_reg)));
+        let used = general.into_iter().chain(others).filter(|(name, _)| code.uses(*name));
+        used.map(|(name, class)| {
+            let name = Ident::new(&name.to_string(), Span::mixed_site());
+            quote_spanned!(Span::mixed_site()=> #name = out(#class) _,)
+        })
+        .collect()
     }
 
     fn borrows(&self, program: &Program) -> bool {
@@ -54,13 +69,8 @@ impl Machine for I686 {
     }
 
     /// Those of which the lowest byte is named are in the registers where it has a name.
-    fn class_of(&self, operand: &str, lines: &[String]) -> TokenStream {
-        let byte = format!("{{{operand}:l}}");
-        if lines.iter().any(|line| line.contains(&byte)) {
-            quote_spanned!(Span::mixed_site()=> reg_abcd)
-        } else {
-            self.class()
-        }
+    fn class_of(&self, name: Name, code: &Code) -> TokenStream {
+        if code.uses_part(name, 'l') { quote_spanned!(Span::mixed_site()=> reg_abcd) } else { self.class() }
     }
 
     /// The stack is pushed to.
@@ -70,30 +80,27 @@ impl Machine for I686 {
 
     /// Branches reach everything, so it is all in one place.
     fn cold(&self) -> [&'static str; 2] {
-        [".pushsection .text.unlikely.rseq_dsl, \"ax\", @progbits", ".popsection"]
+        ELSEWHERE
     }
 
     fn signature(&self) -> &'static [&'static str] {
-        &[
-            ".byte 0x0f, 0xb9, 0x3d", // ud1, with the signature as its displacement
-            ".long 0x53053053",       // the signature
-        ]
+        SIGNATURE
     }
 
-    fn jump(&self, label: &str) -> String {
-        format!("jmp {label}") // go there
+    fn jump(&self, code: &mut Code, label: Label) {
+        emit!(code; "jmp {}", label); // go there
     }
 
-    fn set_number(&self, operand: &str, number: usize) -> Vec<String> {
-        vec![format!("movl ${number}, {{{operand}}}")] // operand = number
+    fn set_number(&self, code: &mut Code, to: Reg, number: usize) {
+        emit!(code; "movl ${}, {}", number as i64, to); // to = number
     }
 
-    fn disarm(&self, writer: &Writer<'_>, area: Register) -> Vec<String> {
-        vec![format!("movl $0, {}", Steps(writer).behind(area, 8))] // area->rseq_cs = NULL
+    fn disarm(&self, code: &mut Code, writer: &Writer<'_>, area: Register) {
+        emit!(code; "movl $0, {}", behind(writer.reg(area), area::RSEQ_CS)); // area->rseq_cs = NULL
     }
 
-    fn step(&self, writer: &Writer<'_>, step: &Step) -> Vec<String> {
-        Steps(writer).step(step)
+    fn step(&self, code: &mut Code, writer: &Writer<'_>, step: &Step) {
+        Steps(writer).step(code, step);
     }
 
     #[cfg(test)]
@@ -112,12 +119,21 @@ fn checks_registration(program: &Program) -> bool {
     program.steps.iter().any(|step| matches!(step, Step::CheckRegistered { .. }))
 }
 
-/// What is behind the mnemonic.
-fn suffix(bits: u32) -> &'static str {
-    match bits {
-        8 => "b",
-        16 => "w",
-        _ => "l",
+/// Behind the mnemonic of what is in memory, or compared.
+const SUFFIX: ByWidth = ["b", "w", "l", ""];
+const COMPUTE: ByOperation = ["addl", "subl", "andl", "orl", "xorl", "shll", "shrl", "sarl"];
+/// Beside the general registers.
+const SHIFT_X: ByOperation = ["", "", "", "", "", "pslld", "psrld", "psrad"];
+
+/// What is so many bytes behind a register.
+fn behind(base: Reg, displacement: u32) -> Argument {
+    Argument::of("{}({})", displacement, base)
+}
+
+/// What is above so many bits becomes 0.
+fn zero_extend(code: &mut Code, to: Reg, bits: u32) {
+    if bits < 32 {
+        emit!(code; "andl ${}, {}", (1_u32 << bits) - 1, to); // to, zero-extended
     }
 }
 
@@ -126,258 +142,210 @@ struct Steps<'w>(&'w Writer<'w>);
 
 impl Steps<'_> {
     /// All bits of a register.
-    fn whole(&self, register: Register) -> String {
-        format!("{{{}}}", self.0.operand(register))
+    fn whole(&self, register: Register) -> Reg {
+        self.0.reg(register)
     }
 
     /// An operand, zero-extended from so many bits.
-    fn operand(&self, operand: Operand, bits: u32) -> String {
+    fn operand(&self, operand: Operand, bits: u32) -> Argument {
         match operand {
-            Operand::Register(register) => self.whole(register),
-            Operand::Immediate(number) => format!("${}", unsigned(number, bits)),
+            Operand::Register(register) => self.whole(register).into(),
+            Operand::Immediate(number) => Argument::Of("${}", unsigned(number, bits).into(), None),
         }
     }
 
     /// The lower bits of an operand.
-    fn part(&self, operand: Operand, bits: u32) -> String {
-        let modifier = match bits {
-            8 => ":l",
-            16 => ":x",
-            _ => ":e",
-        };
-        match operand {
-            Operand::Register(register) => format!("{{{}{modifier}}}", self.0.operand(register)),
-            Operand::Immediate(_) => self.operand(operand, bits),
+    fn part(&self, operand: Operand, bits: u32) -> Argument {
+        match (operand, bits) {
+            (Operand::Immediate(_), _) => self.operand(operand, bits),
+            (Operand::Register(register), 8) => self.whole(register).part('l').into(),
+            (Operand::Register(register), 16) => self.whole(register).part('x').into(),
+            (Operand::Register(register), _) => self.whole(register).part('e').into(),
         }
     }
 
-    fn at(&self, address: Address) -> String {
+    fn at(&self, address: Address) -> Argument {
         let base = self.whole(address.base);
         match address.offset {
-            Some(offset) => format!("({base}, {})", self.whole(offset)),
-            None => format!("({base})"),
+            Some(offset) => Argument::of("({}, {})", base, self.whole(offset)),
+            None => Argument::Of("({})", base.into(), None),
         }
     }
 
-    /// What is so many bytes behind a register.
-    fn behind(&self, base: Register, displacement: u32) -> String {
-        format!("{displacement}({})", self.whole(base))
+    /// A field of the area.
+    fn area(&self, area: Register, field: u32) -> Argument {
+        behind(self.whole(area), field)
     }
 
     /// Where the index is in the area.
-    fn index(&self, area: Register) -> String {
-        self.behind(area, if self.0.program.mm_cid { 24 } else { 4 })
+    fn index(&self, area: Register) -> Argument {
+        self.area(area, self.0.index())
     }
 
-    fn step(&self, step: &Step) -> Vec<String> {
+    fn step(&self, code: &mut Code, step: &Step) {
         let aborted = self.0.aborted();
-        match step {
-            Step::Publish { descriptor } => self.publish(*descriptor),
-            Step::ArmWindow { area, scratch } => self.arm(*area, *scratch),
-            Step::CheckArmed { area, descriptor } => vec![
-                format!("cmpl {}, {}", self.whole(*descriptor), self.behind(*area, 8)), // area->rseq_cs == descriptor ?
-                format!("jne {aborted}"),                                               // no: start again
-            ],
-            Step::CheckIndex { area, index } => vec![
-                format!("cmpl {}, {}", self.whole(*index), self.index(*area)), // area->cpu_id (or mm_cid) == index ?
-                format!("jne {aborted}"),                                      // no: start again
-            ],
-            Step::CheckRegistered { area, scratch } => vec![
-                format!("movd {{cpus}}, {}", self.whole(*scratch)), // scratch = the number of CPUs
-                format!("cmpl {}, {}", self.whole(*scratch), self.behind(*area, 4)), // area->cpu_id below it ?
-                format!("jae {aborted}"),                           // no: start again
-            ],
+        match *step {
+            Step::Publish { descriptor } => self.publish(code, self.whole(descriptor)),
+            Step::ArmWindow { area, scratch } => self.arm(code, area, self.whole(scratch)),
+            Step::CheckArmed { area, descriptor } => emit! { code;
+                "cmpl {}, {}", self.whole(descriptor), self.area(area, area::RSEQ_CS); // area->rseq_cs == descriptor ?
+                "jne {}", aborted; // no: start again
+            },
+            Step::CheckIndex { area, index } => emit! { code;
+                "cmpl {}, {}", self.whole(index), self.index(area); // area->cpu_id (or mm_cid) == index ?
+                "jne {}", aborted; // no: start again
+            },
+            Step::CheckRegistered { area, scratch } => emit! { code;
+                "movd {}, {}", all(CPUS), self.whole(scratch); // scratch = the number of CPUs
+                "cmpl {}, {}", self.whole(scratch), self.area(area, area::CPU_ID); // area->cpu_id below it ?
+                "jae {}", aborted; // no: start again
+            },
             Step::Fetch { to, frame, number } => {
-                vec![format!("movl {}, {}", self.behind(*frame, 4 * *number as u32), self.whole(*to))] // to = frame[number]
+                emit!(code; "movl {}, {}", behind(self.whole(frame), 4 * number as u32), self.whole(to)); // to = frame[number]
             }
             Step::ReadIndex { to, area } => {
-                vec![format!("movl {}, {}", self.index(*area), self.whole(*to))] // to = area->cpu_id (or mm_cid)
+                emit!(code; "movl {}, {}", self.index(area), self.whole(to)); // to = area->cpu_id (or mm_cid)
             }
-            Step::Slot { to, slots, index, pointee } => self.slot(*to, *slots, *index, *pointee),
-            Step::Element { to, base, index, pointee } => self.element(*to, *base, *index, *pointee),
-            Step::Field { to, at } => vec![format!("leal {}, {}", self.at(*at), self.whole(*to))], // to = address
-            Step::Load { to, at, ty } => self.load(*to, *at, *ty),
-            Step::Compute { to, left, operation, right, ty } => self.compute(*to, *left, *operation, *right, *ty),
+            Step::Slot { to, slots, index, pointee } => self.slot(code, to, slots, index, pointee),
+            Step::Element { to, base, index, pointee } => self.element(code, to, base, index, pointee),
+            Step::Field { to, at } => emit!(code; "leal {}, {}", self.at(at), self.whole(to)), // to = address
+            Step::Load { to, at, ty } => self.load(code, self.whole(to), self.at(at), ty),
+            Step::Compute { to, left, operation, right, ty } => self.compute(code, to, left, operation, right, ty),
             Step::Store { at, value, ty } | Step::CommitStore { at, value, ty, .. } => {
-                self.change("mov", *at, *value, *ty) // *at = value
+                self.change(code, "mov", at, value, ty); // *at = value
             }
-            Step::CommitUpdate { at, operation, value, ty } => self.change(operation.name(), *at, *value, *ty), // *at op= value
-            Step::Copy { from, to, length } => self.copy(*from, *to, *length),
-            Step::Exit { left, comparison, right, ty, exit, .. } => self.exit(*left, *comparison, *right, *ty, *exit),
+            Step::CommitUpdate { at, operation, value, ty } => self.change(code, operation.name(), at, value, ty), // *at op= value
+            Step::Copy { from, to, length } => self.copy(code, from, to, length),
+            Step::Exit { left, comparison, right, ty, exit, .. } => {
+                self.exit(code, left, comparison, right, ty, self.0.exit(exit));
+            }
             // The same for every machine: see `Writer::step`.
-            Step::Start | Step::Post | Step::Disarm { .. } => Vec::new(),
+            Step::Start | Step::Post | Step::Disarm { .. } => {}
         }
     }
 
     /// The thread descriptor becomes that of the window, and covers nothing until it is whole: see
     /// rseq-core's `arch/by_stores.rs`. By way of the stack, because all registers may hold
     /// operands.
-    fn publish(&self, descriptor: Register) -> Vec<String> {
-        vec![
-            format!("movl $0, {}", self.behind(descriptor, 16)), // thread descriptor: length 0
-            "call 61f".into(),                                   // the address of the next instruction is pushed
-            "61: pushl (%esp)".into(),                           // and once more
-            "addl $(23f - 61b), (%esp)".into(),                  // the window's start
-            format!("popl {}", self.behind(descriptor, 8)),      // thread descriptor: start
-            "addl $(25b - 61b), (%esp)".into(),                  // the abort handler
-            format!("popl {}", self.behind(descriptor, 24)),     // thread descriptor: abort
-            format!("movl $(24f - 23f), {}", self.behind(descriptor, 16)), // thread descriptor: post-commit offset
-        ]
+    fn publish(&self, code: &mut Code, thread: Reg) {
+        let [start, length, abort] =
+            [descriptor::START, descriptor::POST_COMMIT_OFFSET, descriptor::ABORT].map(|field| behind(thread, field));
+        emit! { code;
+            "movl $0, {}", length;                                        // thread descriptor: length 0
+            "call {}", HERE.ahead();                                      // the address of the next instruction is pushed
+            "{}: pushl (%esp)", HERE;                                     // and once more
+            "addl $({} - {}), (%esp)", START.ahead(), HERE.back();        // the window's start
+            "popl {}", start;                                             // thread descriptor: start
+            "addl $({} - {}), (%esp)", ABORT_HANDLER.back(), HERE.back(); // the abort handler
+            "popl {}", abort;                                             // thread descriptor: abort
+            "movl $({} - {}), {}", POST_COMMIT.ahead(), START.ahead(), length; // thread descriptor: post-commit offset
+        }
     }
 
-    fn arm(&self, area: Register, scratch: Register) -> Vec<String> {
-        let scratch = self.whole(scratch);
-        let mut lines = vec![
-            "call 61f".into(),             // the address of the next instruction is pushed
-            format!("61: popl {scratch}"), // scratch = that address
-        ];
-        if checks_registration(self.0.program) {
-            lines.push(format!("movd ({{fast}} + {{cpus_offset}} - 61b)({scratch}), {{cpus}}")); // cpus = FAST.cpus
+    fn arm(&self, code: &mut Code, area: Register, scratch: Reg) {
+        emit! { code;
+            "call {}", HERE.ahead();      // the address of the next instruction is pushed
+            "{}: popl {}", HERE, scratch; // scratch = that address
         }
-        lines.push(format!("addl $(22b - 61b), {scratch}")); // scratch = descriptor
-        lines.push(format!("movl {scratch}, {}", self.behind(area, 8))); // area->rseq_cs = scratch: armed
-        lines
+        if checks_registration(self.0.program) {
+            emit!(code; "movd ({} + {} - {})({}), {}", Name::Fast, Name::CpusOffset, HERE.back(), scratch, all(CPUS)); // cpus = FAST.cpus
+        }
+        emit! { code;
+            "addl $({} - {}), {}", DESCRIPTOR.back(), HERE.back(), scratch; // scratch = descriptor
+            "movl {}, {}", scratch, self.area(area, area::RSEQ_CS);         // area->rseq_cs = scratch: armed
+        }
     }
 
     /// The address of a slot. The product can't be mistaken for a small one: an id that says "not
     /// registered" is -1 or -2, and slots lie in one half of the address space.
-    fn slot(&self, to: Register, slots: Register, index: Index, pointee: PointeeId) -> Vec<String> {
-        let to = self.whole(to);
+    fn slot(&self, code: &mut Code, to: Register, slots: Register, index: Index, pointee: PointeeId) {
+        let (to, slots) = (self.whole(to), self.whole(slots));
         let index = match index {
-            Index::Read(index) => self.whole(index),
+            Index::Read(index) => self.whole(index).into(),
             Index::InArea(area) => self.index(area),
         };
-        vec![
-            format!("imull ${{p{pointee}}}, {index}, {to}"), // to = index * size
-            format!("cmpl {}, {to}", self.behind(slots, 4)), // to < slots->limit ?
-            format!("jae {}", self.0.aborted()),             // no: start again
-            format!("addl {}, {to}", self.behind(slots, 0)), // to += slots->first
-        ]
+        emit! { code;
+            "imull ${}, {}, {}", Name::Size(pointee), index, to; // to = index * size
+            "cmpl {}, {}", behind(slots, 4), to;                 // to < slots->limit ?
+            "jae {}", self.0.aborted();                          // no: start again
+            "addl {}, {}", behind(slots, 0), to;                 // to += slots->first
+        }
     }
 
     /// The address of an element: by the address unit for the sizes that it knows.
-    fn element(&self, to: Register, base: Register, index: Operand, pointee: PointeeId) -> Vec<String> {
-        let (to, base) = (self.whole(to), self.whole(base));
+    fn element(&self, code: &mut Code, to: Register, base: Register, index: Operand, pointee: PointeeId) {
+        let (to, base, size) = (self.whole(to), self.whole(base), Name::Size(pointee));
         let index = match index {
             Operand::Immediate(number) => {
-                return vec![
-                    format!("leal ({} * {{p{pointee}}}) & 0xffffffff({base}), {to}", unsigned(number, 32)), // to = &base[number]
-                ];
+                return emit!(code; "leal ({} * {}) & 0xffffffff({}), {}", unsigned(number, 32), size, base, to); // to = &base[number]
             }
             Operand::Register(index) => self.whole(index),
         };
-        let mut lines = Vec::new();
-        for size in [1, 2, 4, 8] {
-            lines.push(format!("{} {{p{pointee}}} == {size}", if size == 1 { ".if" } else { ".elseif" }));
-            lines.push(format!("leal ({base}, {index}, {size}), {to}")); // to = &base[index]
+        let mut condition = ".if";
+        for bytes in [1_u32, 2, 4, 8] {
+            direct!(code; "{} {} == {}", condition, size, bytes);
+            emit!(code; "leal ({}, {}, {}), {}", base, index, bytes, to); // to = &base[index]
+            condition = ".elseif";
         }
-        lines.push(".else".into());
-        lines.push(format!("imull ${{p{pointee}}}, {index}, {to}")); // to = index * size
-        lines.push(format!("addl {base}, {to}")); // to += base
-        lines.push(".endif".into());
-        lines
+        direct!(code; ".else");
+        emit! { code;
+            "imull ${}, {}, {}", size, index, to; // to = index * size
+            "addl {}, {}", base, to;              // to += base
+        }
+        direct!(code; ".endif");
     }
 
-    fn load(&self, to: Register, at: Address, ty: TypeId) -> Vec<String> {
-        let (to, at) = (self.whole(to), self.at(at));
-        self.0.by_width(ty, |bits| {
-            vec![match bits {
-                8 => format!("movzbl {at}, {to}"),  // to = *at, zero-extended
-                16 => format!("movzwl {at}, {to}"), // to = *at, zero-extended
-                _ => format!("movl {at}, {to}"),    // to = *at
-            }]
-        })
+    fn load(&self, code: &mut Code, to: Reg, at: Argument, ty: TypeId) {
+        self.0.by_width(code, ty, |code, bits| match bits {
+            8 => emit!(code; "movzbl {}, {}", at, to),  // to = *at, zero-extended
+            16 => emit!(code; "movzwl {}, {}", at, to), // to = *at, zero-extended
+            _ => emit!(code; "movl {}, {}", at, to),    // to = *at
+        });
     }
 
     /// A store, or an operation on what is in memory.
-    fn change(&self, name: &str, at: Address, value: Operand, ty: TypeId) -> Vec<String> {
+    fn change(&self, code: &mut Code, name: &'static str, at: Address, value: Operand, ty: TypeId) {
         let at = self.at(at);
-        self.0.by_width(ty, |bits| vec![format!("{name}{} {}, {at}", suffix(bits), self.part(value, bits))]) // *at = value, or op= value
+        self.0.by_width(code, ty, |code, bits| {
+            emit!(code; "{}{} {}, {}", name, by_width(&SUFFIX, bits), self.part(value, bits), at); // *at = value, or op= value
+        });
     }
 
     /// `to = left op right`, zero-extended.
-    fn compute(&self, to: Register, left: Operand, operation: Operation, right: Operand, ty: TypeId) -> Vec<String> {
-        let whole = self.whole(to);
-        let mut lines = Vec::new();
+    fn compute(&self, code: &mut Code, to: Register, left: Operand, operation: Operation, right: Operand, ty: TypeId) {
+        let to = self.whole(to);
         match left {
-            Operand::Register(left) if self.0.is_same(left, to) => {}
-            Operand::Register(_) | Operand::Immediate(_) => lines.extend(self.0.by_width(ty, |bits| {
-                vec![format!("movl {}, {whole}", self.operand(left, bits))] // to = left
-            })),
+            Operand::Register(left) if self.whole(left) == to => {}
+            Operand::Register(_) | Operand::Immediate(_) => self.0.by_width(code, ty, |code, bits| {
+                emit!(code; "movl {}, {}", self.operand(left, bits), to); // to = left
+            }),
         }
         if operation.is_shift() {
-            lines.extend(self.shift(&whole, operation, right, ty));
-            return lines;
+            return self.shift(code, to, operation, right, ty);
         }
-        lines.extend(self.0.by_width(ty, |bits| {
-            let mut lines = vec![format!("{}l {}, {whole}", operation.name(), self.operand(right, bits))]; // to op= right
+        self.0.by_width(code, ty, |code, bits| {
+            emit!(code; "{} {}, {}", by_operation(&COMPUTE, operation, false), self.operand(right, bits), to); // to op= right
             if matches!(operation, Operation::Add | Operation::Sub) {
-                lines.extend(zero_extend(&whole, bits));
+                zero_extend(code, to, bits);
             }
-            lines
-        }));
-        lines
+        });
     }
 
-    /// A shift by the lower bits of a count. By one in a register it is done beside the general
-    /// registers, of which one alone could have the count: there shifts look at all bits of it, so
-    /// it loses the upper ones.
-    fn shift(&self, to: &str, operation: Operation, count: Operand, ty: TypeId) -> Vec<String> {
-        let count = match count {
-            Operand::Register(count) => return self.shift_by_register(to, operation, &self.whole(count), ty),
-            Operand::Immediate(count) => count,
-        };
-        let by_width = |is_signed: bool| {
-            self.0.by_width(ty, |bits| {
-                let mut lines = Vec::new();
-                if is_signed && bits < 32 {
-                    lines.push(format!("shll ${}, {to}", 32 - bits)); // to, at the top
-                    lines.push(format!("sarl ${}, {to}", 32 - bits)); // to, with its sign
+    /// A shift by the lower bits of a count. To the left there is no difference between types with
+    /// a sign and those without.
+    fn shift(&self, code: &mut Code, to: Reg, operation: Operation, count: Operand, ty: TypeId) {
+        let by_width = |code: &mut Code, is_signed: bool| {
+            self.0.by_width(code, ty, |code, bits| {
+                match count {
+                    Operand::Immediate(count) => shift_by_number(code, to, operation, is_signed, count, bits),
+                    Operand::Register(count) => {
+                        shift_by_register(code, to, operation, is_signed, self.whole(count), bits);
+                    }
                 }
-                let mnemonic = match (operation == Operation::Shl, is_signed) {
-                    (true, _) => "shll",
-                    (false, true) => "sarl",
-                    (false, false) => "shrl",
-                };
-                lines.push(format!("{mnemonic} ${}, {to}", count & i64::from(bits - 1))); // to op= count
-                lines.extend(zero_extend(to, bits));
-                lines
-            })
+                zero_extend(code, to, bits);
+            });
         };
-        self.by_sign_of_shift(operation, ty, by_width)
-    }
-
-    fn shift_by_register(&self, to: &str, operation: Operation, count: &str, ty: TypeId) -> Vec<String> {
-        let by_width = |is_signed: bool| {
-            self.0.by_width(ty, |bits| {
-                let unused = 32 - bits.ilog2();
-                let mut lines = vec![
-                    format!("movd {count}, {{x0}}"),    // x0 = count
-                    format!("pslld ${unused}, {{x0}}"), // the bits that count, at the top
-                    format!("psrld ${unused}, {{x0}}"), // x0 = count modulo the width
-                    format!("movd {to}, {{x1}}"),       // x1 = to
-                ];
-                if is_signed && bits < 32 {
-                    lines.push(format!("pslld ${}, {{x1}}", 32 - bits)); // x1, at the top
-                    lines.push(format!("psrad ${}, {{x1}}", 32 - bits)); // x1, with its sign
-                }
-                let mnemonic = match (operation == Operation::Shl, is_signed) {
-                    (true, _) => "pslld",
-                    (false, true) => "psrad",
-                    (false, false) => "psrld",
-                };
-                lines.push(format!("{mnemonic} {{x0}}, {{x1}}")); // x1 op= x0
-                lines.push(format!("movd {{x1}}, {to}")); // to = x1
-                lines.extend(zero_extend(to, bits));
-                lines
-            })
-        };
-        self.by_sign_of_shift(operation, ty, by_width)
-    }
-
-    /// The lines for types with a sign, and for those without; to the left there is no difference.
-    fn by_sign_of_shift(&self, operation: Operation, ty: TypeId, lines: impl Fn(bool) -> Vec<String>) -> Vec<String> {
-        if operation == Operation::Shl { lines(false) } else { self.0.by_sign(ty, lines(true), lines(false)) }
+        if operation == Operation::Shl { by_width(code, false) } else { self.0.by_sign(code, ty, by_width) }
     }
 
     /// By words as long as there are whole ones, then by bytes. An interruption finds `eip` in the
@@ -385,7 +353,7 @@ impl Steps<'_> {
     ///
     /// Two registers that hold something else are borrowed for it, and distances of fields are
     /// added to what they are from, until it is done.
-    fn copy(&self, from: Address, to: Address, length: Operand) -> Vec<String> {
+    fn copy(&self, code: &mut Code, from: Address, to: Address, length: Operand) {
         // What the two addresses are in, and what is added to it.
         let mut places = [from, to].map(|at| match at.offset {
             Some(offset) if from.base == to.base => (offset, Some(at.base)),
@@ -396,66 +364,77 @@ impl Steps<'_> {
             places[1].1 = None; // once is enough
         }
         let used: Vec<Register> = places.into_iter().map(|(place, _)| place).chain(length.register()).collect();
-        let borrowed: Vec<String> = self.0.others(&used).chain(["t0".into(), "t1".into()]).take(2).collect();
-        let length = self.operand(length, 32);
-        let (copied, done) = (format!("{{{}}}", borrowed[0]), format!("{{{}}}", borrowed[1]));
-        let kept = || borrowed.iter().enumerate().filter(|(_, name)| name.starts_with('s'));
-        let distances = |change: &str| -> Vec<String> {
-            let added = places.into_iter().filter_map(|(place, added)| Some((place, added?)));
-            added.map(|(place, added)| format!("{change} {}, {}", self.whole(added), self.whole(place))).collect() // place += or -= distance
-        };
-        let mut lines = distances("addl");
-        lines.extend(kept().map(|(number, name)| format!("movd {{{name}}}, {{x{number}}}"))); // kept = borrowed
-        lines.extend([
-            format!("movl $0, {done}"),                                // done = 0
-            format!("62: leal 4({done}), {copied}"),                   // copied = what is done with one more word
-            format!("cmpl {length}, {copied}"),                        // more than there is ?
-            "ja 63f".into(),                                           // yes: by bytes
-            format!("movl ({source}, {done}), {copied}"),              // copied = the next word
-            format!("movl {copied}, ({target}, {done})"),              // store it
-            format!("addl $4, {done}"),                                // done, with it
-            "jmp 62b".into(),                                          // and on
-            format!("63: cmpl {length}, {done}"),                      // all done ?
-            "je 64f".into(),                                           // yes
-            format!("movb ({source}, {done}), {{{}:l}}", borrowed[0]), // copied = the next byte
-            format!("movb {{{}:l}}, ({target}, {done})", borrowed[0]), // store it
-            format!("addl $1, {done}"),                                // done, with it
-            "jmp 63b".into(),                                          // and on
-            "64:".into(),
-        ]);
-        lines.extend(kept().map(|(number, name)| format!("movd {{x{number}}}, {{{name}}}"))); // borrowed = kept
-        lines.extend(distances("subl"));
-        lines
+        let mut free = self.0.others(&used).chain([0, 1].map(Name::Scratch));
+        let borrowed = [(); 2].map(|()| free.next().expect("there are two scratch registers"));
+        let kept = || borrowed.into_iter().zip(X).filter(|(name, _)| matches!(name, Name::Value(_)));
+        let added = || places.into_iter().filter_map(|(place, added)| Some((self.whole(place), self.whole(added?))));
+        let ([copied, done], length) = (borrowed.map(all), self.operand(length, 32));
+        let [words, bytes, over] = [2, 3, 4].map(Local::own);
+        added().for_each(|(place, distance)| emit!(code; "addl {}, {}", distance, place)); // place += distance
+        kept().for_each(|(name, x)| emit!(code; "movd {}, {}", all(name), all(x))); // kept = borrowed
+        emit! { code;
+            "movl $0, {}", done;                                 // done = 0
+            "{}: leal 4({}), {}", words, done, copied;           // copied = what is done with one more word
+            "cmpl {}, {}", length, copied;                       // more than there is ?
+            "ja {}", bytes.ahead();                              // yes: by bytes
+            "movl ({}, {}), {}", source, done, copied;           // copied = the next word
+            "movl {}, ({}, {})", copied, target, done;           // store it
+            "addl $4, {}", done;                                 // done, with it
+            "jmp {}", words.back();                              // and on
+            "{}: cmpl {}, {}", bytes, length, done;              // all done ?
+            "je {}", over.ahead();                               // yes
+            "movb ({}, {}), {}", source, done, copied.part('l'); // copied = the next byte
+            "movb {}, ({}, {})", copied.part('l'), target, done; // store it
+            "addl $1, {}", done;                                 // done, with it
+            "jmp {}", bytes.back();                              // and on
+        }
+        code.label(over);
+        kept().for_each(|(name, x)| emit!(code; "movd {}, {}", all(x), all(name))); // borrowed = kept
+        added().for_each(|(place, distance)| emit!(code; "subl {}, {}", distance, place)); // place -= distance
     }
 
-    fn exit(&self, left: Operand, comparison: Comparison, right: Operand, ty: TypeId, exit: ExitId) -> Vec<String> {
-        let target = self.0.exit(exit);
-        let unsigned = |jump: &str| {
-            let mut lines = self.0.by_width(ty, |bits| {
-                vec![format!("cmpl {}, {}", self.operand(right, bits), self.operand(left, bits))] // left ? right
+    fn exit(&self, code: &mut Code, left: Operand, comparison: Comparison, right: Operand, ty: TypeId, exit: Label) {
+        let leave = |code: &mut Code, is_signed: bool| {
+            self.0.by_width(code, ty, |code, bits| {
+                let part = |operand| if is_signed { self.part(operand, bits) } else { self.operand(operand, bits) };
+                let suffix = by_width(&SUFFIX, if is_signed { bits } else { 32 });
+                emit!(code; "cmp{} {}, {}", suffix, part(right), part(left)); // left ? right
             });
-            lines.push(format!("{jump} {target}")); // leave by this exit
-            lines
+            emit!(code; "{} {}", by_comparison(&JUMP_IF, comparison, is_signed), exit); // leave by this exit
         };
-        let signed = |jump: &str| {
-            let mut lines = self.0.by_width(ty, |bits| {
-                vec![format!("cmp{} {}, {}", suffix(bits), self.part(right, bits), self.part(left, bits))] // left ? right
-            });
-            lines.push(format!("{jump} {target}")); // leave by this exit
-            lines
-        };
-        match comparison {
-            Comparison::Eq => unsigned("je"),
-            Comparison::Ne => unsigned("jne"),
-            Comparison::Lt => self.0.by_sign(ty, signed("jl"), unsigned("jb")),
-            Comparison::Le => self.0.by_sign(ty, signed("jle"), unsigned("jbe")),
-            Comparison::Gt => self.0.by_sign(ty, signed("jg"), unsigned("ja")),
-            Comparison::Ge => self.0.by_sign(ty, signed("jge"), unsigned("jae")),
-        }
+        if comparison.is_equality() { leave(code, false) } else { self.0.by_sign(code, ty, leave) }
     }
 }
 
-/// What is above so many bits becomes 0.
-fn zero_extend(to: &str, bits: u32) -> Option<String> {
-    (bits < 32).then(|| format!("andl ${}, {to}", (1_u32 << bits) - 1)) // to, zero-extended
+fn shift_by_number(code: &mut Code, to: Reg, operation: Operation, is_signed: bool, count: i64, bits: u32) {
+    if is_signed && bits < 32 {
+        emit! { code;
+            "shll ${}, {}", 32 - bits, to; // to, at the top
+            "sarl ${}, {}", 32 - bits, to; // to, with its sign
+        }
+    }
+    let mnemonic = by_operation(&COMPUTE, operation, is_signed);
+    emit!(code; "{} ${}, {}", mnemonic, count & i64::from(bits - 1), to); // to op= count
+}
+
+/// By a count in a register, beside the general registers, of which one alone could have the count:
+/// there shifts look at all bits of it, so it loses the upper ones.
+fn shift_by_register(code: &mut Code, to: Reg, operation: Operation, is_signed: bool, count: Reg, bits: u32) {
+    let ([x0, x1], unused) = (X.map(all), 32 - bits.ilog2());
+    emit! { code;
+        "movd {}, {}", count, x0;    // x0 = count
+        "pslld ${}, {}", unused, x0; // the bits that count, at the top
+        "psrld ${}, {}", unused, x0; // x0 = count modulo the width
+        "movd {}, {}", to, x1;       // x1 = to
+    }
+    if is_signed && bits < 32 {
+        emit! { code;
+            "pslld ${}, {}", 32 - bits, x1; // x1, at the top
+            "psrad ${}, {}", 32 - bits, x1; // x1, with its sign
+        }
+    }
+    emit! { code;
+        "{} {}, {}", by_operation(&SHIFT_X, operation, is_signed), x0, x1; // x1 op= x0
+        "movd {}, {}", x1, to;                                             // to = x1
+    }
 }

@@ -8,19 +8,24 @@
 //! window. What rseq-core does for this when it arms and disarms stands there, in
 //! `arch/by_stores.rs`.
 
-use std::fmt::Display;
+use std::marker::PhantomData;
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
+use rseq_abi::{area, descriptor};
 
 use super::Machine;
-use crate::emit::asm::{Writer, copies, shifts_by_register, signed, unsigned, uses};
+use super::tables::{
+    ByComparison, ByExtension, ByOperation, ByWidth, by_comparison, by_extension, by_operation, by_width,
+};
+use crate::emit::asm::{Writer, copies, shifts_by_register, unsigned};
+use crate::emit::code::{Argument, Atom, Code, DESCRIPTOR, Label, Local, Name, Reg, direct, emit};
 use crate::ids::{PointeeId, Register, TypeId};
 use crate::ir::{Address, Index, Operand, Program, Step};
 use crate::syntax::ast::{Comparison, Operation, Order};
 
-/// What such a machine must tell. Operands are given as they stand in the asm (`{s0}`), results
-/// come first; every line says in its comment what it does.
+/// What such a machine must tell. Results come first; every line says in its comment what it does.
+/// Most instructions are written the same by most machines: of these a machine tells the mnemonics.
 pub trait LoadStore: Sync {
     /// The width of pointers, and of the widest value.
     const POINTER_BITS: u32 = 64;
@@ -28,12 +33,13 @@ pub trait LoadStore: Sync {
     /// without those that it keeps for itself, and one more left to it.
     const GENERAL: usize;
     /// What always holds 0, if there is such a register.
-    const ZERO: Option<&'static str> = None;
+    const ZERO: Option<Reg> = None;
     /// `compute` takes numbers below this one, other than counts of shifts, as they are in the
     /// place of `right`.
-    const IMMEDIATES: u64 = 0;
-    /// One register beside these that can hold numbers, but no addresses, if there is such a one.
-    const NUMBERS: Option<&'static str> = None;
+    const IMMEDIATES: i64 = 0;
+    /// One register beside these that can hold numbers, but no addresses, if there is such a one:
+    /// as the assembler calls it, and as `asm!` does.
+    const NUMBERS: Option<[&'static str; 2]> = None;
     /// Whether the address of FAST is in a register before the window, as the operand `{fast}`, and
     /// not the symbol.
     const FAST_IN_REGISTER: bool = false;
@@ -41,72 +47,138 @@ pub trait LoadStore: Sync {
     const COLD: [&'static str; 2];
     /// [`Machine::signature`].
     const SIGNATURE: &'static [&'static str];
+    /// Goes to a label.
+    const JUMP: &'static str;
+    /// Copies a register.
+    const COPY: &'static str;
+    /// Load, zero-extended.
+    const LOAD: ByWidth;
+    /// Store the lower bits.
+    const STORE: ByWidth;
+    /// What comes before a store so that other CPUs see it after all earlier ones.
+    const RELEASE: Option<&'static str> = None;
+    /// Compute from two registers.
+    const COMPUTE: ByOperation;
+    /// Compute from a register and a number, where there is such an instruction; for a difference,
+    /// one that adds its negative.
+    const COMPUTE_BY_NUMBER: ByOperation;
+    /// What stands in front of such a number.
+    const MARK: &'static str = "";
+    /// Multiplies two registers.
+    const MULTIPLY: &'static str;
+    /// Extend the lower bits, if it takes one instruction.
+    const EXTEND: Option<ByExtension> = None;
+    /// Compare two registers with a sign and without, if a branch doesn't do so itself.
+    const COMPARE: [&'static str; 2] = [""; 2];
+    /// Branch.
+    const BRANCH: ByComparison;
+    /// Words of this machine.
+    #[cfg(test)]
+    const WORDS: &'static [&'static str];
 
     /// The class of registers of operands and scratch registers: all of it can hold addresses.
-    fn class(&self) -> TokenStream {
+    fn class() -> TokenStream {
         quote_spanned!(Span::mixed_site()=> reg)
     }
     /// Further registers that the instructions here change, as operands of `asm!`.
-    fn clobbers(&self) -> TokenStream {
+    fn clobbers() -> TokenStream {
         TokenStream::new()
     }
-    /// The register of an operand.
-    fn register(&self, operand: &str) -> String {
-        format!("{{{operand}}}")
+    /// The part of a register that loads and stores of so many bits name.
+    fn part(_bits: u32, register: Reg) -> Reg {
+        register
     }
-    /// Goes to a label.
-    fn jump(&self, label: &str) -> String;
-    /// to = the address of a label or of a symbol of this image. Not in the window.
-    fn address(&self, to: &str, label: &str) -> Vec<String>;
-    /// to = the number of CPUs: what lies `{cpus_offset}` behind the symbol `{fast}`. In the
-    /// window, with one more register to use.
-    fn cpus(&self, to: &str, scratch: &str) -> Vec<String>;
-    /// to = a number: an expression of the assembler's, at most 32 bits wide and with a sign, or
-    /// not.
-    fn number(&self, to: &str, expression: &str, is_signed: bool) -> Vec<String>;
+    /// What is so many bytes behind base, as loads and stores name it.
+    fn at(base: Reg, displacement: u32) -> Argument {
+        Argument::of("{}({})", displacement, base)
+    }
+    /// to = the address of a label of this image. Not in the window.
+    fn address(code: &mut Code, to: Reg, label: Label);
+    /// to = the number of CPUs: what lies `CpusOffset` behind the symbol `Fast`. In the window.
+    fn cpus(code: &mut Code, to: Reg);
+    /// to = a number, or a constant of the block: at most 32 bits wide and with a sign, or not.
+    fn number(code: &mut Code, to: Reg, number: Atom, is_signed: bool);
+
     /// to = from.
-    fn copy(&self, to: &str, from: &str) -> String;
+    fn copy(code: &mut Code, to: Reg, from: Reg) {
+        emit!(code; "{} {}, {}", Self::COPY, to, from); // to = from
+    }
     /// to = what is so many bytes behind base, zero-extended.
-    fn load(&self, bits: u32, to: &str, base: &str, displacement: u32) -> String;
+    fn load(code: &mut Code, bits: u32, to: Reg, base: Reg, displacement: u32) {
+        let mnemonic = by_width(&Self::LOAD, bits);
+        emit!(code; "{} {}, {}", mnemonic, Self::part(bits, to), Self::at(base, displacement)); // to = base[displacement]
+    }
     /// What is so many bytes behind base = the lower bits of value.
-    fn store(&self, bits: u32, value: &str, base: &str, displacement: u32) -> String;
-    /// What makes some register hold 0, with one to use for it, and that register.
-    fn zero(&self, scratch: &str) -> (Vec<String>, String) {
-        match Self::ZERO {
-            Some(zero) => (Vec::new(), zero.into()),
-            None => (self.number(scratch, "0", false), scratch.into()), // scratch = 0
-        }
+    fn store(code: &mut Code, bits: u32, value: Reg, base: Reg, displacement: u32) {
+        let mnemonic = by_width(&Self::STORE, bits);
+        emit!(code; "{} {}, {}", mnemonic, Self::part(bits, value), Self::at(base, displacement)); // base[displacement] = value
+    }
+    /// Makes some register hold 0, with one to use for it, and says which.
+    fn zero(code: &mut Code, scratch: Reg) -> Reg {
+        Self::ZERO.unwrap_or_else(|| {
+            Self::number(code, scratch, 0_u32.into(), false); // scratch = 0
+            scratch
+        })
     }
     /// What is so many bytes behind base = 0, with a register to use for it.
-    fn clear(&self, bits: u32, base: &str, displacement: u32, scratch: &str) -> Vec<String> {
-        let (mut lines, zero) = self.zero(scratch);
-        lines.push(self.store(bits, &zero, base, displacement)); // base[displacement] = 0
-        lines
+    fn clear(code: &mut Code, bits: u32, base: Reg, displacement: u32, scratch: Reg) {
+        let zero = Self::zero(code, scratch);
+        Self::store(code, bits, zero, base, displacement); // base[displacement] = 0
     }
-    /// What comes before a store so that other CPUs see it after all earlier ones, and the store.
-    fn store_release(&self, bits: u32, value: &str, base: &str) -> Vec<String>;
+    /// *base = value, after all before it.
+    fn store_release(code: &mut Code, bits: u32, value: Reg, base: Reg) {
+        if let Some(release) = Self::RELEASE {
+            emit!(code; "{}", release); // all before it is seen before what is stored after it
+        }
+        Self::store(code, bits, value, base, 0); // *base = value
+    }
     /// to = left operation right, on whole registers. Shifts take all bits of the count, which is
     /// below the width. `to` may be `left`, not `right`.
-    fn compute(&self, operation: Operation, is_signed: bool, to: &str, left: &str, right: &str) -> Vec<String>;
-    /// to = left << count or left >> count, for a constant: a number, or an operand that is one.
-    fn shift(&self, operation: Operation, is_signed: bool, to: &str, left: &str, count: impl Display) -> Vec<String>;
+    fn compute(code: &mut Code, operation: Operation, is_signed: bool, to: Reg, left: Reg, right: Reg) {
+        let mnemonic = by_operation(&Self::COMPUTE, operation, is_signed);
+        emit!(code; "{} {}, {}, {}", mnemonic, to, left, right); // to = left operation right
+    }
+    /// The same with a constant on the right: a number, or an operand that is one.
+    fn compute_by_number(code: &mut Code, operation: Operation, is_signed: bool, to: Reg, left: Reg, number: Atom) {
+        let mnemonic = by_operation(&Self::COMPUTE_BY_NUMBER, operation, is_signed);
+        let minus = if operation == Operation::Sub { "-" } else { "" };
+        emit!(code; "{} {}, {}, {}{}{}", mnemonic, to, left, Self::MARK, minus, number); // to = left operation number
+    }
     /// to = left * right. `to` may be `left`, not `right`.
-    fn multiply(&self, to: &str, left: &str, right: &str) -> Vec<String>;
+    fn multiply(code: &mut Code, to: Reg, left: Reg, right: Reg) {
+        emit!(code; "{} {}, {}, {}", Self::MULTIPLY, to, left, right); // to = left * right
+    }
     /// to = the lower bits of from, extended to the whole register.
-    fn extend(&self, bits: u32, is_signed: bool, to: &str, from: &str) -> Vec<String> {
-        let unused = Self::POINTER_BITS - bits;
-        let mut lines = self.shift(Operation::Shl, false, to, from, unused); // to = from, at the top
-        lines.extend(self.shift(Operation::Shr, is_signed, to, to, unused)); // to = from, extended
-        lines
+    fn extend(code: &mut Code, bits: u32, is_signed: bool, to: Reg, from: Reg) {
+        if let Some(table) = Self::EXTEND {
+            emit!(code; "{} {}, {}", by_extension(&table, bits, is_signed), to, from); // to = from, extended
+            return;
+        }
+        let unused = (Self::POINTER_BITS - bits).into();
+        Self::compute_by_number(code, Operation::Shl, false, to, from, unused); // to = from, at the top
+        Self::compute_by_number(code, Operation::Shr, is_signed, to, to, unused); // to = from, extended
     }
     /// Goes to the label if left comparison right, on whole registers.
-    fn branch(&self, comparison: Comparison, is_signed: bool, left: &str, right: &str, label: &str) -> Vec<String>;
-    /// Words of this machine.
-    #[cfg(test)]
-    fn words(&self) -> &'static [&'static str];
+    fn branch(code: &mut Code, comparison: Comparison, is_signed: bool, left: Reg, right: Reg, label: Label) {
+        Self::compare_and_branch(code, comparison, is_signed, left, right, label);
+    }
+    /// The same by two instructions.
+    fn compare_and_branch(
+        code: &mut Code,
+        comparison: Comparison,
+        is_signed: bool,
+        left: Reg,
+        right: Reg,
+        label: Label,
+    ) {
+        emit! { code;
+            "{} {}, {}", Self::COMPARE[usize::from(!is_signed)], left, right; // left ? right
+            "{} {}", by_comparison(&Self::BRANCH, comparison, is_signed), label; // so: go there
+        }
+    }
 }
 
-/// The steps of such a machine.
+/// The machine with these instructions.
 pub struct Steps<M>(pub M);
 
 impl<M: LoadStore> Machine for Steps<M> {
@@ -115,20 +187,19 @@ impl<M: LoadStore> Machine for Steps<M> {
     }
 
     fn registers(&self, program: &Program) -> usize {
-        M::GENERAL + usize::from(self.numbers(program).is_some()) - scratch_registers(program)
+        M::GENERAL + usize::from(numbers::<M>(program).is_some()) - scratch_registers(program)
     }
 
-    fn scratch(&self, program: &Program, lines: &[String]) -> TokenStream {
-        let (class, clobbers) = (self.0.class(), self.0.clobbers());
-        let is_used = |name: &String| uses(lines, name);
-        let names = (0..scratch_registers(program)).map(|number| format!("t{number}")).filter(is_used);
-        let names = names.map(|name| Ident::new(&name, Span::mixed_site()));
-        let numbers = self.numbers(program).map(|(_, register)| register.trim_start_matches('%')).into_iter();
+    fn scratch(&self, program: &Program, code: &Code) -> TokenStream {
+        let (class, clobbers) = (M::class(), M::clobbers());
+        let names = (0..scratch_registers(program)).map(Name::Scratch).filter(|name| code.uses(*name));
+        let names = names.map(|name| Ident::new(&name.to_string(), Span::mixed_site()));
+        let numbers = numbers::<M>(program).map(|[_, name]| name).into_iter();
         quote_spanned!(Span::mixed_site()=> #(#names = out(#class) _,)* #(out(#numbers) _,)* #clobbers)
     }
 
     fn class(&self) -> TokenStream {
-        self.0.class()
+        M::class()
     }
 
     fn fast_in_register(&self) -> bool {
@@ -143,30 +214,32 @@ impl<M: LoadStore> Machine for Steps<M> {
         M::SIGNATURE
     }
 
-    fn jump(&self, label: &str) -> String {
-        self.0.jump(label)
+    fn jump(&self, code: &mut Code, label: Label) {
+        jump::<M>(code, label);
     }
 
-    fn set_number(&self, operand: &str, number: usize) -> Vec<String> {
-        self.0.number(&self.0.register(operand), &number.to_string(), false)
+    fn set_number(&self, code: &mut Code, to: Reg, number: usize) {
+        M::number(code, to, Atom::Number(number as i64), false); // to = number
     }
 
-    fn disarm(&self, writer: &Writer<'_>, area: Register) -> Vec<String> {
-        self.0.clear(M::POINTER_BITS, &self.name(writer, area), 8, &self.scratch_register("t0")) // area->rseq_cs = NULL
+    fn disarm(&self, code: &mut Code, writer: &Writer<'_>, area: Register) {
+        let scratch = Window::<M>::of(writer).scratch(0);
+        M::clear(code, M::POINTER_BITS, writer.reg(area), area::RSEQ_CS, scratch); // area->rseq_cs = NULL
     }
 
-    fn step(&self, writer: &Writer<'_>, step: &Step) -> Vec<String> {
-        let lines = self.lines(writer, step);
-        match self.numbers(writer.program) {
-            Some((scratch, register)) => lines.iter().map(|line| line.replace(&scratch, register)).collect(),
-            None => lines,
-        }
+    fn step(&self, code: &mut Code, writer: &Writer<'_>, step: &Step) {
+        Window::<M>::of(writer).step(code, step);
     }
 
     #[cfg(test)]
     fn words(&self) -> &'static [&'static str] {
-        self.0.words()
+        M::WORDS
     }
+}
+
+/// Goes to a label.
+pub fn jump<M: LoadStore>(code: &mut Code, label: Label) {
+    emit!(code; "{} {}", M::JUMP, label); // go there
 }
 
 /// Two for addresses and numbers, and two more for copies.
@@ -174,298 +247,261 @@ fn scratch_registers(program: &Program) -> usize {
     if copies(program) { 4 } else { 2 }
 }
 
-impl<M: LoadStore> Steps<M> {
-    /// What stands for the last scratch register of this window, and its name: where no address is
-    /// ever in it, and no count of a shift (which is as good as one).
-    fn numbers(&self, program: &Program) -> Option<(String, &'static str)> {
-        let last = if copies(program) { "t3" } else { "t1" };
-        let register = M::NUMBERS.filter(|_| copies(program) || !shifts_by_register(program))?;
-        Some((self.scratch_register(last), register))
+/// What stands for the last scratch register of this window: where no address is ever in it, and no
+/// count of a shift (which is as good as one).
+fn numbers<M: LoadStore>(program: &Program) -> Option<[&'static str; 2]> {
+    M::NUMBERS.filter(|_| copies(program) || !shifts_by_register(program))
+}
+
+/// The label of an instruction whose address is taken.
+pub const HERE: Local = Local::own(1);
+/// Copies: word by word,
+const WORDS: Local = Local::own(2);
+/// byte by byte,
+const BYTES: Local = Local::own(3);
+/// until nothing is left.
+const COPIED: Local = Local::own(4);
+
+/// The steps of one window.
+struct Window<'w, M> {
+    writer: &'w Writer<'w>,
+    machine: PhantomData<M>,
+}
+
+impl<'w, M: LoadStore> Window<'w, M> {
+    fn of(writer: &'w Writer<'w>) -> Self {
+        Self { writer, machine: PhantomData }
     }
 
     /// The instructions of a step.
-    fn lines(&self, writer: &Writer<'_>, step: &Step) -> Vec<String> {
-        let name = |register| self.name(writer, register);
-        match step {
-            Step::Publish { descriptor } => self.publish(&name(*descriptor)),
+    fn step(&self, code: &mut Code, step: &Step) {
+        let (reg, t0, aborted) = (|register| self.writer.reg(register), self.scratch(0), self.writer.aborted());
+        match *step {
+            Step::Publish { descriptor } => self.publish(code, reg(descriptor)),
             Step::ArmWindow { area, scratch } => {
-                let mut lines = self.0.address(&name(*scratch), "22b"); // scratch = descriptor
-                lines.push(self.0.store(M::POINTER_BITS, &name(*scratch), &name(*area), 8)); // area->rseq_cs = scratch: armed
-                lines
+                M::address(code, reg(scratch), DESCRIPTOR.back()); // scratch = descriptor
+                M::store(code, M::POINTER_BITS, reg(scratch), reg(area), area::RSEQ_CS); // area->rseq_cs = scratch: armed
             }
             Step::CheckArmed { area, descriptor } => {
-                let in_force = self.scratch_register("t0");
-                let mut lines = vec![self.0.load(M::POINTER_BITS, &in_force, &name(*area), 8)]; // t0 = area->rseq_cs
-                let aborted = writer.aborted();
-                lines.extend(self.0.branch(Comparison::Ne, false, &in_force, &name(*descriptor), aborted)); // another: start again
-                lines
+                M::load(code, M::POINTER_BITS, t0, reg(area), area::RSEQ_CS); // t0 = area->rseq_cs
+                M::branch(code, Comparison::Ne, false, t0, reg(descriptor), aborted); // another: start again
             }
             Step::CheckIndex { area, index } => {
-                let now = self.scratch_register("t0");
-                let mut lines = vec![self.index(writer, &now, *area)]; // t0 = area->cpu_id (or mm_cid)
-                lines.extend(self.0.branch(Comparison::Ne, false, &now, &name(*index), writer.aborted())); // another: start again
-                lines
+                self.index(code, t0, area); // t0 = area->cpu_id (or mm_cid)
+                M::branch(code, Comparison::Ne, false, t0, reg(index), aborted); // another: start again
             }
             Step::CheckRegistered { area, scratch } => {
-                let (cpu, cpus) = (name(*scratch), self.scratch_register("t0"));
-                let mut lines = vec![self.0.load(32, &cpu, &name(*area), 4)]; // scratch = area->cpu_id
-                lines.extend(self.0.cpus(&cpus, &self.scratch_register("t1"))); // t0 = the number of CPUs
-                lines.extend(self.0.branch(Comparison::Ge, false, &cpu, &cpus, writer.aborted())); // not below: start again
-                lines
+                M::load(code, 32, reg(scratch), reg(area), area::CPU_ID); // scratch = area->cpu_id
+                M::cpus(code, t0); // t0 = the number of CPUs
+                M::branch(code, Comparison::Ge, false, reg(scratch), t0, aborted); // not below: start again
             }
             Step::Fetch { to, frame, number } => {
-                let displacement = *number as u32 * M::POINTER_BITS / 8;
-                vec![self.0.load(M::POINTER_BITS, &name(*to), &name(*frame), displacement)] // to = frame[number]
+                let displacement = number as u32 * M::POINTER_BITS / 8;
+                M::load(code, M::POINTER_BITS, reg(to), reg(frame), displacement); // to = frame[number]
             }
-            Step::ReadIndex { to, area } => vec![self.index(writer, &name(*to), *area)], // to = area->cpu_id (or mm_cid)
-            Step::Slot { to, slots, index, pointee } => self.slot(writer, *to, *slots, *index, *pointee),
-            Step::Element { to, base, index, pointee } => self.element(writer, *to, *base, *index, *pointee),
-            Step::Field { to, at } => match at.offset {
-                Some(offset) => self.0.compute(Operation::Add, false, &name(*to), &name(at.base), &name(offset)), // to = address
-                None => vec![self.0.copy(&name(*to), &name(at.base))], // to = address
-            },
+            Step::ReadIndex { to, area } => self.index(code, reg(to), area), // to = area->cpu_id (or mm_cid)
+            Step::Slot { to, slots, index, pointee } => self.slot(code, to, slots, index, pointee),
+            Step::Element { to, base, index, pointee } => self.element(code, to, base, index, pointee),
+            Step::Field { to, at } => self.sum(code, reg(to), at), // to = address
             Step::Load { to, at, ty } => {
-                let (mut lines, base) = self.at(writer, *at, "t0");
-                lines.extend(writer.by_width(*ty, |bits| vec![self.0.load(bits, &name(*to), &base, 0)])); // to = *at
-                lines
+                let base = self.at(code, at, t0);
+                self.writer.by_width(code, ty, |code, bits| M::load(code, bits, reg(to), base, 0)); // to = *at
+            }
+            Step::Compute { to, left, operation, right, ty } if operation.is_shift() => {
+                self.shift(code, reg(to), left, operation, right, ty);
             }
             Step::Compute { to, left, operation, right, ty } => {
-                self.compute(writer, *to, *left, *operation, *right, *ty)
+                self.compute(code, reg(to), left, operation, right, ty);
             }
-            Step::Store { at, value, ty } => self.store(writer, *at, *value, Order::Relaxed, *ty),
-            Step::CommitStore { at, value, order, ty } => self.store(writer, *at, *value, *order, *ty),
-            Step::CommitUpdate { at, operation, value, ty } => self.update(writer, *at, *operation, *value, *ty),
-            Step::Copy { from, to, length } => self.copy(writer, *from, *to, *length),
+            Step::Store { at, value, ty } => self.store(code, at, value, Order::Relaxed, ty),
+            Step::CommitStore { at, value, order, ty } => self.store(code, at, value, order, ty),
+            Step::CommitUpdate { at, operation, value, ty } => self.update(code, at, operation, value, ty),
+            Step::Copy { from, to, length } => self.copy(code, from, to, length),
             Step::Exit { left, comparison, right, ty, exit, .. } => {
-                self.exit(writer, *left, *comparison, *right, *ty, &writer.exit(*exit))
+                self.exit(code, left, comparison, right, ty, self.writer.exit(exit));
             }
             // The same for every machine: see `Writer::step`.
-            Step::Start | Step::Post | Step::Disarm { .. } => Vec::new(),
+            Step::Start | Step::Post | Step::Disarm { .. } => {}
         }
     }
 
-    fn name(&self, writer: &Writer<'_>, register: Register) -> String {
-        self.0.register(&writer.operand(register))
-    }
-
-    fn scratch_register(&self, name: &str) -> String {
-        self.0.register(name)
+    /// A register for addresses and numbers, if there is none for numbers alone.
+    fn scratch(&self, number: usize) -> Reg {
+        match numbers::<M>(self.writer.program) {
+            Some([register, _]) if number + 1 == scratch_registers(self.writer.program) => Reg::Fixed(register),
+            _ => Reg::Chosen(Name::Scratch(number), None),
+        }
     }
 
     /// The register of an operand, as so many bits have it; numbers get into the scratch register.
-    fn operand(&self, writer: &Writer<'_>, operand: Operand, bits: u32, scratch: &str) -> (Vec<String>, String) {
+    fn operand(&self, code: &mut Code, operand: Operand, bits: u32, scratch: Reg) -> Reg {
         match operand {
-            Operand::Register(register) => (Vec::new(), self.name(writer, register)),
-            Operand::Immediate(0) => self.0.zero(&self.scratch_register(scratch)),
+            Operand::Register(register) => self.writer.reg(register),
+            Operand::Immediate(0) => M::zero(code, scratch),
             Operand::Immediate(number) => {
-                let to = self.scratch_register(scratch);
-                (self.immediate(&to, number, bits), to) // scratch = number
+                self.immediate(code, scratch, number, bits); // scratch = number
+                scratch
             }
-        }
-    }
-
-    /// The same for the right side of a computation: small numbers get into no register.
-    fn right(&self, writer: &Writer<'_>, operand: Operand, bits: u32, scratch: &str) -> (Vec<String>, String) {
-        match operand {
-            Operand::Immediate(number) if unsigned(number, bits) < M::IMMEDIATES => {
-                (Vec::new(), unsigned(number, bits).to_string())
-            }
-            Operand::Register(_) | Operand::Immediate(_) => self.operand(writer, operand, bits, scratch),
         }
     }
 
     /// A number, zero-extended from so many bits.
-    fn immediate(&self, to: &str, number: i64, bits: u32) -> Vec<String> {
-        if bits == 64 {
-            self.0.number(to, &signed(number, bits).to_string(), number < 0) // to = number
-        } else {
-            self.0.number(to, &unsigned(number, bits).to_string(), false) // to = number
+    fn immediate(&self, code: &mut Code, to: Reg, number: i64, bits: u32) {
+        match bits {
+            64 => M::number(code, to, number.into(), number < 0), // to = number
+            _ => M::number(code, to, unsigned(number, bits).into(), false), // to = number
+        }
+    }
+
+    /// to = base + offset.
+    fn sum(&self, code: &mut Code, to: Reg, at: Address) {
+        let base = self.writer.reg(at.base);
+        match at.offset {
+            Some(offset) => M::compute(code, Operation::Add, false, to, base, self.writer.reg(offset)), // to = base + offset
+            None => M::copy(code, to, base),                                                            // to = base
         }
     }
 
     /// The address of a place; a sum gets into the scratch register.
-    fn at(&self, writer: &Writer<'_>, at: Address, scratch: &str) -> (Vec<String>, String) {
-        let base = self.name(writer, at.base);
-        let Some(offset) = at.offset else { return (Vec::new(), base) };
-        let to = self.scratch_register(scratch);
-        (self.0.compute(Operation::Add, false, &to, &base, &self.name(writer, offset)), to) // scratch = base + offset
+    fn at(&self, code: &mut Code, at: Address, scratch: Reg) -> Reg {
+        if at.offset.is_none() {
+            return self.writer.reg(at.base);
+        }
+        self.sum(code, scratch, at); // scratch = base + offset
+        scratch
     }
 
     /// to = area->cpu_id (or mm_cid).
-    fn index(&self, writer: &Writer<'_>, to: &str, area: Register) -> String {
-        self.0.load(32, to, &self.name(writer, area), if writer.program.mm_cid { 24 } else { 4 })
+    fn index(&self, code: &mut Code, to: Reg, area: Register) {
+        M::load(code, 32, to, self.writer.reg(area), self.writer.index());
     }
 
     /// The thread descriptor becomes that of the window, and covers nothing until it is whole.
-    fn publish(&self, descriptor: &str) -> Vec<String> {
-        let bits = M::POINTER_BITS;
-        let (from, word) = (self.scratch_register("t0"), self.scratch_register("t1"));
-        let mut lines = self.0.clear(bits, descriptor, 16, &from); // thread descriptor: length 0
-        lines.extend(self.0.address(&from, "22b")); // t0 = descriptor
-        for field in [8, 24, 16] {
-            lines.push(self.0.load(bits, &word, &from, field)); // t1 = descriptor: start, abort, post-commit offset
-            lines.push(self.0.store(bits, &word, descriptor, field)); // thread descriptor: the same
+    fn publish(&self, code: &mut Code, descriptor: Reg) {
+        let (bits, from, word) = (M::POINTER_BITS, self.scratch(0), self.scratch(1));
+        M::clear(code, bits, descriptor, descriptor::POST_COMMIT_OFFSET, from); // thread descriptor: length 0
+        M::address(code, from, DESCRIPTOR.back()); // t0 = descriptor
+        for field in [descriptor::START, descriptor::ABORT, descriptor::POST_COMMIT_OFFSET] {
+            M::load(code, bits, word, from, field); // t1 = descriptor: start, abort, post-commit offset
+            M::store(code, bits, word, descriptor, field); // thread descriptor: the same
         }
-        lines
     }
 
     /// The address of a slot. The product can't be mistaken for a small one: an id that says "not
     /// registered" is a huge number, and its product with the size of a slot is too, in 64 bits
     /// and, because slots lie in one half of the address space, in 32.
-    fn slot(
-        &self,
-        writer: &Writer<'_>,
-        to: Register,
-        slots: Register,
-        index: Index,
-        pointee: PointeeId,
-    ) -> Vec<String> {
-        let (to, slots, word) = (self.name(writer, to), self.name(writer, slots), self.scratch_register("t0"));
-        let mut lines = Vec::new();
+    fn slot(&self, code: &mut Code, to: Register, slots: Register, index: Index, pointee: PointeeId) {
+        let (to, slots, word) = (self.writer.reg(to), self.writer.reg(slots), self.scratch(0));
         let index = match index {
-            Index::Read(index) => self.name(writer, index),
+            Index::Read(index) => self.writer.reg(index),
             Index::InArea(area) => {
-                lines.push(self.index(writer, &to, area)); // to = area->cpu_id (or mm_cid)
-                to.clone()
+                self.index(code, to, area); // to = area->cpu_id (or mm_cid)
+                to
             }
         };
-        lines.extend(self.0.shift(Operation::Shl, false, &to, &index, format!("{{n{pointee}}}"))); // to = index * size
-        lines.push(self.0.load(M::POINTER_BITS, &word, &slots, M::POINTER_BITS / 8)); // t0 = slots->limit
-        lines.extend(self.0.branch(Comparison::Ge, false, &to, &word, writer.aborted())); // not below: start again
-        lines.push(self.0.load(M::POINTER_BITS, &word, &slots, 0)); // t0 = slots->first
-        lines.extend(self.0.compute(Operation::Add, false, &to, &to, &word)); // to += slots->first
-        lines
+        M::compute_by_number(code, Operation::Shl, false, to, index, Name::Power(pointee).into()); // to = index * size
+        M::load(code, M::POINTER_BITS, word, slots, M::POINTER_BITS / 8); // t0 = slots->limit
+        M::branch(code, Comparison::Ge, false, to, word, self.writer.aborted()); // not below: start again
+        M::load(code, M::POINTER_BITS, word, slots, 0); // t0 = slots->first
+        M::compute(code, Operation::Add, false, to, to, word); // to += slots->first
     }
 
     /// The address of an element: by a shift for the sizes of the simple types.
-    fn element(
-        &self,
-        writer: &Writer<'_>,
-        to: Register,
-        base: Register,
-        index: Operand,
-        pointee: PointeeId,
-    ) -> Vec<String> {
-        let (to, base, size) = (self.name(writer, to), self.name(writer, base), self.scratch_register("t0"));
-        let (mut lines, index) = self.operand(writer, index, M::POINTER_BITS, "t1");
-        for (power, bytes) in [2, 4, 8, 16].into_iter().enumerate() {
-            lines.push(format!("{} {{p{pointee}}} == {bytes}", if power == 0 { ".if" } else { ".elseif" }));
-            lines.extend(self.0.shift(Operation::Shl, false, &to, &index, 1 + power as u32)); // to = index * size
+    fn element(&self, code: &mut Code, to: Register, base: Register, index: Operand, pointee: PointeeId) {
+        let (to, base, t0, size) = (self.writer.reg(to), self.writer.reg(base), self.scratch(0), Name::Size(pointee));
+        let index = self.operand(code, index, M::POINTER_BITS, self.scratch(1));
+        let mut condition = ".if";
+        for power in 1..5_u32 {
+            direct!(code; "{} {} == {}", condition, size, 1_u32 << power);
+            M::compute_by_number(code, Operation::Shl, false, to, index, power.into()); // to = index * size
+            condition = ".elseif";
         }
-        lines.push(format!(".elseif {{p{pointee}}} == 1"));
-        lines.push(self.0.copy(&to, &index)); // to = index
-        lines.push(".else".into());
-        lines.extend(self.0.number(&size, &format!("{{p{pointee}}}"), false)); // t0 = size
-        lines.extend(self.0.multiply(&to, &index, &size)); // to = index * size
-        lines.push(".endif".into());
-        lines.extend(self.0.compute(Operation::Add, false, &to, &to, &base)); // to += base
-        lines
+        direct!(code; ".elseif {} == 1", size);
+        M::copy(code, to, index); // to = index
+        direct!(code; ".else");
+        M::number(code, t0, size.into(), false); // t0 = size
+        M::multiply(code, to, index, t0); // to = index * size
+        direct!(code; ".endif");
+        M::compute(code, Operation::Add, false, to, to, base); // to += base
     }
 
-    /// `to = left operation right`, zero-extended.
-    fn compute(
-        &self,
-        writer: &Writer<'_>,
-        to: Register,
-        left: Operand,
-        operation: Operation,
-        right: Operand,
-        ty: TypeId,
-    ) -> Vec<String> {
-        let to = self.name(writer, to);
-        if operation.is_shift() {
-            return self.shift(writer, &to, left, operation, right, ty);
-        }
-        writer.by_width(ty, |bits| {
-            let (mut lines, left) = self.operand(writer, left, bits, "t0");
-            let (number, right) = self.right(writer, right, bits, "t1");
-            lines.extend(number); // t1 = right
-            lines.extend(self.0.compute(operation, false, &to, &left, &right)); // to = left operation right
-            if bits < M::POINTER_BITS && matches!(operation, Operation::Add | Operation::Sub) {
-                lines.extend(self.0.extend(bits, false, &to, &to)); // to, zero-extended
+    /// to = left operation right; small numbers get into no register.
+    fn change(&self, code: &mut Code, operation: Operation, to: Reg, left: Reg, right: Operand, bits: u32) {
+        match right {
+            Operand::Immediate(number) if (0..M::IMMEDIATES).contains(&unsigned(number, bits)) => {
+                M::compute_by_number(code, operation, false, to, left, unsigned(number, bits).into()); // to = left operation number
             }
-            lines
-        })
+            Operand::Register(_) | Operand::Immediate(_) => {
+                let right = self.operand(code, right, bits, self.scratch(1)); // t1 = right
+                M::compute(code, operation, false, to, left, right); // to = left operation right
+            }
+        }
+    }
+
+    /// to = left operation right, zero-extended.
+    fn compute(&self, code: &mut Code, to: Reg, left: Operand, operation: Operation, right: Operand, ty: TypeId) {
+        self.writer.by_width(code, ty, |code, bits| {
+            let left = self.operand(code, left, bits, self.scratch(0)); // t0 = left
+            self.change(code, operation, to, left, right, bits); // to = left operation right
+            if bits < M::POINTER_BITS && matches!(operation, Operation::Add | Operation::Sub) {
+                M::extend(code, bits, false, to, to); // to, zero-extended
+            }
+        });
     }
 
     /// A shift by the lower bits of a count.
-    fn shift(
-        &self,
-        writer: &Writer<'_>,
-        to: &str,
-        left: Operand,
-        operation: Operation,
-        count: Operand,
-        ty: TypeId,
-    ) -> Vec<String> {
-        let one_sign = |is_signed: bool| {
-            writer.by_width(ty, |bits| {
-                let (mut lines, mut left) = self.operand(writer, left, bits, "t0");
+    fn shift(&self, code: &mut Code, to: Reg, left: Operand, operation: Operation, count: Operand, ty: TypeId) {
+        let (t0, t1) = (self.scratch(0), self.scratch(1));
+        let by_width = |code: &mut Code, is_signed: bool| {
+            self.writer.by_width(code, ty, |code, bits| {
+                let mut left = self.operand(code, left, bits, t0);
                 if is_signed && bits < M::POINTER_BITS {
-                    let extended = self.scratch_register("t0");
-                    lines.extend(self.0.extend(bits, true, &extended, &left)); // t0 = left, with its sign
-                    left = extended;
+                    M::extend(code, bits, true, t0, left); // t0 = left, with its sign
+                    left = t0;
                 }
                 match count {
                     Operand::Immediate(number) => {
-                        let count = number as u32 & (bits - 1);
-                        lines.extend(self.0.shift(operation, is_signed, to, &left, count)); // to = left operation count
+                        let count = (number as u32 & (bits - 1)).into();
+                        M::compute_by_number(code, operation, is_signed, to, left, count); // to = left operation count
                     }
                     Operand::Register(register) => {
-                        let masked = self.scratch_register("t1");
-                        lines.extend(self.0.number(&masked, &(bits - 1).to_string(), false)); // t1 = width - 1
-                        let count = self.name(writer, register);
-                        lines.extend(self.0.compute(Operation::And, false, &masked, &masked, &count)); // t1 = count modulo the width
-                        lines.extend(self.0.compute(operation, is_signed, to, &left, &masked)); // to = left operation t1
+                        M::number(code, t1, (bits - 1).into(), false); // t1 = width - 1
+                        M::compute(code, Operation::And, false, t1, t1, self.writer.reg(register)); // t1 = count modulo the width
+                        M::compute(code, operation, is_signed, to, left, t1); // to = left operation t1
                     }
                 }
                 if bits < M::POINTER_BITS {
-                    lines.extend(self.0.extend(bits, false, to, to)); // to, zero-extended
+                    M::extend(code, bits, false, to, to); // to, zero-extended
                 }
-                lines
-            })
+            });
         };
-        if operation == Operation::Shl {
-            return one_sign(false);
-        }
-        writer.by_sign(ty, one_sign(true), one_sign(false))
+        if operation == Operation::Shl { by_width(code, false) } else { self.writer.by_sign(code, ty, by_width) }
     }
 
-    fn store(&self, writer: &Writer<'_>, at: Address, value: Operand, order: Order, ty: TypeId) -> Vec<String> {
-        let (mut lines, base) = self.at(writer, at, "t0");
-        lines.extend(writer.by_width(ty, |bits| {
-            if let (Operand::Immediate(0), Order::Relaxed) = (value, order) {
-                return self.0.clear(bits, &base, 0, &self.scratch_register("t1")); // *at = 0
+    fn store(&self, code: &mut Code, at: Address, value: Operand, order: Order, ty: TypeId) {
+        let (base, t1) = (self.at(code, at, self.scratch(0)), self.scratch(1));
+        self.writer.by_width(code, ty, |code, bits| match (value, order) {
+            (Operand::Immediate(0), Order::Relaxed) => M::clear(code, bits, base, 0, t1), // *at = 0
+            (_, Order::Relaxed) => {
+                let value = self.operand(code, value, bits, t1);
+                M::store(code, bits, value, base, 0); // *at = value
             }
-            let (mut lines, value) = self.operand(writer, value, bits, "t1");
-            match order {
-                Order::Relaxed => lines.push(self.0.store(bits, &value, &base, 0)), // *at = value
-                Order::Release => lines.extend(self.0.store_release(bits, &value, &base)), // *at = value, after all before it
+            (_, Order::Release) => {
+                let value = self.operand(code, value, bits, t1);
+                M::store_release(code, bits, value, base); // *at = value, after all before it
             }
-            lines
-        }));
-        lines
+        });
     }
 
     /// The commit is the store alone: what is loaded before it is nobody else's to change, in the
     /// window.
-    fn update(
-        &self,
-        writer: &Writer<'_>,
-        at: Address,
-        operation: Operation,
-        value: Operand,
-        ty: TypeId,
-    ) -> Vec<String> {
-        let (base, word) = (self.name(writer, at.base), self.scratch_register("t0"));
-        writer.by_width(ty, |bits| {
-            let mut lines = vec![self.0.load(bits, &word, &base, 0)]; // t0 = *at
-            let (number, value) = self.right(writer, value, bits, "t1");
-            lines.extend(number); // t1 = value
-            lines.extend(self.0.compute(operation, false, &word, &word, &value)); // t0 = t0 operation value
-            lines.push(self.0.store(bits, &word, &base, 0)); // *at = t0
-            lines
-        })
+    fn update(&self, code: &mut Code, at: Address, operation: Operation, value: Operand, ty: TypeId) {
+        let (base, t0) = (self.writer.reg(at.base), self.scratch(0));
+        self.writer.by_width(code, ty, |code, bits| {
+            M::load(code, bits, t0, base, 0); // t0 = *at
+            self.change(code, operation, t0, t0, value, bits); // t0 = t0 operation value
+            M::store(code, bits, t0, base, 0); // *at = t0
+        });
     }
 
     /// By words as long as there are whole ones, then by bytes. An interruption finds the thread in
@@ -473,80 +509,46 @@ impl<M: LoadStore> Steps<M> {
     ///
     /// All these machines load and store words that aren't aligned, or their kernels do it for
     /// them.
-    fn copy(&self, writer: &Writer<'_>, from: Address, to: Address, length: Operand) -> Vec<String> {
-        let [source, target, left, byte] = ["t0", "t1", "t2", "t3"].map(|name| self.scratch_register(name));
-        let bits = M::POINTER_BITS;
-        let bytes = (bits / 8).to_string();
-        let mut lines = Vec::new();
-        for (at, to) in [(from, &source), (to, &target)] {
-            let base = self.name(writer, at.base);
-            lines.extend(match at.offset {
-                Some(offset) => self.0.compute(Operation::Add, false, to, &base, &self.name(writer, offset)), // to = base + offset
-                None => vec![self.0.copy(to, &base)], // to = base
-            });
+    fn copy(&self, code: &mut Code, from: Address, to: Address, length: Operand) {
+        let (bits, [source, target, left, byte]) = (M::POINTER_BITS, [0, 1, 2, 3].map(|number| self.scratch(number)));
+        self.sum(code, source, from); // t0 = from
+        self.sum(code, target, to); // t1 = to
+        match length {
+            Operand::Register(length) => M::copy(code, left, self.writer.reg(length)), // t2 = length
+            Operand::Immediate(number) => self.immediate(code, left, number, bits),    // t2 = length
         }
-        lines.extend(match length {
-            Operand::Register(length) => vec![self.0.copy(&left, &self.name(writer, length))], // t2 = length
-            Operand::Immediate(number) => self.immediate(&left, number, bits),                 // t2 = length
-        });
-        let add = |lines: &mut Vec<String>, operation, to: &str, number: &str| {
-            lines.extend(self.0.number(&byte, number, false)); // t3 = number
-            lines.extend(self.0.compute(operation, false, to, to, &byte)); // to += or -= number
-        };
-        lines.push("62:".into());
-        lines.extend(self.0.number(&byte, &bytes, false)); // t3 = a word's bytes
-        lines.extend(self.0.branch(Comparison::Lt, false, &left, &byte, "63f")); // no whole word left: by bytes
-        lines.extend(self.0.compute(Operation::Sub, false, &left, &left, &byte)); // t2 -= a word's bytes
-        lines.push(self.0.load(bits, &byte, &source, 0)); // t3 = the next word
-        lines.push(self.0.store(bits, &byte, &target, 0)); // store it
-        add(&mut lines, Operation::Add, &source, &bytes); // t0 = behind it
-        add(&mut lines, Operation::Add, &target, &bytes); // t1 = behind it
-        lines.push(self.0.jump("62b")); // and on
-        lines.push("63:".into());
-        lines.extend(self.0.number(&byte, "1", false)); // t3 = 1
-        lines.extend(self.0.branch(Comparison::Lt, false, &left, &byte, "64f")); // nothing left: done
-        lines.extend(self.0.compute(Operation::Sub, false, &left, &left, &byte)); // t2 -= 1
-        lines.push(self.0.load(8, &byte, &source, 0)); // t3 = the next byte
-        lines.push(self.0.store(8, &byte, &target, 0)); // store it
-        add(&mut lines, Operation::Add, &source, "1"); // t0 = behind it
-        add(&mut lines, Operation::Add, &target, "1"); // t1 = behind it
-        lines.push(self.0.jump("63b")); // and on
-        lines.push("64:".into());
-        lines
+        for (label, bits, next) in [(WORDS, bits, BYTES), (BYTES, 8, COPIED)] {
+            let bytes = (bits / 8).into();
+            code.label(label);
+            M::number(code, byte, bytes, false); // t3 = the bytes of a word, or 1
+            M::branch(code, Comparison::Lt, false, left, byte, next.ahead()); // not so many left: by bytes, or done
+            M::compute(code, Operation::Sub, false, left, left, byte); // t2 -= t3
+            M::load(code, bits, byte, source, 0); // t3 = the next word or byte
+            M::store(code, bits, byte, target, 0); // store it
+            for place in [source, target] {
+                M::number(code, byte, bytes, false); // t3 = its bytes
+                M::compute(code, Operation::Add, false, place, place, byte); // t0 or t1 = behind it
+            }
+            jump::<M>(code, label.back()); // and on
+        }
+        code.label(COPIED);
     }
 
-    fn exit(
-        &self,
-        writer: &Writer<'_>,
-        left: Operand,
-        comparison: Comparison,
-        right: Operand,
-        ty: TypeId,
-        label: &str,
-    ) -> Vec<String> {
-        let one_sign = |is_signed: bool| {
-            writer.by_width(ty, |bits| {
-                let mut lines = Vec::new();
-                let mut compared = [(left, "t0"), (right, "t1")].map(|(operand, scratch)| {
-                    let (number, name) = self.operand(writer, operand, bits, scratch);
-                    lines.extend(number); // scratch = number
-                    name
-                });
+    fn exit(&self, code: &mut Code, left: Operand, comparison: Comparison, right: Operand, ty: TypeId, label: Label) {
+        let by_width = |code: &mut Code, is_signed: bool| {
+            self.writer.by_width(code, ty, |code, bits| {
+                let both = [(left, self.scratch(0)), (right, self.scratch(1))];
+                let mut compared = both.map(|(operand, scratch)| self.operand(code, operand, bits, scratch));
                 if is_signed && bits < M::POINTER_BITS {
-                    compared = [(&compared[0], "t0"), (&compared[1], "t1")].map(|(name, scratch)| {
-                        let extended = self.scratch_register(scratch);
-                        lines.extend(self.0.extend(bits, true, &extended, name)); // scratch = operand, with its sign
-                        extended
-                    });
+                    for (operand, (_, scratch)) in compared.iter_mut().zip(both) {
+                        M::extend(code, bits, true, scratch, *operand); // scratch = operand, with its sign
+                        *operand = scratch;
+                    }
                 }
-                let [left, right] = &compared;
-                lines.extend(self.0.branch(comparison, is_signed, left, right, label)); // leave by this exit
-                lines
-            })
+                let [left, right] = compared;
+                M::branch(code, comparison, is_signed, left, right, label); // leave by this exit
+            });
         };
-        if matches!(comparison, Comparison::Eq | Comparison::Ne) {
-            return one_sign(false);
-        }
-        writer.by_sign(ty, one_sign(true), one_sign(false))
+        if comparison.is_equality() { by_width(code, false) } else { self.writer.by_sign(code, ty, by_width) }
     }
 }

@@ -15,12 +15,14 @@ mod loongarch64;
 mod powerpc64;
 mod riscv64;
 mod s390x;
-pub mod x86_64;
+mod tables;
+mod x86_64;
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote_spanned;
 
 use super::asm::Writer;
+use super::code::{Code, Label, Name, Reg};
 use crate::ids::Register;
 use crate::ir::{Program, Step};
 
@@ -35,6 +37,11 @@ const MACHINES: &[(&str, &dyn Machine)] = &[
     ("i686", &i686::I686),
     ("arm", &load_store::Steps(arm::Arm)),
 ];
+
+/// Around cold code ([`Machine::cold`]): at the end of the function,
+const AT_END: [&str; 2] = [".subsection 1", ".previous"];
+/// or anywhere.
+const ELSEWHERE: [&str; 2] = [".pushsection .text.unlikely.rseq_dsl, \"ax\", @progbits", ".popsection"];
 
 /// The emitter of this name.
 pub fn named(name: &str) -> Option<&'static dyn Machine> {
@@ -66,16 +73,16 @@ pub trait Machine: Sync {
         false
     }
 
-    /// Registers that the window, these lines, changes beside these, as operands of `asm!`.
-    fn scratch(&self, program: &Program, lines: &[String]) -> TokenStream;
+    /// Registers that the window, which is this code, changes beside these, as operands of `asm!`.
+    fn scratch(&self, program: &Program, code: &Code) -> TokenStream;
 
     /// The class of the values' registers.
     fn class(&self) -> TokenStream {
         quote_spanned!(Span::mixed_site()=> reg)
     }
 
-    /// The class of one operand's register, in a window of these lines.
-    fn class_of(&self, _operand: &str, _lines: &[String]) -> TokenStream {
+    /// The class of one operand's register, in a window of this code.
+    fn class_of(&self, _operand: Name, _code: &Code) -> TokenStream {
         self.class()
     }
 
@@ -97,20 +104,16 @@ pub trait Machine: Sync {
     fn signature(&self) -> &'static [&'static str];
 
     /// Goes to a label, out of cold code.
-    fn jump(&self, label: &str) -> String;
+    fn jump(&self, code: &mut Code, label: Label);
 
-    /// Puts a small number into an operand's register, in cold code.
-    fn set_number(&self, operand: &str, number: usize) -> Vec<String>;
+    /// Puts a small number into a register, in cold code.
+    fn set_number(&self, code: &mut Code, to: Reg, number: usize);
 
     /// Takes the descriptor out of force.
-    fn disarm(&self, writer: &Writer<'_>, area: Register) -> Vec<String>;
+    fn disarm(&self, code: &mut Code, writer: &Writer<'_>, area: Register);
 
     /// A step of the window with instructions of its own.
-    fn step(&self, writer: &Writer<'_>, step: &Step) -> Vec<String>;
-
-    /// Gets the lines wrong in a way that this machine alone knows.
-    #[cfg(feature = "mutants")]
-    fn mutate(&self, _lines: &mut Vec<String>, _flaw: &str) {}
+    fn step(&self, code: &mut Code, writer: &Writer<'_>, step: &Step);
 
     /// Words of this machine, which must not occur outside of its file.
     #[cfg(test)]
