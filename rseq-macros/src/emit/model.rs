@@ -78,7 +78,8 @@ impl<'p> Listing<'p> {
         let post = label(|step| matches!(step, Step::Post));
         hidden! {
             static #steps: [#private::CodeStep; #count] = [#(#entries),*];
-            static #code: #private::Code = #private::Code { section: #location, steps: &#steps, start: #start, post: #post };
+            static #code: #private::Code =
+                #private::Code { section: #location, steps: &#steps, start: #start, post: #post };
         }
     }
 
@@ -203,7 +204,9 @@ impl<'p> Listing<'p> {
                 let operation = operation.symbol();
                 hidden! {
                     let __rseq_at = #at;
-                    let __rseq_new = #private::compute::<#ty>(unsafe { __rseq_window.load::<#ty>(__rseq_at) }, #operation, #value);
+                    let __rseq_new = #private::compute::<#ty>(
+                        unsafe { __rseq_window.load::<#ty>(__rseq_at) }, #operation, #value
+                    );
                     unsafe { __rseq_window.commit::<#ty>(__rseq_at, __rseq_new) };
                 }
             }

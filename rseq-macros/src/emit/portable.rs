@@ -77,7 +77,11 @@ impl Portable<'_> {
                     #target
                     let __rseq_value = __rseq_target.value(#value);
                     #allow
-                    unsafe { #private::store(#typed, __rseq_target, __rseq_value, #private::core::sync::atomic::Ordering::Relaxed) };
+                    unsafe {
+                        #private::store(
+                            #typed, __rseq_target, __rseq_value, #private::core::sync::atomic::Ordering::Relaxed
+                        )
+                    };
                 }
             }
             Statement::Copy { from, to, length } => {
@@ -124,7 +128,9 @@ impl Portable<'_> {
             #allow
             let __rseq_new = #new;
             #allow
-            unsafe { #private::store(#typed, __rseq_target, __rseq_new, #private::core::sync::atomic::Ordering::#order) };
+            unsafe {
+                #private::store(#typed, __rseq_target, __rseq_new, #private::core::sync::atomic::Ordering::#order)
+            };
         }
     }
 
