@@ -19,8 +19,9 @@ pub struct Fixture {
 /// for all settings.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Has cargo build the standard library, where a target's isn't installed.
-const BUILD_STD: &str = "-Zbuild-std=std,panic_abort";
+/// Has cargo build of the standard library what libraries without it need, where a target's isn't
+/// installed.
+const BUILD_STD: &str = "-Zbuild-std=core,alloc";
 
 impl Fixture {
     /// The one of this name.
