@@ -127,6 +127,7 @@ const OPERATIONS: &[Operation] = &[
         &[
             "PerCpu::zeroed",
             "PerCpu::from_fn",
+            "PerCpu::with",
             "PerCpu::try_from_fn",
             "PerCpu::iter",
             "PerCpu::iter_mut",
@@ -141,6 +142,7 @@ const OPERATIONS: &[Operation] = &[
             let same =
                 PerCpu::<usize>::try_from_fn(|index| index).map_err(|error| error.bytes()).expect("there is memory");
             assert!(numbers.iter().eq(&same));
+            assert!(PerCpu::<usize>::with(|index| index).iter().eq(&same));
         },
     ),
     (&["slots", "CpuId::new", "CpuId::get", "MmCid::new", "MmCid::get"], || {

@@ -218,6 +218,15 @@ impl<T, I: IndexKind> PerCpu<T, I> {
         Self::try_from_fn(make).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// [`PerCpu::from_fn`], by its first name.
+    ///
+    /// Async-signal-safe if `make` is.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with(make: impl FnMut(usize) -> T) -> Self {
+        Self::from_fn(make)
+    }
+
     /// As [`PerCpu::from_fn`].
     ///
     /// Async-signal-safe if `make` is.
