@@ -61,7 +61,7 @@ fn one_changed<T, V: PartialEq>(slots: &PerCpu<T>, value: impl Fn(&T) -> V, befo
 }
 
 fn compare_and_store() -> Done {
-    let words = PerCpu::with(|_| AtomicUsize::new(7));
+    let words = PerCpu::from_fn(|_| AtomicUsize::new(7));
     let [refused, stored] = [6, 7].map(|expect| librseq::compare_and_store(&words, expect, 9));
     let right = !refused && stored && one_changed(&words, |word| word.load(Relaxed), 7, 9);
     done("compare and store", format!("9 over 6: {refused}, 9 over 7: {stored}"), right)
@@ -116,14 +116,14 @@ fn pair(first: usize, second: usize) -> Pair {
 }
 
 fn compare_both_and_store() -> Done {
-    let pairs = PerCpu::with(|_| pair(7, 8));
+    let pairs = PerCpu::from_fn(|_| pair(7, 8));
     let [refused, stored] = [[7, 9], [7, 8]].map(|expect| librseq::compare_both_and_store(&pairs, expect, 1));
     let right = !refused && stored && one_changed(&pairs, both, [7, 8], [1, 8]);
     done("compare two, store", format!("1 over 7 beside 9: {refused}, beside 8: {stored}"), right)
 }
 
 fn compare_and_store_both() -> Done {
-    let pairs = PerCpu::with(|_| pair(7, 8));
+    let pairs = PerCpu::from_fn(|_| pair(7, 8));
     let [refused, stored] = [8, 7].map(|expect| librseq::compare_and_store_both(&pairs, expect, [1, 2]));
     let right = !refused && stored && one_changed(&pairs, both, [7, 8], [1, 2]);
     done("compare, store two", format!("1 and 2 over 8: {refused}, over 7: {stored}"), right)
@@ -145,7 +145,7 @@ fn add_behind() -> Done {
     let counters: Vec<[AtomicUsize; 2]> = (0..rseq::slots()).map(|_| Default::default()).collect();
     let entry = |counter: &AtomicUsize| AtomicPtr::new(ptr::from_ref(counter).cast_mut());
     let tables: Vec<[AtomicPtr<AtomicUsize>; 2]> = counters.iter().map(|two| two.each_ref().map(entry)).collect();
-    let slots: PerCpu<Table> = PerCpu::with(|slot| AtomicPtr::new(tables[slot].as_ptr().cast_mut()));
+    let slots: PerCpu<Table> = PerCpu::from_fn(|slot| AtomicPtr::new(tables[slot].as_ptr().cast_mut()));
     // SAFETY: each slot has a table of two pointers to counters of its own, and all of them are
     // there until the end.
     unsafe { librseq::add_behind(&slots, 1, 42) };

@@ -164,7 +164,7 @@ pub use pool::{Pool, Pooled};
 pub use ring::{Drain, Ring};
 pub use rseq_core::{
     AllocError, CpuId, IndexKind, Kernel, Libc, MmCid, Mode, PerCpu, Place, Reason, Registrar, SliceExtension, Slots,
-    Status, Word, abi, drain, fence, portable, quiesce, slots, status,
+    SlotsMut, Status, Word, abi, drain, fence, portable, quiesce, slots, status,
 };
 pub use stack::Stack;
 

@@ -27,7 +27,7 @@ pub mod area {
     pub const CPU_ID: u32 = 4;
     /// The address of the descriptor in force, 64 bits.
     pub const RSEQ_CS: u32 = 8;
-    /// What the kernel says of the time-slice extension.
+    /// The kernel's word on the time-slice extension.
     pub const FLAGS: u32 = 16;
     /// The NUMA node.
     pub const NODE_ID: u32 = 20;
@@ -82,8 +82,9 @@ pub mod section {
 /// ```
 /// use rseq_abi::note;
 ///
-/// // What a window's note begins with.
-/// let numbers = [note::window::DESCRIPTOR, note::window::CHECKED, note::window::LINE, note::window::COLUMN];
+/// // The beginning of a window's note.
+/// use note::window::{CHECKED, COLUMN, DESCRIPTOR, LINE};
+/// let numbers = [DESCRIPTOR, CHECKED, LINE, COLUMN];
 /// assert_eq!(numbers, [0, 4, 8, 12]);
 /// ```
 pub mod note {
@@ -91,7 +92,7 @@ pub mod note {
     pub const NAME: &str = "rseq";
     /// The bytes of the name, with the byte 0.
     pub const NAME_LENGTH: u32 = NAME.len() as u32 + 1;
-    /// What name and description are aligned to.
+    /// The alignment of name and description.
     pub const ALIGNMENT: u32 = 4;
     /// The bytes in front of the name: the lengths of the name and of the description, the type.
     pub const HEADER: u32 = 12;

@@ -110,7 +110,7 @@ pub const SLICE_ENABLED: u32 = 1 << 5;
 /// The number of active bytes in the original ABI, where the kernel has no `AT_RSEQ_FEATURE_SIZE`.
 pub const ORIGINAL_FEATURE_SIZE: u32 = 20;
 
-// What everybody else reads and writes these structures by.
+// The structures agree with the numbers by which everybody else reads and writes them.
 const _: () = {
     use rseq_abi::{area, descriptor};
     assert!(size_of::<Rseq>() == area::LENGTH as usize && align_of::<Rseq>() == 32);

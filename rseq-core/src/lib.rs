@@ -56,7 +56,7 @@ pub use expansion::place::{Place, Word};
 pub use fence::quiesce;
 pub use kernel::Kernel;
 pub use mode::{Mode, Reason};
-pub use percpu::{AllocError, PerCpu, Slots};
+pub use percpu::{AllocError, PerCpu, Slots, SlotsMut};
 pub use registration::Registrar;
 pub use slice::SliceExtension;
 pub use status::{Libc, Status, status};

@@ -47,7 +47,7 @@ pub struct Status {
 /// ```
 /// let status = rseq::status();
 /// match status.mode() {
-///     rseq::Mode::Rseq(registrar) => println!("restartable sequences, registered by {registrar:?}"),
+///     rseq::Mode::Rseq(registrar) => println!("restartable, registered by {registrar:?}"),
 ///     rseq::Mode::Portable(reason) => println!("the portable mode: {reason}"),
 ///     }
 /// println!("{status}");

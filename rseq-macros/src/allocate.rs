@@ -110,7 +110,7 @@ fn intervals(program: &Program) -> Vec<Interval> {
     for (_, register) in &program.outputs {
         intervals[*register].end = over;
     }
-    // What no step uses needs no register.
+    // A value that no step uses needs no register.
     let mut used: Vec<Interval> = intervals.iter().copied().filter(|interval| interval.end > 0).collect();
     used.sort_by_key(|interval| interval.start);
     used

@@ -106,7 +106,7 @@ fn order(clauses: &[Clause], errors: &mut Errors) -> bool {
             right = false;
         }
         seen.push(keyword);
-        // What is broken may not be what it was meant to be.
+        // A broken clause may not be what it was meant to be.
         if kind.is_whole() {
             latest = latest.max(Some(keyword));
         }
@@ -114,7 +114,7 @@ fn order(clauses: &[Clause], errors: &mut Errors) -> bool {
     if seen.contains(&Keyword::Commit) {
         return right;
     }
-    // What is unknown may be a commit with a mistake in its name.
+    // An unknown clause may be a commit with a mistake in its name.
     if clauses.iter().all(|clause| clause.kind.keyword().is_some()) {
         errors.at(clauses.last().map_or_else(Span::call_site, |clause| clause.keyword), error::NO_COMMIT);
     }
@@ -263,7 +263,7 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
     }
 
     fn visit_expr_for_loop(&mut self, node: &'ast syn::ExprForLoop) {
-        // What is looped over is evaluated outside of the loop.
+        // The iterator of a loop is evaluated outside of it.
         self.visit_expr(&node.expr);
         self.in_loop(|this| this.visit_block(&node.body));
     }

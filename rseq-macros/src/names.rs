@@ -42,7 +42,7 @@ fn find(tokens: TokenStream, in_macro: bool, names: &mut Vec<Name>) {
             TokenTree::Ident(_) if is_behind_dot(before) || arguments.iter().any(|(place, _)| *place == at) => {}
             TokenTree::Ident(name) => names.push(name.into()),
             TokenTree::Group(group) => find(group.stream(), in_macro || is_behind_macro_name(before), names),
-            // Whether the macro takes it for a format string is up to the macro.
+            // `true` if the macro takes it for a format string is up to the macro.
             TokenTree::Literal(literal) if in_macro => {
                 let is_argument = |name: &Name| arguments.iter().any(|(_, argument)| argument.unraw() == name.word);
                 names.extend(in_string(literal).into_iter().filter(|name| !is_argument(name)));

@@ -69,6 +69,16 @@ pub enum Statement {
     Exit { left: Operand, comparison: Comparison, right: Operand, names: Vec<ValueId>, value: Expr },
 }
 
+impl Statement {
+    /// The value of an exit, with the values of the window that it names.
+    fn exit(&self) -> Option<(&[ValueId], &Expr)> {
+        match self {
+            Self::Exit { names, value, .. } => Some((names, value)),
+            Self::Load { .. } | Self::Compute { .. } | Self::Store { .. } | Self::Copy { .. } => None,
+        }
+    }
+}
+
 /// The commit.
 pub struct Publication {
     pub form: Form,
@@ -181,9 +191,12 @@ impl Window {
 
     /// A value has a name if an expression uses it that is evaluated when the window is over.
     pub fn is_named(&self, value: ValueId) -> bool {
-        let in_exit =
-            |statement: &Statement| matches!(statement, Statement::Exit { names, .. } if names.contains(&value));
-        self.in_result.contains(&value) || self.statements.iter().any(in_exit)
+        self.in_result.contains(&value) || self.exits().any(|(names, _)| names.contains(&value))
+    }
+
+    /// The values of the exits, with the values of the window that they name.
+    pub fn exits(&self) -> impl Iterator<Item = (&[ValueId], &Expr)> {
+        self.statements.iter().filter_map(Statement::exit)
     }
 
     /// The first operand that is the same variable as this one, which has one value if nothing that
@@ -313,10 +326,7 @@ impl Scope<'_> {
     /// The index is used if it selects a slot, or is a value that the section ends with.
     fn index_is_used(&self, statements: &[Statement], in_result: &[ValueId]) -> bool {
         let selects = self.outside.iter().any(|outside| outside.kind == OutsideKind::Slots);
-        let names = statements.iter().filter_map(|statement| match statement {
-            Statement::Exit { names, .. } => Some(&names[..]),
-            _ => None,
-        });
+        let names = statements.iter().filter_map(Statement::exit).map(|(names, _)| names);
         selects || names.chain([in_result]).flatten().any(|value| Some(*value) == self.index)
     }
 

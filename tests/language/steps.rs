@@ -279,7 +279,7 @@ fn elements() {
 fn slots() {
     static SMALL: PerCpu<AtomicUsize> = PerCpu::new();
     static LARGE: std::sync::LazyLock<PerCpu<[AtomicUsize; 20_000]>> =
-        std::sync::LazyLock::new(|| PerCpu::with(|_| [const { AtomicUsize::new(0) }; 20_000]));
+        std::sync::LazyLock::new(|| PerCpu::from_fn(|_| [const { AtomicUsize::new(0) }; 20_000]));
     const EACH: usize = 100;
     let large = &*LARGE;
     for _ in 0..EACH {

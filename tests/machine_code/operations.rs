@@ -120,7 +120,7 @@ fn value<T, V: PartialEq + Copy>(slots: &PerCpu<T>, of: impl Fn(&T) -> V, first:
 #[test]
 fn compares_and_stores() {
     on_one_slot(|| {
-        let slots = PerCpu::with(|_| AtomicUsize::new(7));
+        let slots = PerCpu::from_fn(|_| AtomicUsize::new(7));
         let now = || value(&slots, |word| word.load(Relaxed), 7);
         assert!(!librseq::compare_and_store(&slots, 6, 1));
         assert_eq!(now(), 7);
@@ -167,7 +167,7 @@ fn pushes_to_lists_and_pops() {
 }
 
 fn pairs() -> PerCpu<Pair> {
-    PerCpu::with(|_| Pair { first: 7.into(), second: 8.into() })
+    PerCpu::from_fn(|_| Pair { first: 7.into(), second: 8.into() })
 }
 
 fn both(slots: &PerCpu<Pair>) -> [usize; 2] {
@@ -239,7 +239,7 @@ fn adds_behind_pointers() {
         let counters: Vec<[AtomicUsize; 3]> = (0..rseq::slots()).map(|_| Default::default()).collect();
         let entry = |counter: &AtomicUsize| AtomicPtr::new(ptr::from_ref(counter).cast_mut());
         let tables: Vec<[AtomicPtr<AtomicUsize>; 3]> = counters.iter().map(|all| all.each_ref().map(entry)).collect();
-        let slots: PerCpu<Table> = PerCpu::with(|slot| AtomicPtr::new(tables[slot].as_ptr().cast_mut()));
+        let slots: PerCpu<Table> = PerCpu::from_fn(|slot| AtomicPtr::new(tables[slot].as_ptr().cast_mut()));
         for (entry, count) in [(0, 1), (2, 30), (2, 3), (1, usize::MAX)] {
             // SAFETY: each slot has a table of three pointers to counters of its own, and all of
             // them are there to the end of the test.

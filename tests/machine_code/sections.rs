@@ -12,15 +12,15 @@ use rseq::abi::Descriptor;
 #[derive(Debug)]
 pub struct Sections {
     pub descriptors: Vec<Descriptor>,
-    /// What `__rseq_cs_ptr_array` points to.
+    /// Descriptors to which `__rseq_cs_ptr_array` points.
     pub pointers: Vec<u64>,
     /// Pairs of a window's start and an address outside to which it may be left.
     pub exits: Vec<[u64; 2]>,
-    /// What windows say of themselves.
+    /// The notes of windows.
     pub notes: Vec<Note>,
     /// The addresses at which a thread descriptor has just come into force.
     pub armed: Vec<u64>,
-    /// Whether rust-lld left its name.
+    /// `true` if rust-lld left its name.
     pub is_linked_by_lld: bool,
     first: u64,
     /// The four bytes before each abort handler.
@@ -116,7 +116,7 @@ fn descriptor(&[head, start, length, abort]: &[u64; 4]) -> Descriptor {
 
 /// The four bytes before the abort handler.
 fn signature(file: &object::File<'_>, descriptor: &Descriptor) -> u32 {
-    // What isn't loaded has no address.
+    // A section that isn't loaded has no address.
     let mut loaded = file.sections().filter(|section| section.address() != 0);
     let bytes = loaded.find_map(|section| section.data_range(descriptor.abort_ip - 4, 4).ok().flatten());
     let bytes = bytes.and_then(|bytes| bytes.try_into().ok()).expect("it is in a section");

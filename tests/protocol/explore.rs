@@ -111,7 +111,7 @@ fn add_behind() {
         COUNTERS.iter().map(entry).collect()
     });
     static TABLES: LazyLock<PerCpu<Table>> =
-        LazyLock::new(|| PerCpu::with(|slot| AtomicPtr::new(ENTRIES[slot].as_ptr().cast_mut())));
+        LazyLock::new(|| PerCpu::from_fn(|slot| AtomicPtr::new(ENTRIES[slot].as_ptr().cast_mut())));
     // SAFETY: the second entry of each table points to a counter of its own.
     counts(
         "add_behind",

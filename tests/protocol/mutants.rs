@@ -282,7 +282,7 @@ fn each_mutation_has_a_row() {
     for row in &rows {
         assert_eq!(row.model, in_model(row.mutation).unwrap_or_else(|| "-".into()), "{}", row.mutation);
         if let Some((file, test)) = row.stress.split_once("::") {
-            assert!(read(&format!("tests/{file}.rs")).contains(test), "there is no test {}", row.stress);
+            assert!(read(&format!("tests/protocol/{file}.rs")).contains(test), "there is no test {}", row.stress);
         }
     }
 }

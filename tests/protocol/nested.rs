@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 use rseq::{PerCpu, rseq};
 use support::explored::{Explored, is_counted};
-use support::{Steps, forced_portable, here, in_child, mode, must_pass};
+use support::{Steps, forced_portable, here, in_child, mode, must_pass, one_run};
 
 static SLOTS: PerCpu<AtomicUsize> = PerCpu::new();
 
@@ -58,6 +58,7 @@ fn outer(times: u32) -> u32 {
 /// An inner section makes the outer one abort, in every mode, and both count.
 #[test]
 fn an_inner_section_aborts_the_outer_one() {
+    let _run = one_run();
     println!("mode: {:?}", mode());
     let before = sum();
     let aborts = outer(3);
@@ -73,6 +74,7 @@ fn an_inner_section_aborts_the_outer_one_in_portable_mode() {
 /// A section that is all window does so as well.
 #[test]
 fn an_inner_window_aborts_the_outer_section() {
+    let _run = one_run();
     println!("mode: {:?}", mode());
     let before = sum();
     let mut aborts = 0;

@@ -306,7 +306,7 @@ mod compared {
         COUNTERS.iter().map(|two| two.each_ref().map(|counter| AtomicPtr::new(counter.as_ptr().cast()))).collect()
     });
     static TABLES: LazyLock<PerCpu<Table>> =
-        LazyLock::new(|| PerCpu::with(|slot| AtomicPtr::new(POINTERS[slot].as_ptr().cast_mut())));
+        LazyLock::new(|| PerCpu::from_fn(|slot| AtomicPtr::new(POINTERS[slot].as_ptr().cast_mut())));
 
     fn behind(spin: u32) {
         // SAFETY: each slot has two pointers to counters of its own, all of statics.

@@ -123,14 +123,26 @@ const OPERATIONS: &[Operation] = &[
         slots.allocate().expect("there is memory");
         assert_eq!(slots.made().map(|slots| slots.len()), Some(slots.len()));
     }),
-    (&["PerCpu::zeroed", "PerCpu::with", "PerCpu::try_with", "PerCpu::iter", "AllocError::bytes"], || {
-        // SAFETY: bytes may be zero. They have address space of their own.
-        let bytes: PerCpu<[u8; 100_000]> = unsafe { PerCpu::zeroed() };
-        assert_eq!(bytes.iter().filter(|slot| slot[99_999] == 0).count(), slots());
-        let numbers = PerCpu::<usize>::with(|index| index);
-        let same = PerCpu::<usize>::try_with(|index| index).map_err(|error| error.bytes()).expect("there is memory");
-        assert!(numbers.iter().eq(&same));
-    }),
+    (
+        &[
+            "PerCpu::zeroed",
+            "PerCpu::from_fn",
+            "PerCpu::try_from_fn",
+            "PerCpu::iter",
+            "PerCpu::iter_mut",
+            "AllocError::bytes",
+        ],
+        || {
+            // SAFETY: bytes may be zero. They have address space of their own.
+            let bytes: PerCpu<[u8; 100_000]> = unsafe { PerCpu::zeroed() };
+            assert_eq!(bytes.iter().filter(|slot| slot[99_999] == 0).count(), slots());
+            let mut numbers = PerCpu::<usize>::from_fn(|index| index + 1);
+            numbers.iter_mut().for_each(|number| *number -= 1);
+            let same =
+                PerCpu::<usize>::try_from_fn(|index| index).map_err(|error| error.bytes()).expect("there is memory");
+            assert!(numbers.iter().eq(&same));
+        },
+    ),
     (&["slots", "CpuId::new", "CpuId::get", "MmCid::new", "MmCid::get"], || {
         let last = slots() - 1;
         assert_eq!((CpuId::new(last).map(CpuId::get), MmCid::new(last).map(MmCid::get)), (Some(last), Some(last)));
@@ -184,9 +196,10 @@ const OPERATIONS: &[Operation] = &[
         METER.untimed().inc();
         Meter::new().allocate().expect("there is memory");
     }),
-    (&["powers_of_two", "WithBounds::per_unit", "PrometheusCollector::new"], || {
+    (&["powers_of_two", "WithBounds::per_unit", "PrometheusCollector::new", "PerCpuRecorder::capped"], || {
         let bounds = WithBounds::new(&HISTOGRAM, []).per_unit(powers_of_two(1..=1).sum());
         forget((bounds, PrometheusCollector::new(RECORDER.clone())));
+        black_box(RECORDER.capped());
     }),
     (
         &[

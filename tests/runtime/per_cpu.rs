@@ -475,7 +475,7 @@ fn values_of_no_size() {
     are_aligned::<Aligned1024<0>>();
     are_aligned::<Aligned4096<0>>();
     let made = AtomicUsize::new(0);
-    drop(PerCpu::<Aligned64<0>>::with(|_| {
+    drop(PerCpu::<Aligned64<0>>::from_fn(|_| {
         made.fetch_add(1, Relaxed);
         Aligned64([])
     }));
@@ -588,7 +588,7 @@ impl Drop for Noted<'_> {
 fn values_are_made_in_order() {
     let (dropped, mut made) = (Mutex::new(Vec::new()), Vec::new());
     let indices: Vec<u64> = (0..rseq::slots() as u64).collect();
-    let slots = PerCpu::<Noted>::with(|index| {
+    let slots = PerCpu::<Noted>::from_fn(|index| {
         made.push(index as u64);
         Noted { small: 0, index: index as u64, dropped: &dropped }
     });
@@ -612,7 +612,7 @@ fn a_panic_in_the_making_drops_the_others() {
     for panics_at in (0..rseq::slots()).cycle().take(3000) {
         let dropped = Mutex::new(Vec::new());
         let made = catch_unwind(AssertUnwindSafe(|| {
-            PerCpu::<Noted>::try_with(|index| {
+            PerCpu::<Noted>::try_from_fn(|index| {
                 if index == panics_at {
                     resume_unwind(Box::new(index));
                 }
@@ -737,7 +737,7 @@ fn first_uses_on_top_of_each_other() {
     static WRONG: AtomicUsize = AtomicUsize::new(0);
     static HANDLED: AtomicUsize = AtomicUsize::new(0);
     fn make_and_drop() {
-        let (slots, large) = (PerCpu::new(), PerCpu::<Bytes<600>>::with(|_| Bytes([const { AtomicU8::new(9) }; _])));
+        let (slots, large) = (PerCpu::new(), PerCpu::<Bytes<600>>::from_fn(|_| Bytes([const { AtomicU8::new(9) }; _])));
         count(&slots);
         let right = sum(&slots) == 1 && large.iter().flat_map(bytes).all(|byte| byte.load(Relaxed) == 9);
         WRONG.fetch_add(usize::from(!right), SeqCst);
@@ -794,7 +794,7 @@ fn a_first_use_without_a_barrier() {
 fn a_forked_child_makes_slots() {
     println!("mode: {:?}", mode());
     fn make_and_drop() -> bool {
-        let (slots, large) = (PerCpu::new(), PerCpu::<Bytes<600>>::with(|_| Bytes([const { AtomicU8::new(5) }; _])));
+        let (slots, large) = (PerCpu::new(), PerCpu::<Bytes<600>>::from_fn(|_| Bytes([const { AtomicU8::new(5) }; _])));
         (0..10).for_each(|_| count(&slots));
         sum(&slots) == 10 && large.iter().flat_map(bytes).all(|byte| byte.load(Relaxed) == 5)
     }
@@ -922,7 +922,7 @@ fn want_of_memory_is_an_error() {
     {
         let no_memory = NoMemory::set();
         let errors = all();
-        with = with.or(Some(PerCpu::<()>::try_with(make).map(drop)));
+        with = with.or(Some(PerCpu::<()>::try_from_fn(make).map(drop)));
         panics[0] = catch_unwind(|| count(&SLOTS)).err();
         panics[1] = catch_unwind(|| {
             rseq! {

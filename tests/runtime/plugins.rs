@@ -22,7 +22,7 @@ use object::read::elf::{Dyn, ElfFile, FileHeader, ProgramHeader};
 use object::{Endianness, FileKind, Object, ObjectSymbol, RelocationFlags};
 use support::fixture::{self, Fixture, Linker, linkers, print_of};
 use support::{
-    Count, Disturbance, forced_portable, here, in_child, mode, must_be_exact, must_lose, must_pass,
+    Count, Disturbance, forced_portable, here, in_child, mode, must_be_exact, must_lose, must_pass, one_run,
     with_own_registration,
 };
 
@@ -374,6 +374,7 @@ const UNPROTECTED: Count = Count { add: |turns| (plugin().unprotected)(turns), .
 fn more_threads_than_blocks() {
     const THREADS: u64 = 600;
     const EACH: u64 = 20;
+    let _run = one_run();
     let plugin = plugin();
     for _ in 0..2 {
         let before = (plugin.sum)();
@@ -395,6 +396,7 @@ fn more_threads_than_blocks() {
 /// A child has its thread's block, and those of the others are nobody's.
 #[test]
 fn a_forked_child_runs_sections_of_a_plugin() {
+    let _run = one_run();
     let plugin = plugin();
     (plugin.add)(0);
     let counts = || {

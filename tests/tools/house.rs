@@ -1,10 +1,16 @@
-//! The tree's pages: widths of lines, links, tables, and names of files.
+//! The whole tree: widths of lines, first words of comments, and the links, tables and names of
+//! files in its pages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The most columns of prose. Tables may be wider.
+/// The most columns of a comment or of prose. Tables may be wider.
 const PROSE: usize = 100;
+/// The most columns of code. A line with a string may be wider, since rustfmt breaks none.
+const CODE: usize = 120;
+
+/// Words with which no comment begins.
+const NO_NOUNS: [&str; 3] = ["What ", "Whether ", "Whoever "];
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -39,15 +45,37 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
+/// The text of a line that is a comment.
+fn comment(line: &str) -> Option<&str> {
+    Some(line.trim_start().strip_prefix("//")?.trim_start_matches(['/', '!', ' ']))
+}
+
 fn is_wider(line: &str, columns: usize) -> bool {
     line.chars().count() > columns
 }
 
 #[test]
-fn no_prose_is_too_wide() {
+fn no_line_is_too_wide() {
+    nothing_is_wrong(".rs", |_, text| {
+        let is_wide = |line: &str| match comment(line) {
+            Some(text) => is_wider(line, PROSE) && !text.starts_with('|'),
+            None => is_wider(line, CODE) && !line.contains('"'),
+        };
+        let wide = (1..).zip(text.lines()).filter(|(_, line)| is_wide(line));
+        wide.map(|(number, line)| format!("{number}: too wide: {line}")).collect()
+    });
     nothing_is_wrong(".md", |_, text| {
         let wide = prose(text).filter(|(_, line)| is_wider(line, PROSE) && !line.starts_with(['|', '!']));
         wide.map(|(number, line)| format!("{number}: too wide: {line}")).collect()
+    });
+}
+
+#[test]
+fn comments_begin_with_a_noun() {
+    let is_none = |line: &str| comment(line).is_some_and(|text| NO_NOUNS.iter().any(|word| text.starts_with(word)));
+    nothing_is_wrong(".rs", |_, text| {
+        let wrong = (1..).zip(text.lines()).filter(|(_, line)| is_none(line));
+        wrong.map(|(number, line)| format!("{number}: {line}")).collect()
     });
 }
 

@@ -264,7 +264,7 @@ fn operations_of_librseq() {
     let counters: Vec<AtomicUsize> = (0..rseq::slots()).map(|_| AtomicUsize::new(0)).collect();
     let entries: Vec<AtomicPtr<AtomicUsize>> =
         counters.iter().map(|counter| AtomicPtr::new(ptr::from_ref(counter).cast_mut())).collect();
-    let tables: PerCpu<Table> = PerCpu::with(|slot| AtomicPtr::new(ptr::from_ref(&entries[slot]).cast_mut()));
+    let tables: PerCpu<Table> = PerCpu::from_fn(|slot| AtomicPtr::new(ptr::from_ref(&entries[slot]).cast_mut()));
     let stored = AtomicUsize::new(0);
     in_threads(|number| {
         let note = |done: bool| {
@@ -428,7 +428,7 @@ fn values_are_made_and_dropped() {
         }
     }
     let dropped = Arc::new(AtomicUsize::new(0));
-    let slots = PerCpu::<Counted>::with(|index| Counted(Arc::clone(&dropped), Box::new(index)));
+    let slots = PerCpu::<Counted>::from_fn(|index| Counted(Arc::clone(&dropped), Box::new(index)));
     assert!(slots.iter().map(|value| *value.1).eq(0..rseq::slots()));
     assert_eq!((slots.len(), slots.iter().len()), (rseq::slots(), rseq::slots()));
     assert_eq!(*slots[CpuId::new(1).expect("there are two slots")].1, 1);
@@ -437,7 +437,7 @@ fn values_are_made_and_dropped() {
     assert_eq!(dropped.swap(0, Relaxed), rseq::slots());
 
     let made = AssertUnwindSafe(|| {
-        PerCpu::<Counted>::with(|index| {
+        PerCpu::<Counted>::from_fn(|index| {
             if index == 1 {
                 resume_unwind(Box::new("no more"));
             }

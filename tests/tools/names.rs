@@ -1,5 +1,5 @@
-//! The tests that docs/soundness.md and docs/evidence.md name are there. They are looked for in the sources: some are
-//! compiled for other machines, or with other features, alone.
+//! The tests that docs/soundness.md and docs/evidence.md name are there. They are looked for in the
+//! sources: some are compiled for other machines, or with other features, alone.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -96,14 +96,20 @@ pub(super) fn name(number: usize) -> Option<&'static str> {
         };
     }
     names! {
-        read SYS_read write SYS_write writev SYS_writev open SYS_open openat SYS_openat close SYS_close stat SYS_stat newfstatat SYS_newfstatat
-        fstat SYS_fstat statx SYS_statx lseek SYS_lseek ioctl SYS_ioctl poll SYS_poll epoll_wait SYS_epoll_wait pread64 SYS_pread64
-        pwrite64 SYS_pwrite64 mmap SYS_mmap munmap SYS_munmap mremap SYS_mremap mprotect SYS_mprotect madvise SYS_madvise brk SYS_brk
-        futex SYS_futex sched_yield SYS_sched_yield nanosleep SYS_nanosleep clock_nanosleep SYS_clock_nanosleep clock_gettime SYS_clock_gettime
-        gettimeofday SYS_gettimeofday time SYS_time getcpu SYS_getcpu getpid SYS_getpid gettid SYS_gettid getppid SYS_getppid getrandom SYS_getrandom
-        getrusage SYS_getrusage sendto SYS_sendto recvfrom SYS_recvfrom sendmsg SYS_sendmsg recvmsg SYS_recvmsg
-        sched_getaffinity SYS_sched_getaffinity sched_setaffinity SYS_sched_setaffinity membarrier SYS_membarrier rt_sigprocmask SYS_rt_sigprocmask
-        rt_sigaction SYS_rt_sigaction kill SYS_kill tgkill SYS_tgkill clone SYS_clone clone3 SYS_clone3 fork SYS_fork vfork SYS_vfork
-        execve SYS_execve prctl SYS_prctl pipe2 SYS_pipe2 dup SYS_dup fcntl SYS_fcntl fsync SYS_fsync rseq SYS_rseq
+        read SYS_read write SYS_write writev SYS_writev open SYS_open openat SYS_openat
+        close SYS_close stat SYS_stat newfstatat SYS_newfstatat fstat SYS_fstat statx SYS_statx
+        lseek SYS_lseek ioctl SYS_ioctl poll SYS_poll epoll_wait SYS_epoll_wait pread64 SYS_pread64
+        pwrite64 SYS_pwrite64 mmap SYS_mmap munmap SYS_munmap mremap SYS_mremap
+        mprotect SYS_mprotect madvise SYS_madvise brk SYS_brk futex SYS_futex
+        sched_yield SYS_sched_yield nanosleep SYS_nanosleep clock_nanosleep SYS_clock_nanosleep
+        clock_gettime SYS_clock_gettime gettimeofday SYS_gettimeofday time SYS_time
+        getcpu SYS_getcpu getpid SYS_getpid gettid SYS_gettid getppid SYS_getppid
+        getrandom SYS_getrandom getrusage SYS_getrusage sendto SYS_sendto recvfrom SYS_recvfrom
+        sendmsg SYS_sendmsg recvmsg SYS_recvmsg sched_getaffinity SYS_sched_getaffinity
+        sched_setaffinity SYS_sched_setaffinity membarrier SYS_membarrier
+        rt_sigprocmask SYS_rt_sigprocmask rt_sigaction SYS_rt_sigaction kill SYS_kill
+        tgkill SYS_tgkill clone SYS_clone clone3 SYS_clone3 fork SYS_fork vfork SYS_vfork
+        execve SYS_execve prctl SYS_prctl pipe2 SYS_pipe2 dup SYS_dup fcntl SYS_fcntl
+        fsync SYS_fsync rseq SYS_rseq
     }
 }

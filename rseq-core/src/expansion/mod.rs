@@ -1,10 +1,12 @@
 //! The part that the expansion of `rseq!` uses. Not for people: it may change in every release.
 
+mod operands;
 mod outcome;
 pub(crate) mod place;
 pub(crate) mod section;
 mod values;
 
+pub use operands::*;
 pub use outcome::Outcome;
 pub use place::{Raw, Shared, Target, WORDS_MAY_HAVE_GAPS, target, valued};
 pub use section::{

@@ -8,7 +8,7 @@ use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 pub use self::error::AllocError;
-pub use self::iter::Slots;
+pub use self::iter::{Slots, SlotsMut};
 pub(crate) use self::values::slot_at;
 use self::values::{TOO_LARGE_TO_MAKE, Values, can_be_made, slot};
 pub use self::values::{slot_bytes, slot_power};
@@ -207,23 +207,23 @@ impl<T, I: IndexKind> PerCpu<T, I> {
     /// Async-signal-safe if `make` is.
     ///
     /// ```
-    /// let ids = rseq::PerCpu::<usize>::with(|index| index * 10);
+    /// let ids = rseq::PerCpu::<usize>::from_fn(|index| index * 10);
     /// assert!(ids.iter().copied().eq((0..rseq::slots()).map(|index| index * 10)));
     /// ```
     ///
     /// # Panics
-    /// If there is no memory (see [`PerCpu::try_with`]), and when `make` does.
+    /// If there is no memory (see [`PerCpu::try_from_fn`]), and when `make` does.
     #[must_use]
-    pub fn with(make: impl FnMut(usize) -> T) -> Self {
-        Self::try_with(make).unwrap_or_else(|error| panic!("{error}"))
+    pub fn from_fn(make: impl FnMut(usize) -> T) -> Self {
+        Self::try_from_fn(make).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// As [`PerCpu::with`].
+    /// As [`PerCpu::from_fn`].
     ///
     /// Async-signal-safe if `make` is.
     ///
     /// ```
-    /// let ids = rseq::PerCpu::<usize>::try_with(|index| index * 10)?;
+    /// let ids = rseq::PerCpu::<usize>::try_from_fn(|index| index * 10)?;
     /// # Ok::<(), rseq::AllocError>(())
     /// ```
     ///
@@ -232,7 +232,7 @@ impl<T, I: IndexKind> PerCpu<T, I> {
     ///
     /// # Panics
     /// When `make` does. Values of 1 GiB and more don't compile.
-    pub fn try_with(make: impl FnMut(usize) -> T) -> Result<Self, AllocError> {
+    pub fn try_from_fn(make: impl FnMut(usize) -> T) -> Result<Self, AllocError> {
         const { can_be_made::<T>() };
         let first = Values::make(I::ARENA, make)?.keep();
         Ok(Self {
@@ -291,6 +291,23 @@ impl<T, I> PerCpu<T, I> {
     /// As the first index does.
     pub fn iter(&self) -> Slots<'_, T> {
         Slots::of(self.first())
+    }
+
+    /// Every slot in the order of its index, for the only one who uses them.
+    ///
+    /// Async-signal-safe.
+    ///
+    /// ```
+    /// let mut ids = rseq::PerCpu::<usize>::from_fn(|index| index);
+    /// ids.iter_mut().for_each(|id| *id += 100);
+    /// assert!(ids.iter().copied().eq(100..100 + rseq::slots()));
+    /// ```
+    ///
+    /// # Panics
+    /// As the first index does.
+    pub fn iter_mut(&mut self) -> SlotsMut<'_, T> {
+        // SAFETY: the values live as long as this, and whoever borrows it alone uses them alone.
+        unsafe { SlotsMut::of(self.first()) }
     }
 
     /// As [`PerCpu::iter`], but `None` as long as nobody used the values: then they aren't made for
@@ -409,6 +426,15 @@ impl<T, I> Drop for PerCpu<T, I> {
 impl<T: fmt::Debug, I> fmt::Debug for PerCpu<T, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.made().into_iter().flatten()).finish()
+    }
+}
+
+impl<'a, T, I> IntoIterator for &'a mut PerCpu<T, I> {
+    type Item = &'a mut T;
+    type IntoIter = SlotsMut<'a, T>;
+
+    fn into_iter(self) -> SlotsMut<'a, T> {
+        self.iter_mut()
     }
 }
 

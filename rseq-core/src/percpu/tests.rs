@@ -43,7 +43,7 @@ fn values_of_every_size_lie_apart() {
 
 #[test]
 fn values_aligned_to_a_page() {
-    let pages = PerCpu::<Page>::with(|index| Page(AtomicU8::new(index as u8)));
+    let pages = PerCpu::<Page>::from_fn(|index| Page(AtomicU8::new(index as u8)));
     for (index, page) in pages.iter().enumerate() {
         assert!(core::ptr::from_ref(page).addr().is_multiple_of(4096));
         assert_eq!(page.0.load(Relaxed), index as u8);
@@ -94,7 +94,7 @@ fn a_panic_drops_what_was_made() {
     for panics_at in 0..slots().min(4) {
         let dropped = AtomicUsize::new(0);
         let made = catch_unwind(AssertUnwindSafe(|| {
-            PerCpu::<Noted>::try_with(|index| {
+            PerCpu::<Noted>::try_from_fn(|index| {
                 if index == panics_at {
                     resume_unwind(Box::new(index));
                 }
@@ -123,7 +123,7 @@ fn windows_find_the_first_slot_before_the_limit() {
         });
         (opening, fences)
     };
-    let (slots, made) = (PerCpu::new(), PerCpu::with(|_| AtomicUsize::new(0)));
+    let (slots, made) = (PerCpu::new(), PerCpu::from_fn(|_| AtomicUsize::new(0)));
     if limit == 0 {
         // No window ever uses them.
         assert_eq!([open(&slots, true), open(&slots, true)], [(Opening::Now, 0), (Opening::Before, 0)]);
@@ -150,7 +150,7 @@ fn a_drop_that_panics_leaves_out_no_other() {
         }
     }
     let dropped = AtomicUsize::new(0);
-    let values = PerCpu::<Noted>::with(|index| Noted(&dropped, index, Box::new(0)));
+    let values = PerCpu::<Noted>::from_fn(|index| Noted(&dropped, index, Box::new(0)));
     let panic = catch_unwind(AssertUnwindSafe(|| drop(values))).unwrap_err();
     assert_eq!((panic.downcast_ref(), dropped.into_inner()), (Some(&0_usize), slots()));
 }
@@ -158,7 +158,7 @@ fn a_drop_that_panics_leaves_out_no_other() {
 /// Padding has no value, and isn't taken for one.
 #[test]
 fn values_with_padding() {
-    let pairs = PerCpu::<(u8, u64)>::with(|index| (index as u8, 7));
+    let pairs = PerCpu::<(u8, u64)>::from_fn(|index| (index as u8, 7));
     assert!(pairs.iter().copied().eq((0..slots()).map(|index| (index as u8, 7))));
     let zeroes = PerCpu::<(u8, u64)>::new();
     assert!(zeroes.made().is_none());

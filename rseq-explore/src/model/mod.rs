@@ -215,7 +215,7 @@ pub struct Place {
 /// use rseq_explore::model::alone;
 /// use std::sync::atomic::AtomicU64;
 ///
-/// let hits: PerCpu<AtomicU64> = PerCpu::with(|_| AtomicU64::new(0));
+/// let hits: PerCpu<AtomicU64> = PerCpu::from_fn(|_| AtomicU64::new(0));
 /// let mut aborts = 0;
 /// alone(|place| place.attempt < 3, || {
 ///     rseq_explore::model! { commit |cpu| add(&hits[cpu], 1) abort { aborts += 1; } }

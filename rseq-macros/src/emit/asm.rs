@@ -45,7 +45,7 @@ pub fn window(machine: &dyn Machine, program: &Program, allocation: &Allocation,
     code
 }
 
-/// What a machine's steps are written with.
+/// The writer of a machine's steps.
 pub struct Writer<'p> {
     machine: &'p dyn Machine,
     pub program: &'p Program,
@@ -65,7 +65,8 @@ impl Writer<'_> {
             "{}: .long 0, 0", DESCRIPTOR; // descriptor: version, flags
         }
         let length = Argument::of("{} - {}", POST_COMMIT.ahead(), START.ahead());
-        self.addresses(code, [start, length, ABORT_HANDLER.back().into()]); // descriptor: start, post-commit offset, abort
+        // The descriptor: start, post-commit offset, abort handler.
+        self.addresses(code, [start, length, ABORT_HANDLER.back().into()]);
         direct! { code;
             ".popsection";
             ".pushsection {}, \"awR\"", section::POINTERS;
@@ -77,7 +78,8 @@ impl Writer<'_> {
             ".pushsection {}, \"awR\"", section::EXITS;
             ".balign 8";
         }
-        self.addresses(code, [start, self.aborted().into()]); // for tools: the window that starts there can be left to here
+        // For tools: the window that starts there can be left to here.
+        self.addresses(code, [start, self.aborted().into()]);
         for (exit, _) in self.exits() {
             self.addresses(code, [start, self.exit(exit).into()]); // for tools: ... or to here
         }
@@ -92,7 +94,8 @@ impl Writer<'_> {
         for (exit, area) in self.exits() {
             code.label(Local::exit(exit));
             if disarms {
-                self.program.fetches_area().into_iter().for_each(|fetch| self.step(code, fetch)); // area, if it isn't there
+                // The area, if it isn't there.
+                self.program.fetches_area().into_iter().for_each(|fetch| self.step(code, fetch));
                 self.machine.disarm(code, self, area); // area->rseq_cs = NULL
             }
             self.end(code, exit_number(exit), Name::Exit(exit));
@@ -202,14 +205,17 @@ impl Writer<'_> {
     }
 }
 
-/// Whether some step of the window copies bytes.
+/// `true` if some step of the window copies bytes.
 pub fn copies(program: &Program) -> bool {
     program.steps.iter().any(|step| matches!(step, Step::Copy { .. }))
 }
 
-/// Whether some step of the window shifts by what is in a register.
+/// `true` if some step of the window shifts by what is in a register.
 pub fn shifts_by_register(program: &Program) -> bool {
-    let by_register = |step: &Step| matches!(step, Step::Compute { operation, right: Operand::Register(_), .. } if operation.is_shift());
+    let by_register = |step: &Step| match step {
+        Step::Compute { operation, right: Operand::Register(_), .. } => operation.is_shift(),
+        _ => false,
+    };
     program.steps.iter().any(by_register)
 }
 
@@ -224,7 +230,7 @@ pub fn unsigned(number: i64, bits: u32) -> i64 {
     ((number as u64) << (64 - bits) >> (64 - bits)).cast_signed()
 }
 
-/// What can be wrong with the instructions of a window, for negative controls: a name, and what is
+/// Mistakes in the instructions of a window, for negative controls: a name, and what is
 /// wrong. Those that not every machine's windows can have are x86-64's alone.
 #[cfg(feature = "mutants")]
 pub const MUTATIONS: &[(&str, &str)] = &[

@@ -6,7 +6,7 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::tokens::{hidden, index_kind, outside, reachable, statements, unsafety};
+use super::tokens::{hidden, index_kind, reachable, statements, unsafety};
 use super::{model, places};
 use crate::ids::OutsideId;
 use crate::ir::{Before, Program};
@@ -102,28 +102,25 @@ fn evaluate(
     inner: &TokenStream,
     private: &TokenStream,
 ) -> TokenStream {
-    let (name, reachable) = (outside(id), reachable());
+    let reachable = reachable();
     let value = match kind {
         OutsideKind::Place => hidden!(#private::target(#code)),
         OutsideKind::Operand => hidden!(#code),
-        OutsideKind::ValueOf(place) => {
-            let place = outside(*place);
-            hidden!(#place.value(#code))
-        }
+        OutsideKind::ValueOf(place) => hidden!(#place.value(#code)),
         OutsideKind::Slots => hidden!(#private::per_cpu(&#code)),
         OutsideKind::Elements => hidden!(#private::elements(&#code)),
         OutsideKind::Source => hidden!(#private::source(#code)),
         OutsideKind::Destination => hidden!(#private::destination(#code)),
     };
     let unsafety = match kind {
-        OutsideKind::Place => Some(unsafety(&hidden!(#name.access()), code)),
-        OutsideKind::Source | OutsideKind::Destination => Some(unsafety(&hidden!(#name), code)),
+        OutsideKind::Place => Some(unsafety(&hidden!(#id.access()), code)),
+        OutsideKind::Source | OutsideKind::Destination => Some(unsafety(&hidden!(#id), code)),
         OutsideKind::Operand | OutsideKind::ValueOf(_) | OutsideKind::Slots | OutsideKind::Elements => None,
     };
     hidden! {
         #reachable
         match #value {
-            #name => {
+            #id => {
                 #unsafety
                 #inner
             }

@@ -35,7 +35,7 @@ impl<'p> Block<'p> {
         Self { program, machine, allocation, ways, code, private }
     }
 
-    /// What the function around it does.
+    /// The body of the function around it.
     pub fn body(&self) -> TokenStream {
         let Self { program, machine, allocation, private, .. } = self;
         let (lines, options) = (self.code.text(), machine.options());
@@ -75,8 +75,8 @@ impl<'p> Block<'p> {
         }
     }
 
-    /// The compiler is told that the window changes this register. (For a negative control it isn't,
-    /// where it should be.)
+    /// The compiler is told that the window changes this register. (For a negative control it
+    /// isn't, where it should be.)
     fn changes(&self, register: MachineRegister) -> bool {
         let contents = &self.allocation.contents[register];
         let is_hidden = contents.input.is_some() && self.program.has_flaw("clobbered_retry");

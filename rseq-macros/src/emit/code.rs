@@ -76,7 +76,7 @@ pub enum Name {
     Other(&'static str),
     /// The size of a type.
     Bytes(TypeId),
-    /// Whether a type has a sign.
+    /// `true` if a type has a sign.
     Signed(TypeId),
     /// The size of a slot or an element.
     Size(PointeeId),
@@ -109,17 +109,17 @@ pub enum Label {
 pub const DESCRIPTOR: Local = Local(22);
 /// The first instruction of the window.
 pub const START: Local = Local(23);
-/// What is behind the commit.
+/// The place behind the commit.
 pub const POST_COMMIT: Local = Local(24);
 /// The abort handler.
 pub const ABORT_HANDLER: Local = Local(25);
-/// What is behind the checks at the start.
+/// The place behind the checks at the start.
 pub const CHECKED: Local = Local(26);
-/// What the note says.
+/// The contents of the note.
 pub const NOTE: Local = Local(27);
-/// What is behind that.
+/// The place behind the note's contents.
 pub const NOTE_END: Local = Local(28);
-/// What is behind the window's asm.
+/// The place behind the window's asm.
 pub const END: Local = Local(29);
 
 impl Local {
@@ -143,7 +143,7 @@ impl Local {
 }
 
 impl Atom {
-    /// Whether it is a number in this range. What a constant of the block is, isn't known here.
+    /// `true` if it is a number in this range. What a constant of the block is, isn't known here.
     pub fn fits(self, range: Range<i64>) -> bool {
         matches!(self, Self::Number(number) if range.contains(&number))
     }
@@ -192,7 +192,8 @@ pub(crate) use direct;
 
 macro_rules! push {
     ($code:expr, $kind:ident, $template:literal $(, $argument:expr)*) => {{
-        const { assert!($crate::emit::code::placeholders($template) == <[&str]>::len(&[$(stringify!($argument)),*])) };
+        const ARGUMENTS: usize = <[&str]>::len(&[$(stringify!($argument)),*]);
+        const _: () = assert!($crate::emit::code::placeholders($template) == ARGUMENTS);
         $code.push($crate::emit::code::Kind::$kind, $template, [$($crate::emit::code::Argument::from($argument)),*]);
     }};
 }
@@ -226,12 +227,12 @@ impl Code {
         self.lines.push(Line { kind: Kind::Directive, template: directive.into(), arguments: 0..0 });
     }
 
-    /// Whether this operand of the block stands in some line, whole or a part of it.
+    /// `true` if this operand of the block stands in some line, whole or a part of it.
     pub fn uses(&self, name: Name) -> bool {
         self.names().any(|(used, _)| used == name)
     }
 
-    /// Whether the part of this letter of the operand stands in some line.
+    /// `true` if the part of this letter of the operand stands in some line.
     pub fn uses_part(&self, name: Name, letter: char) -> bool {
         self.names().any(|used| used == (name, Some(letter)))
     }

@@ -8,11 +8,11 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, format_ident};
+use quote::ToTokens;
 use syn::{Block, Ident};
 
 use super::tokens::{exit_number, hidden, index_kind, needs_end, reachable};
-use crate::ids::{PointeeId, Register, TypeId};
+use crate::ids::Register;
 use crate::ir::{Address, Before, Index, Operand, Program, Step};
 use crate::syntax::text;
 
@@ -78,7 +78,8 @@ impl<'p> Listing<'p> {
         let post = label(|step| matches!(step, Step::Post));
         hidden! {
             static #steps: [#private::CodeStep; #count] = [#(#entries),*];
-            static #code: #private::Code = #private::Code { section: #location, steps: &#steps, start: #start, post: #post };
+            static #code: #private::Code =
+                #private::Code { section: #location, steps: &#steps, start: #start, post: #post };
         }
     }
 
@@ -155,39 +156,18 @@ impl<'p> Listing<'p> {
     // for; they are computed as for the asm.
     fn step(&self, step: Step, private: &TokenStream) -> TokenStream {
         match step {
-            Step::Publish { descriptor } => {
-                let descriptor = register(descriptor);
-                hidden!(__rseq_window.publish(#descriptor);)
-            }
-            Step::ArmWindow { area, .. } => {
-                let area = register(area);
-                hidden!(__rseq_window.arm(#area);)
-            }
-            Step::CheckArmed { area, descriptor } => {
-                let (area, descriptor) = (register(area), register(descriptor));
-                hidden!(__rseq_window.check_armed(#area, #descriptor))
-            }
-            Step::CheckIndex { area, index } => {
-                let (area, index) = (register(area), register(index));
-                hidden!(__rseq_window.check_index(#area, #index))
-            }
-            Step::CheckRegistered { area, .. } => {
-                let area = register(area);
-                hidden!(__rseq_window.check_registered(#area))
-            }
-            Step::ReadIndex { to, area } => {
-                let (to, area) = (register(to), register(area));
-                hidden!(#to = __rseq_window.read_index(#area);)
-            }
+            Step::Publish { descriptor } => hidden!(__rseq_window.publish(#descriptor);),
+            Step::ArmWindow { area, .. } => hidden!(__rseq_window.arm(#area);),
+            Step::CheckArmed { area, descriptor } => hidden!(__rseq_window.check_armed(#area, #descriptor)),
+            Step::CheckIndex { area, index } => hidden!(__rseq_window.check_index(#area, #index)),
+            Step::CheckRegistered { area, .. } => hidden!(__rseq_window.check_registered(#area)),
+            Step::ReadIndex { to, area } => hidden!(#to = __rseq_window.read_index(#area);),
             Step::Slot { to, slots, index, pointee } => {
-                let (to, slots, pointee) = (to.0, register(slots), pointee_name(pointee));
                 let index = match index {
-                    Index::Read(index) => register(index),
-                    Index::InArea(area) => {
-                        let area = register(area);
-                        hidden!(__rseq_window.read_index(#area))
-                    }
+                    Index::Read(index) => hidden!(#index),
+                    Index::InArea(area) => hidden!(__rseq_window.read_index(#area)),
                 };
+                let to = to.0;
                 hidden!({
                     let __rseq_index = #index;
                     // SAFETY of the expansion: the register has the address of the section's slots.
@@ -195,40 +175,21 @@ impl<'p> Listing<'p> {
                 })
             }
             Step::Element { to, base, index, pointee } => {
-                let (to, base, index) = (register(to), register(base), operand(index));
-                let pointee = pointee_name(pointee);
                 hidden!(#to = #private::element_address(#base, #index, #private::bytes_of::<#pointee>());)
             }
-            Step::Field { to, at } => {
-                let (to, at) = (register(to), address(at));
-                hidden!(#to = #at;)
-            }
-            Step::Load { to, at, ty } => {
-                let (to, at, ty) = (register(to), address(at), type_name(ty));
-                // SAFETY of the expansion: as above.
-                hidden!(#to = unsafe { __rseq_window.load::<#ty>(#at) };)
-            }
+            Step::Field { to, at } => hidden!(#to = #at;),
+            // SAFETY of the expansion, here and below: as above.
+            Step::Load { to, at, ty } => hidden!(#to = unsafe { __rseq_window.load::<#ty>(#at) };),
             Step::Compute { to, left, operation, right, ty } => {
-                let (left, right, ty) = (operand(left), operand(right), type_name(ty));
-                let (to, operation) = (register(to), operation.symbol());
+                let operation = operation.symbol();
                 hidden!(#to = #private::compute::<#ty>(#left, #operation, #right);)
             }
-            Step::Store { at, value, ty } => {
-                let (at, value, ty) = (address(at), operand(value), type_name(ty));
-                // SAFETY of the expansion: as above.
-                hidden!(unsafe { __rseq_window.store::<#ty>(#at, #value) };)
-            }
-            Step::Copy { from, to, length } => {
-                let (from, to, length) = (address(from), address(to), operand(length));
-                // SAFETY of the expansion: as above.
-                hidden!(unsafe { __rseq_window.copy_half(#from, #to, #length) })
-            }
+            Step::Store { at, value, ty } => hidden!(unsafe { __rseq_window.store::<#ty>(#at, #value) };),
+            Step::Copy { from, to, length } => hidden!(unsafe { __rseq_window.copy_half(#from, #to, #length) }),
             Step::Exit { left, comparison, right, ty, exit, area } => {
-                let (left, right, ty) = (operand(left), operand(right), type_name(ty));
                 let (comparison, values) = (comparison.symbol(), self.values());
                 let (at, number) = (self.exits + exit.0, exit_number(exit));
                 let disarms = self.program.steps.iter().any(|step| matches!(step, Step::Disarm { .. }));
-                let area = register(area);
                 let disarm = disarms.then(|| hidden!(__rseq_window.disarm(#area);));
                 hidden! {
                     if #private::compare::<#ty>(#left, #comparison, #right) {
@@ -238,25 +199,18 @@ impl<'p> Listing<'p> {
                     }
                 }
             }
-            Step::CommitStore { at, value, ty, .. } => {
-                let (at, value, ty) = (address(at), operand(value), type_name(ty));
-                // SAFETY of the expansion: as above.
-                hidden!(unsafe { __rseq_window.commit::<#ty>(#at, #value) };)
-            }
+            Step::CommitStore { at, value, ty, .. } => hidden!(unsafe { __rseq_window.commit::<#ty>(#at, #value) };),
             Step::CommitUpdate { at, operation, value, ty } => {
-                let (at, value, ty) = (address(at), operand(value), type_name(ty));
                 let operation = operation.symbol();
-                // SAFETY of the expansion: as above.
                 hidden! {
                     let __rseq_at = #at;
-                    let __rseq_new = #private::compute::<#ty>(unsafe { __rseq_window.load::<#ty>(__rseq_at) }, #operation, #value);
+                    let __rseq_new = #private::compute::<#ty>(
+                        unsafe { __rseq_window.load::<#ty>(__rseq_at) }, #operation, #value
+                    );
                     unsafe { __rseq_window.commit::<#ty>(__rseq_at, __rseq_new) };
                 }
             }
-            Step::Disarm { area } => {
-                let area = register(area);
-                hidden!(__rseq_window.disarm(#area);)
-            }
+            Step::Disarm { area } => hidden!(__rseq_window.disarm(#area);),
             // Labels are addresses, no instructions; and the model has as many registers as it
             // takes.
             Step::Start | Step::Post | Step::Fetch { .. } => TokenStream::new(),
@@ -265,7 +219,7 @@ impl<'p> Listing<'p> {
 
     /// The values that the section uses once the window is over.
     fn values(&self) -> TokenStream {
-        let registers = self.program.outputs.iter().map(|(_, output)| register(*output));
+        let registers = self.program.outputs.iter().map(|(_, output)| output);
         hidden!([#(#registers),*])
     }
 }
@@ -332,32 +286,32 @@ fn point(at: usize, private: &TokenStream) -> TokenStream {
     hidden!(#reachable #private::passes(&#code, #at);)
 }
 
-fn register(Register(register): Register) -> TokenStream {
-    hidden!(__rseq_window.registers[#register])
+/// A register of the model's machine.
+impl ToTokens for Register {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        let Self(number) = self;
+        tokens.extend(hidden!(__rseq_window.registers[#number]));
+    }
 }
 
-fn operand(operand: Operand) -> TokenStream {
-    match operand {
-        Operand::Register(number) => register(number),
-        Operand::Immediate(number) => {
-            let number = number as isize;
-            hidden!((#number).cast_unsigned())
+impl ToTokens for Operand {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        match self {
+            Self::Register(register) => register.to_tokens(tokens),
+            Self::Immediate(number) => {
+                let number = *number as isize;
+                tokens.extend(hidden!((#number).cast_unsigned()));
+            }
         }
     }
 }
 
-fn address(Address { base, offset }: Address) -> TokenStream {
-    let base = register(base);
-    match offset.map(register) {
-        Some(offset) => hidden!((#base).wrapping_add(#offset)),
-        None => base,
+impl ToTokens for Address {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        let Self { base, offset } = self;
+        tokens.extend(match offset {
+            Some(offset) => hidden!((#base).wrapping_add(#offset)),
+            None => hidden!(#base),
+        });
     }
-}
-
-fn type_name(ty: TypeId) -> Ident {
-    format_ident!("T{}", ty.0)
-}
-
-fn pointee_name(pointee: PointeeId) -> Ident {
-    format_ident!("P{}", pointee.0)
 }

@@ -3,14 +3,14 @@
 
 use proc_macro2::TokenStream;
 
-use super::tokens::{allow_unsafe, hidden, index_kind, outside, reachable};
+use super::tokens::{allow_unsafe, hidden, index_kind, reachable};
 use crate::ir::Program;
 use crate::target::Target;
 
 /// Tells the audit that everything is evaluated, the commit's place with it.
 pub fn evaluated(program: &Program, target: &Target) -> TokenStream {
     let Some(place) = program.window.commits_outside().filter(|_| target.audited) else { return TokenStream::new() };
-    let (private, place, reachable) = (&target.private, outside(place), reachable());
+    let (private, reachable) = (&target.private, reachable());
     hidden!(#reachable #private::Audit::holds(__rseq_audit, #place.operand());)
 }
 
@@ -34,10 +34,7 @@ fn check(program: &Program, target: &Target) -> TokenStream {
 
 /// The addresses of the places, the commit's last.
 fn addresses(program: &Program) -> impl Iterator<Item = TokenStream> {
-    program.window.stores_outside().map(|id| {
-        let place = outside(id);
-        hidden!(#place.operand())
-    })
+    program.window.stores_outside().map(|id| hidden!(#id.operand()))
 }
 
 /// Gives the index of a section with `prepare` a name before its window, which is the section's

@@ -2,7 +2,7 @@
 //! operands need, and what runs in portable mode.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, format_ident, quote_spanned};
+use quote::{ToTokens, quote_spanned};
 use syn::{Expr, ExprLit, Ident, Lit, Member};
 
 use super::tokens::{
@@ -67,7 +67,7 @@ impl Portable<'_> {
             Statement::Compute { to, ty, left, operation, right } => {
                 let name = self.bind(*to);
                 let ty = ty.as_ref().map(|ty| hidden!(: #ty));
-                let function = format_ident!("{}", operation.name(), span = Span::mixed_site());
+                let function = Ident::new(operation.name(), Span::mixed_site());
                 let (left, right) = (self.operand(left), self.operand(right));
                 hidden!(let #name #ty = #typed.is(#private::#function(#left, #right));)
             }
@@ -77,7 +77,11 @@ impl Portable<'_> {
                     #target
                     let __rseq_value = __rseq_target.value(#value);
                     #allow
-                    unsafe { #private::store(#typed, __rseq_target, __rseq_value, #private::core::sync::atomic::Ordering::Relaxed) };
+                    unsafe {
+                        #private::store(
+                            #typed, __rseq_target, __rseq_value, #private::core::sync::atomic::Ordering::Relaxed
+                        )
+                    };
                 }
             }
             Statement::Copy { from, to, length } => {
@@ -92,7 +96,7 @@ impl Portable<'_> {
                 }
             }
             Statement::Exit { left, comparison, right, .. } => {
-                let function = format_ident!("{}", comparison.name(), span = Span::mixed_site());
+                let function = Ident::new(comparison.name(), Span::mixed_site());
                 let (left, right) = (self.operand(left), self.operand(right));
                 let (number, values) = (exit_number(self.exit), self.values());
                 self.exit.0 += 1;
@@ -114,7 +118,7 @@ impl Portable<'_> {
         let new = match commit.form {
             Form::Store(_) => hidden!(__rseq_value),
             Form::Update(operation) => {
-                let function = format_ident!("{}", operation.name(), span = Span::mixed_site());
+                let function = Ident::new(operation.name(), Span::mixed_site());
                 hidden!(#private::#function(unsafe { #private::load(#typed, __rseq_target) }, __rseq_value))
             }
         };
@@ -124,7 +128,9 @@ impl Portable<'_> {
             #allow
             let __rseq_new = #new;
             #allow
-            unsafe { #private::store(#typed, __rseq_target, __rseq_new, #private::core::sync::atomic::Ordering::#order) };
+            unsafe {
+                #private::store(#typed, __rseq_target, __rseq_new, #private::core::sync::atomic::Ordering::#order)
+            };
         }
     }
 
@@ -239,12 +245,12 @@ impl Portable<'_> {
                 quote_spanned!(located(*span)=> (*#private::elements(&#name).element(#index)))
             }
             Root::Slot(id, span, index) => {
-                let (name, index) = (outside(*id), own_at("index", *index));
-                quote_spanned!(located(*span)=> (*#private::slot(#name, #index)))
+                let index = own_at("index", *index);
+                quote_spanned!(located(*span)=> (*#private::slot(#id, #index)))
             }
             Root::Element(id, span, index) => {
-                let (name, index) = (outside(*id), self.element_index(index));
-                quote_spanned!(located(*span)=> (*#name.element(#index)))
+                let index = self.element_index(index);
+                quote_spanned!(located(*span)=> (*#id.element(#index)))
             }
         };
         let place = with_fields(&place, &inside.fields);

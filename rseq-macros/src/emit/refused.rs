@@ -4,7 +4,7 @@
 
 use proc_macro2::TokenStream;
 
-use super::skeleton::{bind, counter, exit_values, on_abort, types};
+use super::skeleton::{bind, counter, on_abort, types};
 use super::tokens::{hidden, index_kind, reachable, statements};
 use super::{audit, before, portable};
 use crate::ir::Program;
@@ -21,7 +21,7 @@ pub fn refused(program: &Program, target: &Target) -> TokenStream {
     let counter = counter(&program.abort);
     let on_abort = on_abort(&program.abort, private);
     let reachable = reachable();
-    let exits = exit_values(program).map(|(names, value)| {
+    let exits = program.window.exits().map(|(names, value)| {
         let names = bind(program, names, private);
         hidden!({ #names #reachable let _ = #value; })
     });

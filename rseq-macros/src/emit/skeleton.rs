@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 
-use super::tokens::{allow_unsafe, exit_number, hidden, index_kind, operands, outside, reachable, typed};
+use super::tokens::{allow_unsafe, exit_number, hidden, index_kind, operands, reachable, typed};
 use super::window::{self, Asm};
 use super::{audit, before, places, portable};
 use crate::ids::{ExitId, ValueId};
@@ -137,10 +137,8 @@ fn over(program: &Program, private: &TokenStream) -> TokenStream {
 
 /// Opens the slots that the window finds by itself, and says what there was to do.
 fn open(program: &Program, private: &TokenStream) -> TokenStream {
-    let opened = program.window.slots().map(|id| {
-        let name = outside(id);
-        hidden!(#private::core::cmp::Ord::max(__rseq_opened, #private::PerCpu::open(#name)))
-    });
+    let opened = program.window.slots();
+    let opened = opened.map(|id| hidden!(#private::core::cmp::Ord::max(__rseq_opened, #private::PerCpu::open(#id))));
     hidden! {
         move || {
             let __rseq_opened = #private::Opening::Before;
@@ -171,18 +169,10 @@ fn last_exit(program: &Program) -> usize {
     exit_number(ExitId(program.exits().len())) - 1
 }
 
-/// The values of the exits, with the values of the window that they name.
-pub fn exit_values(program: &Program) -> impl Iterator<Item = (&[ValueId], &syn::Expr)> {
-    program.window.statements.iter().filter_map(|statement| match statement {
-        Statement::Exit { names, value, .. } => Some((&names[..], value)),
-        _ => None,
-    })
-}
-
 /// Leaves the section by the exit that the window took.
 fn exits(program: &Program, private: &TokenStream) -> TokenStream {
     let reachable = reachable();
-    let exits = program.exits().zip(exit_values(program)).map(|(exit, (names, value))| {
+    let exits = program.exits().zip(program.window.exits()).map(|(exit, (names, value))| {
         let (number, names) = (exit_number(exit), bind(program, names, private));
         hidden! {
             if __rseq_outcome.end == #number {

@@ -7,11 +7,11 @@
 //! would be taken for: so these all begin with `__rseq_`.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, quote_spanned};
+use quote::{ToTokens, format_ident, quote_spanned};
 use rseq_abi::outcome;
 use syn::{Block, Ident, Stmt, StmtMacro};
 
-use crate::ids::{ExitId, Id, OutsideId, TypeId};
+use crate::ids::{ExitId, Id, OutsideId, PointeeId, TypeId};
 use crate::ir::Program;
 
 /// Quotes what the macro itself says: resolved where the macro is defined, so that a name of the
@@ -41,6 +41,26 @@ pub fn outside(id: OutsideId) -> Ident {
     own(format_args!("outside_{id}"))
 }
 
+impl ToTokens for OutsideId {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        outside(*self).to_tokens(tokens);
+    }
+}
+
+/// A type, as the window's function is generic over it.
+impl ToTokens for TypeId {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        format_ident!("T{}", self.0).to_tokens(tokens);
+    }
+}
+
+/// The same of what pointers point to.
+impl ToTokens for PointeeId {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        format_ident!("P{}", self.0).to_tokens(tokens);
+    }
+}
+
 /// The name of the type of a statement, or of the commit.
 pub fn typed(id: TypeId) -> Ident {
     own(format_args!("type_{id}"))
@@ -53,7 +73,7 @@ pub fn in_register(register: impl Id) -> Ident {
 
 /// All that was evaluated before the window.
 pub fn operands(program: &Program) -> TokenStream {
-    let operands = program.window.outside.ids().map(outside);
+    let operands = program.window.outside.ids();
     hidden!((#(#operands,)*))
 }
 

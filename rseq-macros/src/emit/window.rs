@@ -2,17 +2,17 @@
 //! its values are there by name.
 
 use proc_macro2::TokenStream;
-use quote::format_ident;
+use quote::ToTokens;
 use syn::Ident;
 
 use super::arch::Machine;
 use super::block::Block;
 use super::code::Name;
 use super::portable::with_fields;
-use super::tokens::{allow_unsafe, hidden, in_register, outside, own, typed};
+use super::tokens::{allow_unsafe, hidden, in_register, own, typed};
 use super::{audit, model};
 use crate::allocate::Allocation;
-use crate::ids::{InsideId, OutsideId, Register, TypeId};
+use crate::ids::{InsideId, PointeeId, Register, TypeId};
 use crate::ir::{Input, PointeeSource, Program};
 use crate::resolve::{Inside, Place};
 use crate::target::{Emitter, Target};
@@ -131,22 +131,13 @@ fn distance(pointee: &TokenStream, fields: &[syn::Member], private: &TokenStream
 
 fn pointee(program: &Program, source: &PointeeSource, private: &TokenStream) -> TokenStream {
     match source {
-        PointeeSource::Slots(id) => {
-            let name = outside(*id);
-            hidden!(#private::slot_pointee(#name))
-        }
-        PointeeSource::Elements(id) => {
-            let name = outside(*id);
-            hidden!(#name.pointee())
-        }
+        PointeeSource::Slots(id) => hidden!(#private::slot_pointee(#id)),
+        PointeeSource::Elements(id) => hidden!(#id.pointee()),
         PointeeSource::Behind(value) => {
             let typed = typed(program.window.values[*value].ty.expect("an index is no pointer"));
             hidden!(#private::pointee(#typed))
         }
-        PointeeSource::ElementOf(number) => {
-            let name = element_pointee(*number);
-            hidden!(#name)
-        }
+        PointeeSource::ElementOf(place) => element_pointee(*place).into_token_stream(),
     }
 }
 
@@ -158,36 +149,20 @@ fn input(program: &Program, register: Register, private: &TokenStream) -> TokenS
         Some(Input::OwnArea) if program.repeats_by_itself() => hidden!(#private::area_for_windows()),
         Some(Input::OwnArea) => hidden!(#private::area_for_attempts()),
         Some(Input::Index) => hidden!(#private::Prepared::number(&__rseq_section)),
-        Some(Input::Place(id)) => place_operand(*id),
-        Some(Input::Operand(id)) => {
-            let name = outside(*id);
-            hidden!(#private::bits(#name))
+        Some(Input::Place(id) | Input::Elements(id, None)) => hidden!(#id.operand()),
+        Some(Input::Operand(id)) => hidden!(#private::bits(#id)),
+        Some(Input::Slots(id)) => hidden!(#private::slots_operand(#id)),
+        Some(Input::Elements(id, Some(place))) => {
+            let offset = offset(*place);
+            hidden!((#id.operand() + #offset))
         }
-        Some(Input::Slots(id)) => {
-            let name = outside(*id);
-            hidden!(#private::slots_operand(#name))
-        }
-        Some(Input::Elements(id, None)) => place_operand(*id),
-        Some(Input::Elements(id, Some(number))) => {
-            let (first, offset) = (place_operand(*id), offset(*number));
-            hidden!((#first + #offset))
-        }
-        Some(Input::Offset(number)) => {
-            let offset = offset(*number);
-            hidden!(#offset)
-        }
+        Some(Input::Offset(place)) => offset(*place).into_token_stream(),
         Some(Input::Frame(registers)) => {
             let values = registers.iter().map(|register| input(program, *register, private));
             hidden!((&raw const *&[#(#values),*]).expose_provenance())
         }
         None => hidden!(0),
     }
-}
-
-/// The address of a place, as an operand.
-fn place_operand(id: OutsideId) -> TokenStream {
-    let name = outside(id);
-    hidden!(#name.operand())
 }
 
 /// The function with the window as asm, and its arguments.
@@ -221,9 +196,9 @@ fn call(
     private: &TokenStream,
 ) -> (TokenStream, TokenStream) {
     let word = hidden!(#private::core::primitive::usize);
-    let types: Vec<Ident> = program.window.types().map(|ty| format_ident!("T{}", ty.0)).collect();
-    let bounds = program.window.types().map(|id| is_word(id).then(|| hidden!(#private::Word)));
-    let pointees: Vec<Ident> = (0..program.pointees.len()).map(|id| format_ident!("P{id}")).collect();
+    let types: Vec<TypeId> = program.window.types().collect();
+    let bounds = types.iter().map(|id| is_word(*id).then(|| hidden!(#private::Word)));
+    let pointees: Vec<PointeeId> = program.pointees.ids().collect();
     let type_values = program.window.types().map(typed);
     let pointee_values = program.pointees.iter().map(|source| pointee(program, source, private));
     let parameters = inputs.iter().map(|(name, _)| name);

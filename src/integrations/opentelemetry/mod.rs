@@ -17,7 +17,7 @@
 //! let provider = SdkMeterProvider::builder().with_reader(reader).build();
 //! let meter = provider.meter("service");
 //!
-//! // What is registered stays until the provider is dropped.
+//! // Registered sums stay until the provider is dropped.
 //! meter.u64_observable_counter("starts").with_callback(sums(&STARTS)).build();
 //! meter.u64_observable_counter("requests").with_callback(sums(&REQUESTS)).build();
 //! histogram(&meter, "size", &SIZES).with_unit("By").with_bounds(powers_of_two(9..=10)).build();

@@ -45,7 +45,7 @@ pub fn searched() -> Vec<Searched> {
 
 /// Slots that are there before a section uses them, which would add to its steps.
 fn made<T: Default>() -> PerCpu<T> {
-    PerCpu::with(|_| T::default())
+    PerCpu::from_fn(|_| T::default())
 }
 
 /// The number of whoever asks, from 1 on.
@@ -231,7 +231,7 @@ impl Tables {
         let counters: Rc<[AtomicUsize]> = (0..rseq::slots()).map(|_| AtomicUsize::new(0)).collect();
         let entry = |counter: &AtomicUsize| [AtomicPtr::default(), AtomicPtr::new(ptr::from_ref(counter).cast_mut())];
         let entries: Rc<[_]> = counters.iter().map(entry).collect();
-        let tables = PerCpu::with(|slot| AtomicPtr::new(entries[slot].as_ptr().cast_mut()));
+        let tables = PerCpu::from_fn(|slot| AtomicPtr::new(entries[slot].as_ptr().cast_mut()));
         Self { tables, counters, _entries: entries }
     }
 

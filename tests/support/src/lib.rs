@@ -137,7 +137,8 @@ pub fn threads() -> usize {
 
 /// The signal handler's work; one run at a time uses it.
 static HANDLER: AtomicPtr<fn()> = AtomicPtr::new(ptr::null_mut());
-/// Held while threads are disturbed, because signals are the process's. Whoever waits for something
+/// Held while threads are disturbed, or what they count is looked at, because signals and sums are
+/// the process's. Whoever waits for something
 /// to happen to its threads begins to do so when it has this.
 pub fn one_run() -> MutexGuard<'static, ()> {
     static ONE_RUN: Mutex<()> = Mutex::new(());

@@ -12,7 +12,7 @@ use rseq::metrics::{PerCpuRecorder, PrometheusCollector, Reading};
 use rseq::prometheus::WithBounds;
 use rseq::{
     AllocError, Bucket, Counter, CpuId, DifferentParts, Drain, Histogram, MmCid, PerCpu, Pool, Pooled, Ring, Slots,
-    Snapshot, Stack, Status, fence,
+    SlotsMut, Snapshot, Stack, Status, fence,
 };
 
 /// `true` if a type has a trait: the constant of its own comes before that of a trait.
@@ -80,6 +80,12 @@ table! {
     Slots<'_, Mutable>:             + + + + +
     Slots<'_, Inner>:               - - + - -
     Slots<'_, PhantomPinned>:       + + + + +
+    // As one that nobody else has.
+    SlotsMut<'_, AtomicU64>:        + + + - +
+    SlotsMut<'_, Local>:            - - + - +
+    SlotsMut<'_, Mutable>:          + + + - +
+    SlotsMut<'_, Inner>:            + - + - -
+    SlotsMut<'_, PhantomPinned>:    + + + - +
 
     // As queues: items only pass through them.
     Stack<u64>:                     + + + + +
@@ -140,13 +146,13 @@ fn values_need_not_be_printed_or_cloned() {
     assert_eq!(format!("{ring:?}"), "Ring { len: 0, .. }");
     assert_eq!(format!("{:?}", ring.drain()), "Some(Drain { ring: Ring { len: 0, .. }, .. })");
 
-    let slots = PerCpu::<Opaque>::with(|_| Opaque);
+    let slots = PerCpu::<Opaque>::from_fn(|_| Opaque);
     let all = slots.iter();
     let mut rest = all.clone();
     rest.next();
     assert_eq!((all.len(), rest.clone().len()), (rseq::slots(), rseq::slots() - 1));
 
-    let numbers = PerCpu::<usize>::with(|index| index);
+    let numbers = PerCpu::<usize>::from_fn(|index| index);
     let mut rest = numbers.iter();
     rest.nth(rseq::slots() - 2);
     assert_eq!(format!("{rest:?}"), format!("[{}]", rseq::slots() - 1));

@@ -31,7 +31,7 @@ use crate::syntax::ast::{Comparison, Operation};
 /// The emitter.
 pub struct I686;
 
-/// What is kept beside the general registers, or shifted there.
+/// Values that are kept beside the general registers, or shifted there.
 const X: [Name; 2] = [Name::Other("x0"), Name::Other("x1")];
 /// The number of CPUs.
 const CPUS: Name = Name::Other("cpus");
@@ -113,7 +113,7 @@ impl Machine for I686 {
     }
 }
 
-/// Whether some step compares the CPU with the number of those that have slots, to which the way
+/// `true` if some step compares the CPU with the number of those that have slots, to which the way
 /// must be known before the window.
 fn checks_registration(program: &Program) -> bool {
     program.steps.iter().any(|step| matches!(step, Step::CheckRegistered { .. }))
@@ -125,12 +125,12 @@ const COMPUTE: ByOperation = ["addl", "subl", "andl", "orl", "xorl", "shll", "sh
 /// Beside the general registers.
 const SHIFT_X: ByOperation = ["", "", "", "", "", "pslld", "psrld", "psrad"];
 
-/// What is so many bytes behind a register.
+/// The memory so many bytes behind a register.
 fn behind(base: Reg, displacement: u32) -> Argument {
     Argument::of("{}({})", displacement, base)
 }
 
-/// What is above so many bits becomes 0.
+/// The bits above so many become 0.
 fn zero_extend(code: &mut Code, to: Reg, bits: u32) {
     if bits < 32 {
         emit!(code; "andl ${}, {}", (1_u32 << bits) - 1, to); // to, zero-extended
@@ -214,7 +214,9 @@ impl Steps<'_> {
             Step::Store { at, value, ty } | Step::CommitStore { at, value, ty, .. } => {
                 self.change(code, "mov", at, value, ty); // *at = value
             }
-            Step::CommitUpdate { at, operation, value, ty } => self.change(code, operation.name(), at, value, ty), // *at op= value
+            Step::CommitUpdate { at, operation, value, ty } => {
+                self.change(code, operation.name(), at, value, ty); // *at op= value
+            }
             Step::Copy { from, to, length } => self.copy(code, from, to, length),
             Step::Exit { left, comparison, right, ty, exit, .. } => {
                 self.exit(code, left, comparison, right, ty, self.0.exit(exit));
@@ -354,7 +356,7 @@ impl Steps<'_> {
     /// Two registers that hold something else are borrowed for it, and distances of fields are
     /// added to what they are from, until it is done.
     fn copy(&self, code: &mut Code, from: Address, to: Address, length: Operand) {
-        // What the two addresses are in, and what is added to it.
+        // The registers of the two addresses, and the distances from there.
         let mut places = [from, to].map(|at| match at.offset {
             Some(offset) if from.base == to.base => (offset, Some(at.base)),
             offset => (at.base, offset),

@@ -24,7 +24,7 @@ use crate::ids::{PointeeId, Register, TypeId};
 use crate::ir::{Address, Index, Operand, Program, Step};
 use crate::syntax::ast::{Comparison, Operation, Order};
 
-/// What such a machine must tell. Results come first; every line says in its comment what it does.
+/// A machine's instructions. Results come first; every line says in its comment what it does.
 /// Most instructions are written the same by most machines: of these a machine tells the mnemonics.
 pub trait LoadStore: Sync {
     /// The width of pointers, and of the widest value.
@@ -32,7 +32,7 @@ pub trait LoadStore: Sync {
     /// How many registers the compiler can find for a window: those of the class of its operands
     /// without those that it keeps for itself, and one more left to it.
     const GENERAL: usize;
-    /// What always holds 0, if there is such a register.
+    /// The register that always holds 0, if there is one.
     const ZERO: Option<Reg> = None;
     /// `compute` takes numbers below this one, other than counts of shifts, as they are in the
     /// place of `right`.
@@ -40,8 +40,8 @@ pub trait LoadStore: Sync {
     /// One register beside these that can hold numbers, but no addresses, if there is such a one:
     /// as the assembler calls it, and as `asm!` does.
     const NUMBERS: Option<[&'static str; 2]> = None;
-    /// Whether the address of FAST is in a register before the window, as the operand `{fast}`, and
-    /// not the symbol.
+    /// `true` if the address of FAST is in a register before the window, as the operand `{fast}`,
+    /// and not the symbol.
     const FAST_IN_REGISTER: bool = false;
     /// [`Machine::cold`].
     const COLD: [&'static str; 2];
@@ -55,14 +55,14 @@ pub trait LoadStore: Sync {
     const LOAD: ByWidth;
     /// Store the lower bits.
     const STORE: ByWidth;
-    /// What comes before a store so that other CPUs see it after all earlier ones.
+    /// The barrier before a store that other CPUs must see after all earlier ones.
     const RELEASE: Option<&'static str> = None;
     /// Compute from two registers.
     const COMPUTE: ByOperation;
     /// Compute from a register and a number, where there is such an instruction; for a difference,
     /// one that adds its negative.
     const COMPUTE_BY_NUMBER: ByOperation;
-    /// What stands in front of such a number.
+    /// The mark in front of such a number.
     const MARK: &'static str = "";
     /// Multiplies two registers.
     const MULTIPLY: &'static str;
@@ -88,7 +88,7 @@ pub trait LoadStore: Sync {
     fn part(_bits: u32, register: Reg) -> Reg {
         register
     }
-    /// What is so many bytes behind base, as loads and stores name it.
+    /// The memory so many bytes behind base, as loads and stores name it.
     fn at(base: Reg, displacement: u32) -> Argument {
         Argument::of("{}({})", displacement, base)
     }
@@ -108,7 +108,7 @@ pub trait LoadStore: Sync {
         let mnemonic = by_width(&Self::LOAD, bits);
         emit!(code; "{} {}, {}", mnemonic, Self::part(bits, to), Self::at(base, displacement)); // to = base[displacement]
     }
-    /// What is so many bytes behind base = the lower bits of value.
+    /// The memory so many bytes behind base = the lower bits of value.
     fn store(code: &mut Code, bits: u32, value: Reg, base: Reg, displacement: u32) {
         let mnemonic = by_width(&Self::STORE, bits);
         emit!(code; "{} {}, {}", mnemonic, Self::part(bits, value), Self::at(base, displacement)); // base[displacement] = value
@@ -120,7 +120,7 @@ pub trait LoadStore: Sync {
             scratch
         })
     }
-    /// What is so many bytes behind base = 0, with a register to use for it.
+    /// The memory so many bytes behind base = 0, with a register to use for it.
     fn clear(code: &mut Code, bits: u32, base: Reg, displacement: u32, scratch: Reg) {
         let zero = Self::zero(code, scratch);
         Self::store(code, bits, zero, base, displacement); // base[displacement] = 0
@@ -247,7 +247,7 @@ fn scratch_registers(program: &Program) -> usize {
     if copies(program) { 4 } else { 2 }
 }
 
-/// What stands for the last scratch register of this window: where no address is ever in it, and no
+/// The number of the last scratch register of this window: where no address is ever in it, and no
 /// count of a shift (which is as good as one).
 fn numbers<M: LoadStore>(program: &Program) -> Option<[&'static str; 2]> {
     M::NUMBERS.filter(|_| copies(program) || !shifts_by_register(program))
@@ -280,7 +280,8 @@ impl<'w, M: LoadStore> Window<'w, M> {
             Step::Publish { descriptor } => self.publish(code, reg(descriptor)),
             Step::ArmWindow { area, scratch } => {
                 M::address(code, reg(scratch), DESCRIPTOR.back()); // scratch = descriptor
-                M::store(code, M::POINTER_BITS, reg(scratch), reg(area), area::RSEQ_CS); // area->rseq_cs = scratch: armed
+                // area->rseq_cs = scratch: armed
+                M::store(code, M::POINTER_BITS, reg(scratch), reg(area), area::RSEQ_CS);
             }
             Step::CheckArmed { area, descriptor } => {
                 M::load(code, M::POINTER_BITS, t0, reg(area), area::RSEQ_CS); // t0 = area->rseq_cs
@@ -357,8 +358,10 @@ impl<'w, M: LoadStore> Window<'w, M> {
     fn sum(&self, code: &mut Code, to: Reg, at: Address) {
         let base = self.writer.reg(at.base);
         match at.offset {
-            Some(offset) => M::compute(code, Operation::Add, false, to, base, self.writer.reg(offset)), // to = base + offset
-            None => M::copy(code, to, base),                                                            // to = base
+            Some(offset) => {
+                M::compute(code, Operation::Add, false, to, base, self.writer.reg(offset)); // to = base + offset
+            }
+            None => M::copy(code, to, base), // to = base
         }
     }
 
@@ -429,7 +432,8 @@ impl<'w, M: LoadStore> Window<'w, M> {
     fn change(&self, code: &mut Code, operation: Operation, to: Reg, left: Reg, right: Operand, bits: u32) {
         match right {
             Operand::Immediate(number) if (0..M::IMMEDIATES).contains(&unsigned(number, bits)) => {
-                M::compute_by_number(code, operation, false, to, left, unsigned(number, bits).into()); // to = left operation number
+                // to = left operation number
+                M::compute_by_number(code, operation, false, to, left, unsigned(number, bits).into());
             }
             Operand::Register(_) | Operand::Immediate(_) => {
                 let right = self.operand(code, right, bits, self.scratch(1)); // t1 = right
@@ -466,7 +470,8 @@ impl<'w, M: LoadStore> Window<'w, M> {
                     }
                     Operand::Register(register) => {
                         M::number(code, t1, (bits - 1).into(), false); // t1 = width - 1
-                        M::compute(code, Operation::And, false, t1, t1, self.writer.reg(register)); // t1 = count modulo the width
+                        // t1 = count modulo the width
+                        M::compute(code, Operation::And, false, t1, t1, self.writer.reg(register));
                         M::compute(code, operation, is_signed, to, left, t1); // to = left operation t1
                     }
                 }

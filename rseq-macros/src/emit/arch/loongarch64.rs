@@ -13,7 +13,7 @@ use crate::syntax::ast::Comparison;
 
 pub struct Loongarch64;
 
-/// What branches compare in.
+/// The register that branches compare in.
 const CONDITION: &str = "$t8";
 const ZERO: Reg = Reg::Fixed("$zero");
 

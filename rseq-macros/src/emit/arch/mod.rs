@@ -62,12 +62,12 @@ pub trait Machine: Sync {
     /// How many registers the window of this program may use for its values.
     fn registers(&self, program: &Program) -> usize;
 
-    /// Whether windows that need more have what Rust computes fetched from memory.
+    /// `true` if windows that need more have what Rust computes fetched from memory.
     fn has_few_registers(&self) -> bool {
         self.pointer_bits() == 32
     }
 
-    /// Whether the window changes registers of operands that it only reads, for a while: if it is
+    /// `true` if the window changes registers of operands that it only reads, for a while: if it is
     /// left in between, they stay so.
     fn borrows(&self, _program: &Program) -> bool {
         false
@@ -91,7 +91,7 @@ pub trait Machine: Sync {
         quote_spanned!(Span::mixed_site()=> nostack)
     }
 
-    /// Whether the operand `{fast}` is a register with the address of FAST, and not the symbol.
+    /// `true` if the operand `{fast}` is a register with the address of FAST, and not the symbol.
     fn fast_in_register(&self) -> bool {
         false
     }
@@ -100,7 +100,7 @@ pub trait Machine: Sync {
     /// reach.
     fn cold(&self) -> [&'static str; 2];
 
-    /// What stands in front of an abort handler: the last line is the signature.
+    /// The lines in front of an abort handler: the last is the signature.
     fn signature(&self) -> &'static [&'static str];
 
     /// Goes to a label, out of cold code.

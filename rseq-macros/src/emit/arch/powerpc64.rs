@@ -18,7 +18,7 @@ use crate::syntax::ast::Comparison;
 
 pub struct Powerpc64;
 
-/// What is behind a branch that isn't taken.
+/// The line behind a branch that isn't taken.
 const ON: Local = Local::own(5);
 /// The instruction whose address is taken.
 const HERE: Local = Local::own(6);

@@ -35,7 +35,7 @@ const COMPUTE: ByOperation = ["add", "sub", "and", "or", "xor", "shl", "shr", "s
 
 /// Start and length of the descriptor, on their way to the thread's.
 const PUBLISHED: Reg = Reg::Chosen(Name::Other("published"), None);
-/// What a copy has loaded.
+/// The bytes that a copy has loaded.
 const COPIED: Reg = Reg::Chosen(Name::Other("copied"), None);
 
 impl Machine for X86_64 {
@@ -191,7 +191,9 @@ impl Steps<'_> {
             Step::Store { at, value, ty } | Step::CommitStore { at, value, ty, .. } => {
                 self.change(code, "mov", at, value, ty); // *at = value
             }
-            Step::CommitUpdate { at, operation, value, ty } => self.change(code, operation.name(), at, value, ty), // *at op= value
+            Step::CommitUpdate { at, operation, value, ty } => {
+                self.change(code, operation.name(), at, value, ty); // *at op= value
+            }
             Step::Copy { from, to, length } => self.copy(code, from, to, length),
             Step::Exit { left, comparison, right, ty, exit, .. } => {
                 self.exit(code, left, comparison, right, ty, self.0.exit(exit));
