@@ -145,8 +145,9 @@ const OPERATIONS: &[Operation] = &[
             assert!(PerCpu::<usize>::with(|index| index).iter().eq(&same));
         },
     ),
-    (&["slots", "CpuId::new", "CpuId::get", "MmCid::new", "MmCid::get"], || {
+    (&["slots", "CpuId::new", "CpuId::get", "CpuId::current", "MmCid::new", "MmCid::get", "MmCid::current"], || {
         let last = slots() - 1;
+        assert!(CpuId::current().get() <= last && MmCid::current().get() <= last);
         assert_eq!((CpuId::new(last).map(CpuId::get), MmCid::new(last).map(MmCid::get)), (Some(last), Some(last)));
     }),
     (

@@ -398,28 +398,31 @@ fn counters_wrap() {
 /// nothing.
 #[test]
 fn counters_are_taken_while_threads_add() {
-    const EACH: u64 = 20_000;
-    const SUM: u64 = 2 * EACH * 7;
-    let (counter, adding) = (Counter::new(), AtomicU64::new(2));
+    let takes = 200_000 / u64::from(slowness());
+    let (counter, taking) = (Counter::new(), AtomicU64::new(2));
     let add = || {
-        (0..EACH).for_each(|_| counter.add(7));
-        adding.fetch_sub(1, Relaxed);
+        let additions = (1..).take_while(|_| taking.load(Relaxed) > 0).inspect(|_| counter.add(7));
+        additions.last().unwrap_or(0) * 7
     };
+    // Without a panic, for which the others would wait.
     let take = || {
-        let mut taken = 0;
-        while adding.load(Relaxed) > 0 {
-            assert!(counter.sum() <= SUM, "more was taken than there was");
-            taken += counter.take();
+        let (mut taken, mut most) = (0_u64, 0);
+        for _ in 0..takes {
+            most = counter.sum().max(most);
+            taken = taken.wrapping_add(counter.take());
         }
-        taken
+        taking.fetch_sub(1, Relaxed);
+        (taken, most)
     };
-    let taken: u64 = thread::scope(|scope| {
-        let takers = [scope.spawn(take), scope.spawn(take)];
-        (0..2).for_each(|_| _ = scope.spawn(add));
-        takers.map(|taker| taker.join().expect("takes")).iter().sum()
+    let (added, taken) = thread::scope(|scope| {
+        let (adding, taking) = ([scope.spawn(add), scope.spawn(add)], [scope.spawn(take), scope.spawn(take)]);
+        let added: u64 = adding.map(|thread| thread.join().expect("adds")).iter().sum();
+        (added, taking.map(|thread| thread.join().expect("takes")))
     });
-    assert_eq!(taken + counter.sum(), SUM);
-    assert_eq!((counter.take(), counter.take(), counter.sum()), (SUM - taken, 0, 0));
+    assert!(taken.iter().all(|(_, most)| *most <= added), "more was taken than there was");
+    let taken = taken.iter().fold(0_u64, |sum, (taken, _)| sum.wrapping_add(*taken));
+    assert_eq!(taken.wrapping_add(counter.sum()), added);
+    assert_eq!((counter.take(), counter.take(), counter.sum()), (added - taken, 0, 0));
     // Over the edge as well.
     counter.add(u64::MAX);
     assert_eq!((counter.take(), counter.sum()), (u64::MAX, 0));

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use super::outcome::Outcome;
 use crate::abi::{Descriptor, Rseq};
 use crate::arch::{self, FAST};
-use crate::cpu::IndexKind;
+use crate::cpu::{CpuId, IndexKind, MmCid};
 use crate::mode::{self, Mode};
 use crate::percpu::Opening;
 use crate::portable;
@@ -153,6 +153,35 @@ impl<I: IndexKind> Section<I> {
         prepared
     }
 }
+
+macro_rules! current {
+    ($kind:ident) => {
+        impl $kind {
+            /// The slot that a section would have worked on just now. It is a hint: the thread may
+            /// be elsewhere by the time that this is looked at, so nothing may depend on it, and
+            /// whatever is done to the slot is done atomically. A section is told its own index.
+            ///
+            /// This is a section that does nothing; so in the `prepare` of another one it makes that
+            /// one start again.
+            ///
+            /// Async-signal-safe.
+            ///
+            /// ```
+            #[doc = concat!("use rseq::{", stringify!($kind), ", slots};")]
+            ///
+            #[doc = concat!("let hint = ", stringify!($kind), "::current();")]
+            /// assert!(hint.get() < slots());
+            /// ```
+            #[must_use]
+            pub fn current() -> Self {
+                Section::enter().index()
+            }
+        }
+    };
+}
+
+current!(CpuId);
+current!(MmCid);
 
 impl<I: IndexKind> Prepared<I> {
     /// The thread descriptor, for the window to be published in.
