@@ -57,7 +57,11 @@ fn elements_and_slots() {
     };
     assert_eq!(element, 3);
     let slot = rseq! {
-        critical |cpu| { let x = load(&Temporary(PerCpu::<AtomicU64>::from_fn(|_| AtomicU64::new(9)), &dropped).0[cpu]); }
+        critical |cpu| {
+            let x = load(
+                &Temporary(PerCpu::<AtomicU64>::from_fn(|_| AtomicU64::new(9)), &dropped).0[cpu]
+            );
+        }
         commit add(&SINK, x)
         => (x, dropped.get())
     };

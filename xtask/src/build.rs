@@ -133,6 +133,7 @@ pub fn build(cache: &Path, arch: &Arch, libc: Libc, tests: &BTreeSet<&str>) -> R
     // All of them must fit into the lower 256 MiB of memory on LoongArch, whose assembler leaves
     // many symbols.
     cargo.env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
+    cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "0");
     add_std(&mut cargo, &target)?;
     // The guest's own program is built with any of its tests, so there must be one.
     cargo.args(["--package", "rseq-guest", "--test", "nested"]);

@@ -104,7 +104,7 @@ fn section(binary: &Binary<'_>, finding: &verify::Finding) -> String {
         .iter()
         .find(|row| Some(row.start) == finding.window || Some(row.descriptor.0) == note)
         .expect("it is listed");
-    let function = row.function.as_ref().expect("it has a name").trim_start_matches("own::");
+    let function = row.function.as_ref().expect("it has a name").trim_start_matches(concat!(module_path!(), "::"));
     function.trim_end_matches("::{{closure}}").to_owned()
 }
 
@@ -132,8 +132,8 @@ fn sections_are_listed_by_their_notes() {
     with_this_program(|binary| {
         let rows = binary.list();
         for (function, protocol, kind, operation) in [
-            ("own::good::prepared", Protocol::Prepare, "prepare cpu_id", "store(slot, next)"),
-            ("own::good::whole", Protocol::Window, "critical cpu_id", "store(&SLOTS[cpu], next)"),
+            (concat!(module_path!(), "::good::prepared"), Protocol::Prepare, "prepare cpu_id", "store(slot, next)"),
+            (concat!(module_path!(), "::good::whole"), Protocol::Window, "critical cpu_id", "store(&SLOTS[cpu], next)"),
         ] {
             let row = rows.iter().find(|row| row.function.as_deref() == Some(function)).expect("it is listed");
             assert_eq!(

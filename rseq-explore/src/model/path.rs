@@ -5,8 +5,8 @@
 pub struct Bounds {
     /// How many events a schedule has at most.
     pub events: usize,
-    /// True if the model checks its own rules (see [`Broken`]); if not, it leaves it to the check
-    /// to notice what follows from breaking them.
+    /// True if the model checks its own rules (see [`Broken`](super::Broken)); if not, it leaves it
+    /// to the check to notice what follows from breaking them.
     pub rules: bool,
 }
 
