@@ -74,7 +74,21 @@ unsafe fn raw(place: *mut u64) {
     unsafe { rseq! { commit |cpu| store(&HITS[cpu], *place) } }
 }
 
+struct Step {
+    by: u64,
+}
+
+/// Operands with braces in them.
+fn braces(is_large: bool) -> u64 {
+    let place = AtomicU64::new(0);
+    rseq! { commit |_cpu| add(&place, Step { by: 1 }.by) }
+    rseq! { commit |_cpu| add(&place, 2 * Step { by: 5 }.by) }
+    rseq! { commit |_cpu| add(&place, if is_large { 100 } else { 200 }) }
+    place.into_inner()
+}
+
 pub(crate) fn main() {
+    assert_eq!(braces(true), 111);
     assert!(every_clause() < rseq::slots());
     only_a_commit();
     assert!(diverging(true) == 1 && diverging(false) > 1);

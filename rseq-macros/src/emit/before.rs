@@ -3,8 +3,8 @@
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
-use proc_macro2::TokenStream;
-use quote::quote;
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use quote::{ToTokens, quote};
 
 use super::tokens::{hidden, index_kind, reachable, statements, unsafety};
 use super::{model, places};
@@ -95,6 +95,14 @@ fn rust(step: &Before, program: &Program, guarded: bool, target: &Target) -> Tok
     }
 }
 
+/// An expression for `match`, in parentheses where braces in it could be taken for the arms: those
+/// of a struct.
+fn scrutinee(code: &impl ToTokens) -> TokenStream {
+    let code = code.to_token_stream();
+    let is_braced = |token| matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace);
+    if code.clone().into_iter().any(is_braced) { hidden!((#code)) } else { code }
+}
+
 /// An expression that is evaluated before the window, and what comes with its value at hand.
 fn evaluate(
     id: OutsideId,
@@ -105,7 +113,7 @@ fn evaluate(
     let reachable = reachable();
     let value = match kind {
         OutsideKind::Place => hidden!(#private::target(#code)),
-        OutsideKind::Operand => hidden!(#code),
+        OutsideKind::Operand => scrutinee(code),
         OutsideKind::ValueOf(place) => hidden!(#place.value(#code)),
         OutsideKind::Slots => hidden!(#private::per_cpu(&#code)),
         OutsideKind::Elements => hidden!(#private::elements(&#code)),
