@@ -180,6 +180,7 @@ fn fenced_without_check() {
 /// Whatever instruction they are interrupted at.
 #[test]
 fn at_every_instruction() {
+    support::alone!("at_every_instruction");
     let (add, sum) = (|| whole::add(0), whole::sum);
     Explored { name: "counter", section: &add, conflict: &add, check: &|ran| is_counted(whole::slots(), ran) }
         .must_be_exact_after(&whole::reset);

@@ -47,6 +47,7 @@ mod counter {
 
 #[test]
 fn counter_counts() {
+    support::alone!("counter_counts");
     fn add() {
         counter::section::add_per_cpu(1);
     }
@@ -55,6 +56,7 @@ fn counter_counts() {
 
 #[test]
 fn doctor_counts() {
+    support::alone!("doctor_counts");
     // Its counters are its own; what it returns is the number of aborts.
     let check = |ran: &Ran<'_, u64, u64>| assert!(ran.sections.iter().all(|run| *run.value <= 2), "{ran:?}");
     Explored { name: "doctor", section: &doctor::increment, conflict: &doctor::increment, check: &check }
@@ -63,12 +65,14 @@ fn doctor_counts() {
 
 #[test]
 fn add() {
+    support::alone!("add");
     static COUNTS: PerCpu<AtomicUsize> = PerCpu::new();
     counts("add", || librseq::add(&COUNTS, 1), || COUNTS.iter().map(|count| count.load(Relaxed) as u64));
 }
 
 #[test]
 fn compare_and_store() {
+    support::alone!("compare_and_store");
     static NUMBERS: PerCpu<AtomicUsize> = PerCpu::new();
     let numbers = || NUMBERS.iter().map(|number| number.load(Relaxed) as u64);
     counts("compare_and_store", || next(|from, to| librseq::compare_and_store(&NUMBERS, from, to)), numbers);
@@ -76,6 +80,7 @@ fn compare_and_store() {
 
 #[test]
 fn compare_both_and_store() {
+    support::alone!("compare_both_and_store");
     static PAIRS: PerCpu<Pair> = PerCpu::new();
     let count = || next(|from, to| librseq::compare_both_and_store(&PAIRS, [from, 0], to));
     counts("compare_both_and_store", count, || PAIRS.iter().map(|pair| pair.first.load(Relaxed) as u64));
@@ -83,6 +88,7 @@ fn compare_both_and_store() {
 
 #[test]
 fn compare_and_store_both() {
+    support::alone!("compare_and_store_both");
     static PAIRS: PerCpu<Pair> = PerCpu::new();
     let count = || next(|from, to| librseq::compare_and_store_both(&PAIRS, from, [to, 10 * to]));
     counts("compare_and_store_both", count, || PAIRS.iter().map(|pair| pair.first.load(Relaxed) as u64));
@@ -90,6 +96,7 @@ fn compare_and_store_both() {
 
 #[test]
 fn compare_copy_and_store() {
+    support::alone!("compare_copy_and_store");
     static RECORDS: PerCpu<Record> = PerCpu::new();
     const COPY: fn(usize, usize) -> bool = |from, to| {
         // SAFETY: nobody reads the words.
@@ -104,6 +111,7 @@ fn compare_copy_and_store() {
 
 #[test]
 fn add_behind() {
+    support::alone!("add_behind");
     static COUNTERS: LazyLock<Vec<AtomicUsize>> =
         LazyLock::new(|| (0..rseq::slots()).map(|_| AtomicUsize::new(0)).collect());
     static ENTRIES: LazyLock<Vec<[AtomicPtr<AtomicUsize>; 2]>> = LazyLock::new(|| {
@@ -172,6 +180,7 @@ fn moves(
 
 #[test]
 fn lists() {
+    support::alone!("lists");
     static LISTS: PerCpu<AtomicPtr<librseq::Node>> = PerCpu::new();
     static NODES: LazyLock<[librseq::Node; ITEMS]> = LazyLock::new(|| array::from_fn(|_| librseq::Node::default()));
     static NUMBERS: Numbers = Numbers(AtomicUsize::new(0));
@@ -217,6 +226,7 @@ fn lists() {
 
 #[test]
 fn slabs() {
+    support::alone!("slabs");
     static SLABS: PerCpu<Slab> = PerCpu::new();
     static NUMBERS: Numbers = Numbers(AtomicUsize::new(0));
     // The slab doesn't look behind its pointers: they are numbers.
@@ -317,6 +327,7 @@ mod types {
 
     #[test]
     fn stacks() {
+        support::alone!("stacks");
         let push = || put(|number| stack::sections::push_word(&SHELVES, without_provenance_mut(number)));
         let pop = || took(stack::sections::pop_word(&SHELVES).map(|word| word.addr()));
         let found = || SHELVES.iter().flat_map(|shelf| items(&shelf.items, &shelf.len)).collect();
@@ -326,6 +337,7 @@ mod types {
 
     #[test]
     fn stacks_of_copies() {
+        support::alone!("stacks_of_copies");
         // SAFETY: there is an item.
         let push = || put(|number| unsafe { stack::sections::push_copy(&SHELVES_OF_COPIES, &[number; 3]) });
         let pop = || {
@@ -341,6 +353,7 @@ mod types {
 
     #[test]
     fn rings() {
+        support::alone!("rings");
         let push = || put(|number| ring::sections::push_word(&TRACKS, without_provenance_mut(number)));
         let found = || TRACKS.iter().flat_map(|track| items(&track.items, &track.tail)).collect();
         moves("push of a word to a ring", &push, &push, &push, &found);
@@ -440,6 +453,7 @@ mod buffers {
 
     #[test]
     fn push_and_pop() {
+        support::alone!("push_and_pop");
         moves("push_to_list", &push, &pop, &push, &found);
         moves("pop_from_list", &pop, &push, &push, &found);
         moves("push_to_array", &push_in_array, &pop_in_array, &push_in_array, &found_in_arrays);

@@ -227,6 +227,7 @@ mod whole {
 
 #[test]
 fn nothing_is_wrong_with_the_sections_as_they_are() {
+    support::alone!("nothing_is_wrong_with_the_sections_as_they_are");
     for (_, kind) in whole::KINDS {
         let report = kind();
         println!("{report}");
@@ -289,6 +290,7 @@ fn each_mutation_has_a_row() {
 
 #[test]
 fn the_explorer_finds_each() {
+    support::alone!("the_explorer_finds_each");
     let text = read("docs/soundness.md");
     for Row { mutation, explorer, .. } in rows(&text) {
         if cfg!(debug_assertions) && explorer.ends_with(RELEASE) {

@@ -29,6 +29,7 @@ fn inner_window() {
 /// The sections that others run in their `prepare`, whatever instruction they are interrupted at.
 #[test]
 fn at_every_instruction() {
+    support::alone!("at_every_instruction");
     let slots = || SLOTS.iter().map(|slot| slot.load(Relaxed) as u64);
     let reset = || SLOTS.iter().for_each(|slot| slot.store(0, Relaxed));
     let sections: [(&str, fn()); 2] = [("inner", inner), ("inner window", inner_window)];

@@ -137,6 +137,7 @@ fn refused_threads_share_a_slot() {
 /// Whatever instruction they are interrupted at.
 #[test]
 fn at_every_instruction() {
+    support::alone!("at_every_instruction");
     println!("mode: {:?}", mode());
     let slots = || SLOTS.iter().map(|slot| slot.load(SeqCst) as u64);
     let reset = || SLOTS.iter().for_each(|slot| slot.store(0, SeqCst));

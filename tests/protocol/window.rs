@@ -242,6 +242,7 @@ fn updated_in_place_without_arm() {
 /// because it leaves by an exit.
 #[test]
 fn at_every_instruction() {
+    support::alone!("at_every_instruction");
     macro_rules! kinds {
         ($($kind:ident),*) => {$(
             let add = || $kind::add(2);

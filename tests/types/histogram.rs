@@ -306,6 +306,7 @@ fn added_while_moved() {
 /// Whatever instruction they are interrupted at.
 #[test]
 fn at_every_instruction() {
+    support::alone!("at_every_instruction");
     static HISTOGRAM: Histogram<1> = Histogram::new();
     static COUNTER: Counter = Counter::new();
     // The runs of one exploration each begin where the tests before them left off.

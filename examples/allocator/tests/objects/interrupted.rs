@@ -167,6 +167,7 @@ fn explore(name: &str, count: usize, section: fn() -> Done, conflict: fn() -> Do
 
 #[test]
 fn stacks_are_exact() {
+    support::alone!("stacks_are_exact");
     explore("pop", 4, stacks::pop, stacks::push);
     explore("push", 4, stacks::push, stacks::pop);
     explore("pop_batch", 102, stacks::pop_batch, stacks::push_two);
@@ -178,6 +179,7 @@ fn stacks_are_exact() {
 
 #[test]
 fn unarmed_stacks_are_not() {
+    support::alone!("unarmed_stacks_are_not");
     let given = AtomicUsize::new(0);
     let check = |ran: &Ran<'_, Done, Done>| check(given.load(Relaxed), others::found(), ran);
     let explorer = Explorer::new(&others::pop, &others::push, &check).name("unarmed pop");
