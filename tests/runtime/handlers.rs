@@ -127,7 +127,6 @@ const OPERATIONS: &[Operation] = &[
         &[
             "PerCpu::zeroed",
             "PerCpu::from_fn",
-            "PerCpu::with",
             "PerCpu::try_from_fn",
             "PerCpu::iter",
             "PerCpu::iter_mut",
