@@ -2,22 +2,7 @@
 //! that they are linked once, and each of them runs in a process of its own.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::path::Path;
-use std::process::Command;
-
-/// The variable that says that this process is a program's own.
-const OWN_PROCESS: &str = "RSEQ_TEST_RUNS_A_PROGRAM";
-
-/// Runs a program, whose test has this name, in a process of its own.
-fn run(name: &str, program: fn()) {
-    if env::var_os(OWN_PROCESS).is_some() {
-        return program();
-    }
-    let mut process = Command::new(env::current_exe().expect("the executable has a path"));
-    process.args(["--exact", &format!("accept::{name}"), "--nocapture"]).env(OWN_PROCESS, "");
-    support::must_pass(process);
-}
 
 macro_rules! programs {
     ($($name:ident)*) => {
@@ -30,7 +15,9 @@ macro_rules! programs {
         $(
             #[test]
             fn $name() {
-                run(stringify!($name), programs::$name::main);
+                if support::is_alone(concat!(module_path!(), "::", stringify!($name))) {
+                    programs::$name::main();
+                }
             }
         )*
 

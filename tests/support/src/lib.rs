@@ -445,6 +445,32 @@ pub fn refused(path: &str) -> Command {
     command
 }
 
+/// Has the test of this name in the calling module go on in a process of its own: this one runs it
+/// there, and returns. So explorations run side by side, and fork a small process: each instruction
+/// takes several forks, and these take long where other tests have left much memory.
+#[macro_export]
+macro_rules! alone {
+    ($name:literal) => {
+        if !$crate::is_alone($crate::here!($name)) {
+            return;
+        }
+    };
+}
+
+/// `true` in a process that the test at this path has to itself; elsewhere such a process runs it,
+/// and must pass.
+pub fn is_alone(path: &str) -> bool {
+    const ALONE: &str = "RSEQ_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let (_executable, name) = path.split_once("::").expect("a path in the executable");
+    let mut command = Command::new(std::env::current_exe().expect("the executable has a path"));
+    command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(ALONE, "");
+    println!("{}", must_pass(command));
+    false
+}
+
 /// Runs tests of a module (`module_path!()`) again, each in a process of its own.
 pub fn in_processes(module: &str, command: fn(&str) -> Command, names: &[&str]) {
     for name in names {
