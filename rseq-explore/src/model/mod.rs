@@ -211,11 +211,12 @@ pub struct Place {
 /// `interrupts` says.
 ///
 /// ```
-/// use rseq::PerCpu;
+/// use rseq::{PerCpu, rseq};
 /// use rseq_explore::model::alone;
 /// use std::sync::atomic::AtomicU64;
 ///
 /// let hits: PerCpu<AtomicU64> = PerCpu::from_fn(|_| AtomicU64::new(0));
+/// rseq! { commit |cpu| add(&hits[cpu], 1) } // the first use, for which a section may start again
 /// let mut aborts = 0;
 /// alone(|place| place.attempt < 3, || {
 ///     rseq_explore::model! { commit |cpu| add(&hits[cpu], 1) abort { aborts += 1; } }
