@@ -1,7 +1,7 @@
 //! The metrics of a recorder as families that Prometheus' text formats can have, and those that
 //! they can't.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -48,21 +48,23 @@ pub enum Reason {
 
 /// The families that are shown, by name, and the metrics that aren't. No other family has one of
 /// these names.
-pub fn sort(mut readings: Vec<Reading>, others: &[&str]) -> (Vec<Family>, Vec<LeftOut>) {
+pub fn sort(readings: Vec<Reading>, others: &[&str]) -> (Vec<Family>, Vec<LeftOut>) {
     let mut names: BTreeSet<String> = others.iter().map(|name| String::from(*name)).collect();
     let (mut families, mut left_out) = (Vec::new(), Vec::new());
-    readings.sort_by_cached_key(kind_and_name);
-    for readings in readings.chunk_by(|one, other| kind_and_name(one) == kind_and_name(other)) {
-        let (kind, name) = kind_and_name(&readings[0]);
+    let mut by_name: BTreeMap<(Kind, String), Vec<Reading>> = BTreeMap::new();
+    for reading in readings {
+        by_name.entry(kind_and_name(&reading)).or_default().push(reading);
+    }
+    for ((kind, name), readings) in by_name {
         let wanted = names_of(kind, &name);
         if wanted.iter().any(|name| names.contains(name)) {
-            left_out.extend(readings.iter().map(|reading| leave_out(reading, Reason::Name)));
+            left_out.extend(readings.into_iter().map(|reading| LeftOut { key: reading.key, reason: Reason::Name }));
             continue;
         }
-        let series = series(readings, &mut left_out);
+        let (help, series) = (help(&readings[0]), series(readings, &mut left_out));
         if !series.is_empty() {
             names.extend(wanted);
-            families.push(Family { name, kind, help: help(&readings[0]), series });
+            families.push(Family { name, kind, help, series });
         }
     }
     families.sort_by(|one, other| one.name.cmp(&other.name));
@@ -70,21 +72,17 @@ pub fn sort(mut readings: Vec<Reading>, others: &[&str]) -> (Vec<Family>, Vec<Le
 }
 
 /// The metrics of a family whose labels nobody else has.
-fn series(readings: &[Reading], left_out: &mut Vec<LeftOut>) -> Vec<(Labels, Value)> {
+fn series(readings: Vec<Reading>, left_out: &mut Vec<LeftOut>) -> Vec<(Labels, Value)> {
     let mut seen = BTreeSet::new();
     let mut series = Vec::new();
-    for reading in readings {
-        match labels(&reading.key, reading.value.kind()) {
-            None => left_out.push(leave_out(reading, Reason::Labels)),
-            Some(labels) if !seen.insert(labels.clone()) => left_out.push(leave_out(reading, Reason::Series)),
-            Some(labels) => series.push((labels, reading.value.clone())),
+    for Reading { key, value, .. } in readings {
+        match labels(&key, value.kind()) {
+            None => left_out.push(LeftOut { key, reason: Reason::Labels }),
+            Some(labels) if !seen.insert(labels.clone()) => left_out.push(LeftOut { key, reason: Reason::Series }),
+            Some(labels) => series.push((labels, value)),
         }
     }
     series
-}
-
-fn leave_out(reading: &Reading, reason: Reason) -> LeftOut {
-    LeftOut { key: reading.key.clone(), reason }
 }
 
 /// Metrics of the same kind and name are shown together.

@@ -410,12 +410,17 @@ macro_rules! here {
     };
 }
 
-/// The test executable again, for the test at this path ([`here`]) in a process of its own, where
-/// the mode must be this one.
-pub fn this_test(path: &str, mode: &str) -> Command {
+/// The test executable again, for the test at this path ([`here`]) in a process of its own.
+fn again(path: &str) -> Command {
     let (_executable, name) = path.split_once("::").expect("a path in the executable");
     let mut command = Command::new(std::env::current_exe().expect("the executable has a path"));
     command.args(["--exact", name, "--include-ignored", "--nocapture", "--test-threads=1"]);
+    command
+}
+
+/// The same, where the mode must be this one.
+pub fn this_test(path: &str, mode: &str) -> Command {
+    let mut command = again(path);
     command.env(EXPECTED_MODE, mode);
     // Its mode is that one, whatever this process's is.
     command.env_remove("RSEQ_MODE").env_remove("GLIBC_TUNABLES");
@@ -464,9 +469,8 @@ pub fn is_alone(path: &str) -> bool {
     if std::env::var_os(ALONE).is_some() {
         return true;
     }
-    let (_executable, name) = path.split_once("::").expect("a path in the executable");
-    let mut command = Command::new(std::env::current_exe().expect("the executable has a path"));
-    command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(ALONE, "");
+    let mut command = again(path);
+    command.env(ALONE, "");
     println!("{}", must_pass(command));
     false
 }
